@@ -1,0 +1,28 @@
+//! The bank's words: pure values and rules. No clock, no I/O, no other layer of this crate.
+//!
+//! Every value here is parsed once, at the border, into a type that cannot hold anything invalid.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
+
+pub mod account;
+pub mod entry;
+pub mod hold;
+pub mod key;
+pub mod money;
+pub mod pin;
+pub mod policy;
+pub mod terminal;
+pub mod timestamp;
+
+pub use account::AccountNumber;
+pub use entry::{EntryKind, EntryNumber};
+pub use key::{HoldName, IdempotencyKey};
+pub use money::{Amount, Currency, RequestedAmount};
+pub use pin::Pin;
+pub use policy::Refusal;
+pub use terminal::TerminalName;
+pub use timestamp::Timestamp;

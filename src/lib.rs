@@ -1,0 +1,3 @@
+//! map
+pub mod domain;
+pub mod wire;

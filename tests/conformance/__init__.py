@@ -1,0 +1,1 @@
+"""The checks of `tests/conformance.py`; see there."""
