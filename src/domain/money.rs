@@ -26,6 +26,29 @@ impl Amount {
     }
 }
 
+/// A balance to open an account with: 1 to 10^15 minor units. It may be more than one entry can
+/// move, and is then posted in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening(i64);
+
+impl Opening {
+    /// The opening balance, if there is anything to post.
+    #[must_use]
+    pub fn new(minor: i64) -> Option<Self> {
+        (1..=BALANCE_MAX).contains(&minor).then_some(Self(minor))
+    }
+
+    /// The amounts of its entries, which sum to it.
+    pub fn parts(self) -> impl Iterator<Item = Amount> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let part = Amount::new(rest.min(AMOUNT_MAX))?;
+            rest = rest.saturating_sub(part.minor());
+            Some(part)
+        })
+    }
+}
+
 /// An amount as a client asked for it: any integer of 64 bits. Whether it may move is judged in
 /// the order that the protocol gives to refusals, not while reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +192,20 @@ mod tests {
         assert_eq!(Amount::new(-1), None);
         assert_eq!(Amount::new(AMOUNT_MAX + 1), None);
         assert_eq!(Amount::new(AMOUNT_MAX).map(Amount::minor), Some(AMOUNT_MAX));
+    }
+
+    #[test]
+    fn an_opening_balance_is_posted_in_parts_that_sum_to_it() {
+        for balance in [1, AMOUNT_MAX, AMOUNT_MAX + 1, BALANCE_MAX] {
+            let sum: i64 = Opening::new(balance)
+                .unwrap()
+                .parts()
+                .map(Amount::minor)
+                .sum();
+            assert_eq!(sum, balance);
+        }
+        assert_eq!(Opening::new(0), None);
+        assert_eq!(Opening::new(BALANCE_MAX + 1), None);
     }
 
     #[test]

@@ -1,0 +1,160 @@
+//! Who has which account now. Kept in memory by stores that serve one server alone: a started
+//! server has freed all accounts.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{AccountNumber, TerminalName, Timestamp};
+
+/// Proof that an account is one session's alone. Only a store grants it, only for a
+/// `&PinVerified`; it cannot be copied.
+#[derive(Debug)]
+#[must_use]
+pub struct Claim {
+    pub(super) account: AccountNumber,
+    pub(super) row: i64,
+    pub(super) fence: u64,
+}
+
+impl Claim {
+    /// Whose account it is.
+    #[must_use]
+    pub fn account(&self) -> AccountNumber {
+        self.account
+    }
+
+    /// A number that grows with every claim: money is written only under the newest.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+}
+
+/// A claimed account, as staff see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The account.
+    pub account: AccountNumber,
+    /// Where its customer stands.
+    pub terminal: TerminalName,
+    /// The connection's number in the log.
+    pub connection: u64,
+    /// Since when.
+    pub since: Timestamp,
+    /// The claim's fence.
+    pub fence: u64,
+}
+
+/// All claimed accounts. Bounded by the number of connections, each of which holds one at most.
+#[derive(Debug, Default)]
+pub struct Seats(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    seats: HashMap<AccountNumber, Seat>,
+    last_fence: u64,
+}
+
+impl Seats {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the account for a connection and returns the claim's fence, unless somebody has it.
+    pub(super) fn take(
+        &self,
+        account: AccountNumber,
+        terminal: TerminalName,
+        connection: u64,
+        since: Timestamp,
+    ) -> Option<u64> {
+        let mut state = self.state();
+        let fence = state.last_fence.saturating_add(1);
+        match state.seats.entry(account) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(place) => {
+                place.insert(Seat {
+                    account,
+                    terminal,
+                    connection,
+                    since,
+                    fence,
+                });
+            }
+        }
+        state.last_fence = fence;
+        Some(fence)
+    }
+
+    /// Frees the account, if it is still this claim's.
+    pub(super) fn free(&self, account: AccountNumber, fence: u64) {
+        let mut state = self.state();
+        if state
+            .seats
+            .get(&account)
+            .is_some_and(|seat| seat.fence == fence)
+        {
+            state.seats.remove(&account);
+        }
+    }
+
+    /// Whether the claim is the account's present one.
+    pub(super) fn holds(&self, account: AccountNumber, fence: u64) -> bool {
+        self.state()
+            .seats
+            .get(&account)
+            .is_some_and(|seat| seat.fence == fence)
+    }
+
+    /// Everybody who is seated, in the order of their numbers.
+    pub(super) fn list(&self) -> Vec<Seat> {
+        let mut seats: Vec<Seat> = self.state().seats.values().cloned().collect();
+        seats.sort_by_key(|seat| seat.account);
+        seats
+    }
+}
+
+/// Frees the account unless the claim is handed on: a caller may be cancelled at any wait.
+pub(super) struct Reserved<'a> {
+    pub(super) seats: &'a Seats,
+    pub(super) account: AccountNumber,
+    pub(super) fence: Option<u64>,
+}
+
+impl Reserved<'_> {
+    pub(super) fn into_claim(mut self, row: i64) -> Option<Claim> {
+        self.fence.take().map(|fence| Claim {
+            account: self.account,
+            row,
+            fence,
+        })
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if let Some(fence) = self.fence {
+            self.seats.free(self.account, fence);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_taken_once_and_an_old_fence_frees_nothing() {
+        let (seats, now) = (Seats::default(), Timestamp::from_unix_ms(0));
+        let account: AccountNumber = "zz-99999".parse().unwrap();
+        let take = |connection| seats.take(account, TerminalName::anonymous(), connection, now);
+        let first = take(1).unwrap();
+        assert_eq!(take(2), None);
+        seats.free(account, first);
+        let second = take(2).unwrap();
+        assert!(second > first);
+        seats.free(account, first);
+        assert!(seats.holds(account, second) && !seats.holds(account, first));
+    }
+}

@@ -1,0 +1,345 @@
+//! Tries, claims, PINs, sweeping.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::rows::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
+use super::writer::Books;
+use crate::access::lockout::{LockoutPolicy, Origin, TryRecord};
+use crate::access::pepper::PepperId;
+use crate::access::pin::{HashCost, PinHash, PinVerified, StoredPin, Ticket};
+use crate::domain::hold::LATE_CAPTURE_MS;
+use crate::domain::{AccountNumber, Timestamp};
+use crate::store::{Balances, Context, KEY_KEPT_MS, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted};
+
+/// A row of `credential` with what its account says.
+pub(super) struct CredentialRow {
+    pub(super) account: i64,
+    pub(super) status: i64,
+    pub(super) stored: StoredPin,
+    pub(super) must_change: bool,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) demo: bool,
+    pub(super) home: Option<String>,
+}
+
+impl CredentialRow {
+    fn is_void(&self, now: Timestamp) -> bool {
+        self.status == STATUS_CLOSED || self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// What a right PIN led to, inside the transaction; the seat is the caller's matter.
+pub(super) enum Admission {
+    Admitted {
+        row: i64,
+        balances: Balances,
+        must_change_pin: bool,
+    },
+    Locked,
+    Void,
+}
+
+impl Books<'_> {
+    pub(super) fn count_try(
+        &mut self,
+        number: AccountNumber,
+        context: &Context,
+    ) -> Result<TryCounted, StoreError> {
+        let policy = context.terms.lockout;
+        let record = self.tries(number)?;
+        let credential = self.credential(number)?;
+        if record.is_none() && self.try_rows()? >= context.terms.try_rows_max {
+            return Ok(TryCounted::TableFull);
+        }
+        let home = credential
+            .as_ref()
+            .and_then(|credential| credential.home.as_deref());
+        let origin = if home == Some(context.terminal.as_str()) {
+            Origin::Home
+        } else {
+            Origin::Other
+        };
+        match TryRecord::count(record, origin, policy, context.now) {
+            Err(locked) => Ok(TryCounted::LockedOut(locked.retry_after_ms)),
+            Ok(next) => {
+                self.save_tries(number, &next, policy)?;
+                if record.is_none() {
+                    self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
+                }
+                let stored = credential
+                    .filter(|credential| !credential.is_void(context.now))
+                    .map(|credential| credential.stored);
+                Ok(TryCounted::Check(Ticket::for_counted_try(number, stored)))
+            }
+        }
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        number: AccountNumber,
+        revision: i64,
+        upgrade: Option<&PinHash>,
+        seated: bool,
+        context: &Context,
+    ) -> Result<Admission, StoreError> {
+        let Some(credential) = self.credential(number)? else {
+            return Ok(Admission::Void);
+        };
+        if credential.is_void(context.now) || credential.stored.revision != revision {
+            return Ok(Admission::Void);
+        }
+        self.forget_tries(number)?;
+        if let Some(hash) = upgrade {
+            self.save_hash(credential.account, hash)?;
+        }
+        if credential.status == STATUS_LOCKED {
+            return Ok(Admission::Locked);
+        }
+        let terminal = context.terminal.as_str();
+        if seated && credential.home.as_deref() != Some(terminal) {
+            self.connection
+                .prepare_cached("UPDATE credential SET home = ?2 WHERE account = ?1")?
+                .execute(params![credential.account, terminal])?;
+        }
+        let mut account = self.account(credential.account)?;
+        self.expire_due(&mut account, context.now)?;
+        Ok(Admission::Admitted {
+            row: account.id,
+            balances: account.balances(),
+            must_change_pin: credential.must_change,
+        })
+    }
+
+    pub(super) fn change_pin(
+        &mut self,
+        proof: (AccountNumber, i64),
+        new: &PinHash,
+    ) -> Result<bool, StoreError> {
+        let (number, revision) = proof;
+        let Some(credential) = self.credential(number)? else {
+            return Ok(false);
+        };
+        if credential.stored.revision != revision {
+            return Ok(false);
+        }
+        self.set_pin(credential.account, new, None, false)?;
+        self.forget_tries(number)?;
+        Ok(true)
+    }
+
+    /// Replaces an account's PIN by another, of the next revision.
+    pub(super) fn set_pin(
+        &mut self,
+        account: i64,
+        hash: &PinHash,
+        one_time_until: Option<Timestamp>,
+        demo: bool,
+    ) -> Result<(), StoreError> {
+        self.know_pepper(&hash.pepper)?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO credential (account, revision, memory_kib, iterations, parallelism, pepper, \
+                 salt, digest, must_change, expires_at, demo) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+                 ON CONFLICT (account) DO UPDATE SET revision = revision + 1, memory_kib = ?2, iterations = ?3, \
+                 parallelism = ?4, pepper = ?5, salt = ?6, digest = ?7, must_change = ?8, expires_at = ?9, demo = ?10",
+            )?
+            .execute(params![
+                account,
+                hash.cost.memory_kib,
+                hash.cost.iterations,
+                hash.cost.parallelism,
+                hash.pepper.as_str(),
+                hash.salt,
+                hash.digest,
+                one_time_until.is_some(),
+                one_time_until.map(Timestamp::unix_ms),
+                demo
+            ])?;
+        Ok(())
+    }
+
+    /// The same PIN, hashed anew.
+    fn save_hash(&mut self, account: i64, hash: &PinHash) -> Result<(), StoreError> {
+        self.know_pepper(&hash.pepper)?;
+        self.connection
+            .prepare_cached(
+                "UPDATE credential SET memory_kib = ?2, iterations = ?3, parallelism = ?4, pepper = ?5, \
+                 salt = ?6, digest = ?7 WHERE account = ?1",
+            )?
+            .execute(params![
+                account,
+                hash.cost.memory_kib,
+                hash.cost.iterations,
+                hash.cost.parallelism,
+                hash.pepper.as_str(),
+                hash.salt,
+                hash.digest
+            ])?;
+        Ok(())
+    }
+
+    fn know_pepper(&mut self, pepper: &PepperId) -> Result<(), StoreError> {
+        if self.memory.peppers.contains(pepper.as_str()) {
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO bank (name, value) VALUES ('pepper:' || ?1, 'in use')",
+            )?
+            .execute([pepper.as_str()])?;
+        self.memory.peppers.insert(pepper.as_str().to_owned());
+        Ok(())
+    }
+
+    pub(super) fn credential(
+        &self,
+        number: AccountNumber,
+    ) -> Result<Option<CredentialRow>, StoreError> {
+        let sql = "SELECT account.id, account.status, revision, memory_kib, iterations, parallelism, pepper, \
+                   salt, digest, must_change, expires_at, demo, home \
+                   FROM account JOIN credential ON credential.account = account.id \
+                   WHERE account.number = ?1 AND account.kind = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = statement.query_row(params![number.as_str(), KIND_CUSTOMER], read_credential);
+        Ok(row.optional()?)
+    }
+
+    pub(super) fn tries(&self, number: AccountNumber) -> Result<Option<TryRecord>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT home, other, last_at FROM try WHERE number = ?1")?;
+        let row = statement.query_row([number.as_str()], |row| {
+            let last_at = Timestamp::from_unix_ms(row.get(2)?);
+            Ok(TryRecord {
+                home: row.get(0)?,
+                other: row.get(1)?,
+                last_at,
+            })
+        });
+        Ok(row.optional()?)
+    }
+
+    fn save_tries(
+        &self,
+        number: AccountNumber,
+        record: &TryRecord,
+        policy: LockoutPolicy,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO try (number, home, other, last_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT (number) DO UPDATE SET home = ?2, other = ?3, last_at = ?4, expires_at = ?5",
+            )?
+            .execute(params![
+                number.as_str(),
+                record.home,
+                record.other,
+                record.last_at.unix_ms(),
+                record.expires_at(policy).map(Timestamp::unix_ms)
+            ])?;
+        Ok(())
+    }
+
+    pub(super) fn forget_tries(&mut self, number: AccountNumber) -> Result<(), StoreError> {
+        let removed = self
+            .connection
+            .prepare_cached("DELETE FROM try WHERE number = ?1")?
+            .execute([number.as_str()])?;
+        self.fewer_tries(removed);
+        Ok(())
+    }
+
+    fn fewer_tries(&mut self, removed: usize) {
+        let removed = u64::try_from(removed).unwrap_or(u64::MAX);
+        self.memory.try_rows = self
+            .memory
+            .try_rows
+            .map(|rows| rows.saturating_sub(removed));
+    }
+
+    fn try_rows(&mut self) -> Result<u64, StoreError> {
+        if let Some(rows) = self.memory.try_rows {
+            return Ok(rows);
+        }
+        let rows = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM try")?
+            .query_row([], |row| row.get::<_, u64>(0))?;
+        self.memory.try_rows = Some(rows);
+        Ok(rows)
+    }
+
+    pub(super) fn sweep(&mut self, context: &Context) -> Result<Swept, StoreError> {
+        let now = context.now;
+        let rows_max = i64::try_from(SWEEP_ROWS_MAX).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(
+            "SELECT DISTINCT account FROM hold WHERE state = 0 AND expires_at <= ?1 LIMIT ?2",
+        )?;
+        let accounts =
+            statement.query_map(params![now.unix_ms(), rows_max], |row| row.get::<_, i64>(0))?;
+        let mut swept = Swept::default();
+        for id in accounts.collect::<Result<Vec<_>, _>>()? {
+            let mut account = self.account(id)?;
+            swept.holds = swept
+                .holds
+                .saturating_add(self.expire_due(&mut account, now)?);
+        }
+        let forgotten = now.minus_ms(KEY_KEPT_MS).unix_ms();
+        swept.keys = self
+            .connection
+            .prepare_cached(
+                "DELETE FROM request WHERE id IN (SELECT id FROM request ORDER BY id LIMIT ?2) AND at < ?1",
+            )?
+            .execute(params![forgotten, rows_max])?;
+        swept.tries = self
+            .connection
+            .prepare_cached(
+                "DELETE FROM try WHERE number IN \
+                 (SELECT number FROM try WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+            )?
+            .execute(params![now.unix_ms(), rows_max])?;
+        self.fewer_tries(swept.tries);
+        Ok(swept)
+    }
+
+    /// Whether a hold of the account can still be captured late.
+    pub(super) fn has_late_holds(&self, account: i64, now: Timestamp) -> Result<bool, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM hold WHERE account = ?1 AND state = 3 AND expires_at > ?2",
+        )?;
+        Ok(statement.exists(params![account, now.minus_ms(LATE_CAPTURE_MS).unix_ms()])?)
+    }
+}
+
+/// What a proof says, in a form that a job can keep.
+pub(super) fn proven(proof: &PinVerified) -> (AccountNumber, i64) {
+    (proof.account(), proof.revision())
+}
+
+fn read_credential(row: &Row<'_>) -> rusqlite::Result<CredentialRow> {
+    let pepper: String = row.get(6)?;
+    let pepper = PepperId::parse(&pepper).ok_or(rusqlite::Error::InvalidQuery)?;
+    let cost = HashCost {
+        memory_kib: row.get(3)?,
+        iterations: row.get(4)?,
+        parallelism: row.get(5)?,
+    };
+    let hash = PinHash {
+        cost,
+        pepper,
+        salt: row.get(7)?,
+        digest: row.get(8)?,
+    };
+    Ok(CredentialRow {
+        account: row.get(0)?,
+        status: row.get(1)?,
+        stored: StoredPin {
+            hash,
+            revision: row.get(2)?,
+        },
+        must_change: row.get(9)?,
+        expires_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_unix_ms),
+        demo: row.get(11)?,
+        home: row.get(12)?,
+    })
+}

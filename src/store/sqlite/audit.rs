@@ -1,0 +1,316 @@
+//! The full audit: every entry read and every sum, balance, hold, chain and key checked again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_lc_rs::digest;
+use rusqlite::Connection;
+
+use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
+use crate::domain::{EntryKind, EntryNumber, Timestamp};
+use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
+
+/// An account as its entries make it.
+struct Rebuilt {
+    number: String,
+    balance: i64,
+    head: ChainHash,
+    /// What the account's row says.
+    stored: (i64, ChainHash),
+}
+
+#[derive(Default)]
+struct Faults {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Faults {
+    fn add(&mut self, fault: String) {
+        if self.named.len() < AUDIT_FAULTS_MAX {
+            self.named.push(fault);
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+    }
+
+    fn into_words(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.named.push(format!("and {} more", self.more));
+        }
+        self.named
+    }
+}
+
+/// Audits the ledger as it stands in one snapshot.
+pub(super) fn audit(connection: &Connection, before: Option<Digest>) -> Result<Audit, StoreError> {
+    connection.execute_batch("BEGIN")?;
+    let audit = audit_snapshot(connection, before);
+    connection.execute_batch("COMMIT")?;
+    audit
+}
+
+fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Audit, StoreError> {
+    let mut faults = Faults::default();
+    integrity(connection, &mut faults)?;
+    let mut accounts = accounts(connection)?;
+    let (entries, last) = replay(connection, &mut accounts, before, &mut faults)?;
+    for account in accounts.values() {
+        if (account.balance, account.head) != account.stored {
+            faults.add(format!(
+                "{}: its balance or chain is not what its entries make",
+                account.number
+            ));
+        }
+    }
+    holds(connection, &mut faults)?;
+    days(connection, &mut faults)?;
+    keys(connection, &mut faults)?;
+    let ledger_total = accounts
+        .values()
+        .fold(0_i64, |sum, account| sum.wrapping_add(account.stored.0));
+    if ledger_total != 0 {
+        faults.add(format!("all balances sum to {ledger_total}, not to 0"));
+    }
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    Ok(Audit {
+        accounts: count("SELECT count(*) FROM account WHERE kind = 0")?,
+        entries,
+        open_holds: count("SELECT count(*) FROM hold WHERE state = 0")?,
+        keys: count("SELECT count(*) FROM request")?,
+        customers_total: connection.query_row(
+            "SELECT coalesce(sum(balance), 0) FROM account WHERE kind = 0",
+            [],
+            |row| row.get(0),
+        )?,
+        ledger_total,
+        head: digest_of(&accounts, last),
+        faults: faults.into_words(),
+    })
+}
+
+/// SQLite's own check of the file, and that every reference leads somewhere.
+fn integrity(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for row in rows {
+        match row?.as_str() {
+            "ok" => {}
+            fault => faults.add(format!("file: {fault}")),
+        }
+    }
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for table in rows {
+        faults.add(format!(
+            "a row of {} refers to one that is not there",
+            table?
+        ));
+    }
+    Ok(())
+}
+
+fn accounts(connection: &Connection) -> Result<HashMap<i64, Rebuilt>, StoreError> {
+    let mut statement = connection.prepare("SELECT id, number, balance, head FROM account")?;
+    let rows = statement.query_map([], |row| {
+        let stored = (row.get(2)?, row.get(3)?);
+        Ok((
+            row.get(0)?,
+            Rebuilt {
+                number: row.get(1)?,
+                balance: 0,
+                head: CHAIN_START,
+                stored,
+            },
+        ))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+struct EntryRow {
+    number: i64,
+    at: i64,
+    kind: i64,
+    terminal: String,
+    amount: i64,
+    debit: (i64, i64, ChainHash),
+    credit: (i64, i64, ChainHash),
+}
+
+/// Plays every entry again and compares; returns how many there are and the last one's number.
+fn replay(
+    connection: &Connection,
+    accounts: &mut HashMap<i64, Rebuilt>,
+    before: Option<Digest>,
+    faults: &mut Faults,
+) -> Result<(u64, i64), StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT entry.id, at, kind, coalesce(terminal.name, ''), amount, debit, debit_balance, debit_hash, \
+         credit, credit_balance, credit_hash FROM entry LEFT JOIN terminal ON terminal.id = entry.terminal \
+         ORDER BY entry.id",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut entries, mut last) = (0_u64, 0_i64);
+    let mut unchecked = before;
+    while let Some(row) = rows.next()? {
+        let entry = EntryRow {
+            number: row.get(0)?,
+            at: row.get(1)?,
+            kind: row.get(2)?,
+            terminal: row.get(3)?,
+            amount: row.get(4)?,
+            debit: (row.get(5)?, row.get(6)?, row.get(7)?),
+            credit: (row.get(8)?, row.get(9)?, row.get(10)?),
+        };
+        if let Some(digest) = unchecked.filter(|digest| digest.entry < entry.number) {
+            compare(accounts, digest, last, faults);
+            unchecked = None;
+        }
+        side(accounts, &entry, true, faults);
+        side(accounts, &entry, false, faults);
+        entries = entries.saturating_add(1);
+        last = entry.number;
+    }
+    if let Some(digest) = unchecked {
+        compare(accounts, digest, last, faults);
+    }
+    Ok((entries, last))
+}
+
+fn compare(accounts: &HashMap<i64, Rebuilt>, digest: Digest, last: i64, faults: &mut Faults) {
+    if digest_of(accounts, last) != digest {
+        faults.add(format!(
+            "the ledger up to entry {} is not the one that digest was made of",
+            digest.entry
+        ));
+    }
+}
+
+fn side(accounts: &mut HashMap<i64, Rebuilt>, entry: &EntryRow, debit: bool, faults: &mut Faults) {
+    let number = entry.number;
+    let ((own, balance, hash), (other, ..), amount) = match debit {
+        true => (entry.debit, entry.credit, entry.amount.wrapping_neg()),
+        false => (entry.credit, entry.debit, entry.amount),
+    };
+    let counterparty = accounts.get(&other).map(|other| other.number.clone());
+    let (Some(own), Some(counterparty)) = (accounts.get_mut(&own), counterparty) else {
+        return faults.add(format!("entry {number}: no such account"));
+    };
+    let (Some(kind), Some(entry_number)) =
+        (EntryKind::from_number(entry.kind), EntryNumber::new(number))
+    else {
+        return faults.add(format!("entry {number}: no such kind or number"));
+    };
+    own.balance = own.balance.wrapping_add(amount);
+    if own.balance != balance {
+        faults.add(format!(
+            "entry {number}: the balance of {} after it is wrong",
+            own.number
+        ));
+    }
+    let link = ChainLink {
+        previous: &own.head,
+        account: &own.number,
+        counterparty: &counterparty,
+        entry: entry_number,
+        at: Timestamp::from_unix_ms(entry.at),
+        kind,
+        amount,
+        balance,
+        terminal: &entry.terminal,
+    };
+    if link.hash() != hash {
+        faults.add(format!(
+            "entry {number}: the hash chain of {} is broken",
+            own.number
+        ));
+    }
+    // Goes on from the stored hash, so that one fault is not reported for all that follows.
+    own.head = hash;
+    own.balance = balance;
+}
+
+/// SHA-256 over names and heads in the order of names; accounts without entries have none.
+fn digest_of(accounts: &HashMap<i64, Rebuilt>, entry: i64) -> Digest {
+    let heads: BTreeMap<&str, &ChainHash> = accounts
+        .values()
+        .filter(|account| account.head != CHAIN_START)
+        .map(|account| (account.number.as_str(), &account.head))
+        .collect();
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"atm-bank/heads/1\0");
+    for (number, head) in heads {
+        context.update(number.as_bytes());
+        context.update(b"\0");
+        context.update(head);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Digest { entry, hash }
+}
+
+fn fault_rows(
+    connection: &Connection,
+    sql: &str,
+    what: &str,
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for name in rows {
+        faults.add(format!("{}: {what}", name?));
+    }
+    Ok(())
+}
+
+fn holds(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+    fault_rows(
+        connection,
+        "SELECT number FROM account WHERE held <> coalesce((SELECT sum(amount) FROM hold \
+         WHERE hold.account = account.id AND state = 0), 0)",
+        "what is held is not the sum of its open holds",
+        faults,
+    )?;
+    fault_rows(
+        connection,
+        "SELECT 'hold ' || hold.name FROM hold LEFT JOIN entry ON entry.id = hold.entry WHERE \
+         (hold.state = 1) <> (hold.captured > 0) OR (hold.state = 1) <> (entry.id IS NOT NULL) OR \
+         (hold.state = 1 AND (entry.amount <> hold.captured OR entry.debit <> hold.account \
+          OR entry.kind NOT IN (3, 4)))",
+        "its state and its entry do not agree",
+        faults,
+    )
+}
+
+/// What was used of each account's present day must be what its withdrawals and holds make.
+fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+    fault_rows(
+        connection,
+        "SELECT number FROM account WHERE kind = 0 AND day > 0 AND day_used <> \
+         coalesce((SELECT sum(entry.amount) FROM entry WHERE entry.debit = account.id AND entry.kind = 3 \
+           AND entry.at >= account.day * 86400000 AND entry.at < (account.day + 1) * 86400000 \
+           AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL)), 0) + \
+         coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
+           WHERE hold.account = account.id AND hold.state IN (0, 1) \
+           AND hold.authorized_at >= account.day * 86400000 \
+           AND hold.authorized_at < (account.day + 1) * 86400000), 0)",
+        "what its day has used is not what its withdrawals and holds make",
+        faults,
+    )
+}
+
+fn keys(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+    fault_rows(
+        connection,
+        "SELECT 'request ' || request.id FROM request LEFT JOIN entry ON entry.id = request.entry \
+         WHERE (request.entry IS NOT NULL AND entry.id IS NULL) OR (entry.id IS NOT NULL AND \
+         request.account NOT IN (entry.debit, entry.credit)) OR (request.entry IS NULL AND request.hold IS NULL)",
+        "its key has no entry or hold of its account",
+        faults,
+    )?;
+    fault_rows(
+        connection,
+        "SELECT 'entry ' || entry FROM request WHERE entry IS NOT NULL GROUP BY entry HAVING count(*) > 1",
+        "two keys claim it",
+        faults,
+    )
+}

@@ -1,0 +1,347 @@
+//! The embedded store: one SQLite file, WAL, `synchronous=FULL`.
+//!
+//! One thread writes and commits whatever waits in one transaction ([`writer`]); one thread reads
+//! for customers, from what is committed; what staff read goes over connections of its own.
+
+mod access;
+mod audit;
+mod money;
+mod office;
+mod open;
+mod rows;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot};
+
+pub use open::OpenError;
+
+use self::access::{Admission, proven};
+use self::writer::{Books, Call, Job, QUEUE_MAX};
+use super::seats::{Reserved, Seats};
+use super::{
+    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, Receipt, Reply, Seat,
+    Seated, Settlement, Store, StoreError, Swept, TryCounted,
+};
+use crate::access::pepper::PepperId;
+use crate::access::pin::{PinHash, PinVerified};
+use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, TerminalName, Timestamp};
+
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A bank's store in one file.
+pub struct SqliteStore {
+    path: PathBuf,
+    seats: Arc<Seats>,
+    writer: Option<mpsc::Sender<Box<dyn Job>>>,
+    reader: Option<mpsc::Sender<ReadJob>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Let go last, after both threads have ended.
+    _lock: open::StoreLock,
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes it where there is none. No other process may have it.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words that say what to do.
+    pub fn open(path: &Path, currency: Currency, now: Timestamp) -> Result<Self, OpenError> {
+        open::make_file(path)?;
+        let lock = open::lock(path)?;
+        let writing = open::writer(path, currency, now)?;
+        let reading = open::reader(path)?;
+        let system = |source| OpenError::System {
+            path: path.to_owned(),
+            source,
+        };
+        let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
+        let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);
+        let threads = vec![
+            thread::Builder::new()
+                .name("ledger-writer".to_owned())
+                .spawn(move || writer::serve(&writing, jobs))
+                .map_err(system)?,
+            thread::Builder::new()
+                .name("ledger-reader".to_owned())
+                .spawn(move || {
+                    while let Some(read) = reads.blocking_recv() {
+                        read(&reading);
+                    }
+                })
+                .map_err(system)?,
+        ];
+        Ok(Self {
+            path: path.to_owned(),
+            seats: Arc::new(Seats::default()),
+            writer: Some(writer),
+            reader: Some(reader),
+            threads,
+            _lock: lock,
+        })
+    }
+
+    /// What `check` asks of a store that may be in use: header, schema, and the peppers it needs.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn inspect(path: &Path) -> Result<Vec<PepperId>, OpenError> {
+        let damaged = |source| OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+        open::peppers(&open::reader(path)?).map_err(damaged)
+    }
+
+    /// Names of terminals that staff do not let in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn disabled_terminals(path: &Path) -> Result<Vec<TerminalName>, StoreError> {
+        let connection =
+            open::reader(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        office::disabled_terminals(&connection)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answered) = Call::new(work);
+        let queue = self.writer.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(job).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let read: ReadJob = Box::new(move |connection| {
+            let _ = answer.send(work(connection));
+        });
+        let queue = self.reader.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(read).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Reads at length, on a thread and a connection of its own.
+    async fn read_apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let connection =
+                open::reader(&path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            work(&connection)
+        });
+        reading.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.writer = None;
+        self.reader = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SqliteStore({})", self.path.display())
+    }
+}
+
+impl Store for SqliteStore {
+    fn count_try(&self, account: AccountNumber, context: Context) -> Reply<'_, TryCounted> {
+        Box::pin(self.write(move |books| books.count_try(account, &context)))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        proof: &'a PinVerified,
+        connection: u64,
+        context: Context,
+    ) -> Reply<'a, Claimed> {
+        Box::pin(async move {
+            let (account, revision) = proven(proof);
+            let terminal = context.terminal.clone();
+            let fence = self.seats.take(account, terminal, connection, context.now);
+            let reserved = Reserved {
+                seats: &self.seats,
+                account,
+                fence,
+            };
+            let (seated, upgrade) = (fence.is_some(), proof.upgrade().cloned());
+            let admission = self
+                .write(move |books| {
+                    books.admit(account, revision, upgrade.as_ref(), seated, &context)
+                })
+                .await?;
+            Ok(match admission {
+                Admission::Void => Claimed::Void,
+                _ if !seated => Claimed::InUse,
+                Admission::Locked => Claimed::LockedByStaff,
+                Admission::Admitted {
+                    row,
+                    balances,
+                    must_change_pin,
+                } => match reserved.into_claim(row) {
+                    Some(claim) => Claimed::Seated(Seated {
+                        claim,
+                        balances,
+                        must_change_pin,
+                    }),
+                    None => Claimed::InUse,
+                },
+            })
+        })
+    }
+
+    fn release(&self, claim: &Claim) {
+        self.seats.free(claim.account, claim.fence);
+    }
+
+    fn balance<'a>(&'a self, claim: &'a Claim, context: Context) -> Reply<'a, Balances> {
+        let (row, account, fence) = (claim.row, claim.account, claim.fence);
+        let seats = Arc::clone(&self.seats);
+        Box::pin(self.read(move |connection| {
+            if !seats.holds(account, fence) {
+                return Err(StoreError::Fenced);
+            }
+            let sql = "SELECT balance, balance - held + CASE held WHEN 0 THEN 0 ELSE coalesce((SELECT \
+                       sum(amount) FROM hold WHERE hold.account = account.id AND state = 0 \
+                       AND expires_at <= ?2), 0) END FROM account WHERE id = ?1";
+            let read = |row: &rusqlite::Row<'_>| Ok(Balances { balance: row.get(0)?, available: row.get(1)? });
+            Ok(connection.prepare_cached(sql)?.query_row(params![row, context.now.unix_ms()], read)?)
+        }))
+    }
+
+    fn order<'a>(
+        &'a self,
+        claim: &'a Claim,
+        order: Order,
+        context: Context,
+    ) -> Reply<'a, Result<Receipt, Refusal>> {
+        let (row, account, fence) = (claim.row, claim.account, claim.fence);
+        let seats = Arc::clone(&self.seats);
+        Box::pin(self.write(move |books| {
+            if !seats.holds(account, fence) {
+                return Err(StoreError::Fenced);
+            }
+            books.order(row, &order, &context)
+        }))
+    }
+
+    fn settle<'a>(
+        &'a self,
+        claim: Option<&'a Claim>,
+        settlement: Settlement,
+        context: Context,
+    ) -> Reply<'a, Result<Receipt, Refusal>> {
+        let claimed = claim.map(|claim| claim.row);
+        Box::pin(self.write(move |books| books.settle(claimed, &settlement, &context)))
+    }
+
+    fn history<'a>(
+        &'a self,
+        claim: &'a Claim,
+        limit: u8,
+        before: Option<EntryNumber>,
+    ) -> Reply<'a, Vec<Line>> {
+        let row = claim.row;
+        let before = before.map_or(i64::MAX, EntryNumber::get);
+        Box::pin(self.read(move |connection| {
+            let condition = "entry.id < ?2 ORDER BY entry.id DESC LIMIT ?3";
+            let mut lines = office::sides(connection, row, condition, &[&before, &limit])?;
+            lines.sort_by_key(|line| std::cmp::Reverse(line.entry));
+            lines.truncate(limit.into());
+            Ok(lines)
+        }))
+    }
+
+    fn change_pin<'a>(
+        &'a self,
+        claim: &'a Claim,
+        proof: &'a PinVerified,
+        new: PinHash,
+    ) -> Reply<'a, bool> {
+        let (account, fence, proof) = (claim.account, claim.fence, proven(proof));
+        let seats = Arc::clone(&self.seats);
+        Box::pin(self.write(move |books| {
+            if !seats.holds(account, fence) || proof.0 != account {
+                return Err(StoreError::Fenced);
+            }
+            books.change_pin(proof, &new)
+        }))
+    }
+
+    fn sweep(&self, context: Context) -> Reply<'_, Swept> {
+        Box::pin(self.write(move |books| books.sweep(&context)))
+    }
+
+    fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
+        Box::pin(async move {
+            match act {
+                Act::Show(_)
+                | Act::List { .. }
+                | Act::Statement { .. }
+                | Act::LateCaptures { .. }
+                | Act::Terminals
+                | Act::DemoAccounts
+                | Act::Verify(_) => {
+                    self.read_apart(move |connection| office::read(connection, &act, &context))
+                        .await
+                }
+                Act::Backup(to) => {
+                    self.read_apart(move |connection| backup(connection, &to))
+                        .await
+                }
+                act => {
+                    let actor = office::actor_of(office);
+                    self.write(move |books| books.office(&actor, &act, &context))
+                        .await
+                }
+            }
+        })
+    }
+
+    fn seats(&self) -> Vec<Seat> {
+        self.seats.list()
+    }
+}
+
+/// Copies one snapshot of the store to a new file of mode 0600.
+fn backup(connection: &Connection, to: &Path) -> Result<Done, StoreError> {
+    let unavailable = |error: std::io::Error| StoreError::Unavailable(error.to_string());
+    if to.exists() {
+        return Ok(Done::Refused(format!(
+            "{} exists; backups never overwrite",
+            to.display()
+        )));
+    }
+    if let Err(error) = open::make_file(to) {
+        return Ok(Done::Refused(error.to_string()));
+    }
+    let name = to
+        .to_str()
+        .ok_or_else(|| StoreError::Unavailable("the file's name is not UTF-8".to_owned()))?;
+    if let Err(error) = connection.execute("VACUUM INTO ?1", [name]) {
+        let _ = std::fs::remove_file(to);
+        return Err(error.into());
+    }
+    std::fs::File::open(to)
+        .and_then(|file| file.sync_all())
+        .map_err(unavailable)?;
+    Ok(Done::Yes)
+}

@@ -1,0 +1,416 @@
+//! Orders and settlements: where customers' money moves.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::rows::{AccountRow, Keep, KeptRow, STATUS_CLOSED};
+use super::writer::Books;
+use crate::domain::hold::{Hold, HoldState};
+use crate::domain::money::Amount;
+use crate::domain::policy::Movement;
+use crate::domain::{
+    AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
+};
+use crate::store::{Context, Order, OrderKind, Receipt, Settlement, SettlementKind, StoreError};
+
+/// A row of `hold`.
+struct HoldRow {
+    id: i64,
+    account: i64,
+    settled_by: Option<i64>,
+    hold: Hold,
+}
+
+type Judged<T> = Result<Result<T, Refusal>, StoreError>;
+
+impl Books<'_> {
+    /// One customer's order, once for each key. The caller has compared the claim's fence.
+    pub(super) fn order(&mut self, row: i64, order: &Order, context: &Context) -> Judged<Receipt> {
+        let mut account = self.account(row)?;
+        if let Some(kept) = self.kept(&order.key, account.id)? {
+            if kept.fingerprint != order.fingerprint() {
+                return Ok(Err(Refusal::KeyReused));
+            }
+            return self.replay(&account, kept, context.now).map(Ok);
+        }
+        self.expire_due(&mut account, context.now)?;
+        match self.carry_out(&mut account, order, context)? {
+            Ok(receipt) => Ok(Ok(receipt)),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        account: &mut AccountRow,
+        order: &Order,
+        context: &Context,
+    ) -> Judged<Receipt> {
+        let standing = account.standing(&context.terms, context.now);
+        let mut keep = Keep {
+            key: &order.key,
+            fingerprint: order.fingerprint(),
+            entry: None,
+            hold: None,
+            late: false,
+        };
+        let mut hold = None;
+        match &order.kind {
+            OrderKind::Deposit => match standing.deposit(order.amount) {
+                Ok(amount) => {
+                    keep.entry = Some(self.cash(account, EntryKind::Deposit, amount, context)?)
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            OrderKind::Withdraw => match standing.withdraw(order.amount) {
+                Ok(amount) => {
+                    account.use_day(account.day, amount.minor());
+                    keep.entry =
+                        Some(self.cash(account, EntryKind::Withdrawal, amount, context)?);
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            OrderKind::Transfer(to) => match self.transfer(account, *to, order.amount, context)? {
+                Ok(entry) => keep.entry = Some(entry),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            OrderKind::Authorize(name) => match standing.withdraw(order.amount) {
+                Ok(amount) => {
+                    keep.hold = Some(self.authorize(account, name, amount, context)?);
+                    hold = Some((name.clone(), context.terms.hold_timeout_ms));
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        }
+        self.keep(&keep, account, context.now)?;
+        let balances = account.balances();
+        Ok(Ok(receipt(
+            account, keep.entry, hold, false, false, balances,
+        )?))
+    }
+
+    /// Cash in or out at the context's terminal.
+    fn cash(
+        &mut self,
+        account: &mut AccountRow,
+        kind: EntryKind,
+        amount: Amount,
+        context: &Context,
+    ) -> Result<i64, StoreError> {
+        let terminal = self.terminal(&context.terminal, &account.currency, context.now)?;
+        let mut cash = self.account(terminal.cash)?;
+        let at = Some((terminal, &context.terminal));
+        let number = if kind == EntryKind::Deposit {
+            let movement = movement(kind, cash.id, account.id, amount)?;
+            self.post(&movement, &mut cash, account, at, context.now)?
+        } else {
+            let movement = movement(kind, account.id, cash.id, amount)?;
+            self.post(&movement, account, &mut cash, at, context.now)?
+        };
+        Ok(number.get())
+    }
+
+    fn transfer(
+        &mut self,
+        account: &mut AccountRow,
+        to: AccountNumber,
+        amount: RequestedAmount,
+        context: &Context,
+    ) -> Judged<i64> {
+        let mut receiver = self.customer(to)?.filter(|receiver| {
+            receiver.id != account.id
+                && receiver.status != STATUS_CLOSED
+                && receiver.currency == account.currency
+        });
+        let receiving = receiver
+            .as_mut()
+            .map(|receiver| receiver.standing(&context.terms, context.now));
+        let standing = account.standing(&context.terms, context.now);
+        let amount = match standing.transfer(amount, receiving.as_ref()) {
+            Ok(amount) => amount,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(receiver) = receiver.as_mut() else {
+            return Ok(Err(Refusal::NoCounterparty));
+        };
+        let terminal = self.terminal(&context.terminal, &account.currency, context.now)?;
+        let movement = movement(EntryKind::Transfer, account.id, receiver.id, amount)?;
+        let at = Some((terminal, &context.terminal));
+        Ok(Ok(self
+            .post(&movement, account, receiver, at, context.now)?
+            .get()))
+    }
+
+    fn authorize(
+        &mut self,
+        account: &mut AccountRow,
+        name: &HoldName,
+        amount: Amount,
+        context: &Context,
+    ) -> Result<i64, StoreError> {
+        let terminal = self.terminal(&context.terminal, &account.currency, context.now)?;
+        account.use_day(account.day, amount.minor());
+        account.held = account.held.saturating_add(amount.minor());
+        self.save(account)?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO hold (name, account, terminal, amount, authorized_at, expires_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                name.as_str(),
+                account.id,
+                terminal.id,
+                amount.minor(),
+                context.now.unix_ms(),
+                context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms()
+            ])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Ends a hold for the terminal that made it. `claimed` is the row of the account that the
+    /// asking session has.
+    pub(super) fn settle(
+        &mut self,
+        claimed: Option<i64>,
+        settlement: &Settlement,
+        context: &Context,
+    ) -> Judged<Receipt> {
+        let Some(row) = self.hold(&settlement.hold)? else {
+            return Ok(Err(Refusal::NoHold));
+        };
+        let foreign = row.hold.terminal != context.terminal;
+        let unclaimed = context.terminal.is_anonymous() && claimed != Some(row.account);
+        if foreign || unclaimed {
+            return Ok(Err(Refusal::NoHold));
+        }
+        let mut account = self.account(row.account)?;
+        let kept = self.kept(&settlement.key, row.account)?;
+        if matches!(row.hold.state, HoldState::Captured | HoldState::Released) {
+            return match kept {
+                Some(kept) if Some(kept.id) != row.settled_by => Ok(Err(Refusal::NoHold)),
+                None => Ok(Err(Refusal::NoHold)),
+                Some(kept) if kept.fingerprint != settlement.fingerprint() => {
+                    Ok(Err(Refusal::KeyReused))
+                }
+                Some(kept) => self.replay(&account, kept, context.now).map(Ok),
+            };
+        }
+        let open = match row.hold.grant(&context.terminal, context.now) {
+            Ok(open) => open,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if kept.is_some() {
+            return Ok(Err(Refusal::KeyReused));
+        }
+        let captured = match settlement.kind {
+            SettlementKind::Release => None,
+            SettlementKind::Capture(amount) => match open.capture(amount) {
+                Ok(amount) => Some(amount),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        let late = open.is_late();
+        self.end_hold(&mut account, &row, captured, late, settlement, context)
+            .map(Ok)
+    }
+
+    fn end_hold(
+        &mut self,
+        account: &mut AccountRow,
+        row: &HoldRow,
+        captured: Option<Amount>,
+        late: bool,
+        settlement: &Settlement,
+        context: &Context,
+    ) -> Result<Receipt, StoreError> {
+        // Brings this very hold to `Expired` where its time is over and no sweep has come by.
+        self.expire_due(account, context.now)?;
+        let _ = account.standing(&context.terms, context.now);
+        let day = row.hold.authorized_at.business_day();
+        if !late {
+            account.held = account.held.saturating_sub(row.hold.amount.minor());
+            account.free_day(day, row.hold.amount.minor());
+        }
+        let entry = match captured {
+            Some(amount) => {
+                account.use_day(day, amount.minor());
+                let kind = if late {
+                    EntryKind::LateWithdrawal
+                } else {
+                    EntryKind::Withdrawal
+                };
+                Some(self.cash(account, kind, amount, context)?)
+            }
+            None => {
+                self.save(account)?;
+                None
+            }
+        };
+        let late = late && captured.is_some();
+        let keep = Keep {
+            key: &settlement.key,
+            fingerprint: settlement.fingerprint(),
+            entry,
+            hold: Some(row.id),
+            late,
+        };
+        let kept = self.keep(&keep, account, context.now)?;
+        let state = if captured.is_some() {
+            HoldState::Captured
+        } else {
+            HoldState::Released
+        };
+        self.connection
+            .prepare_cached(
+                "UPDATE hold SET state = ?2, captured = ?3, entry = ?4, settled_by = ?5 WHERE id = ?1",
+            )?
+            .execute(params![row.id, state.number(), captured.map_or(0, Amount::minor), entry, kept])?;
+        let balances = account.balances();
+        receipt(account, entry, None, late, false, balances)
+    }
+
+    /// Frees the account's holds whose time is over. The row is saved where any was.
+    pub(super) fn expire_due(
+        &mut self,
+        account: &mut AccountRow,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        if account.held == 0 {
+            return Ok(0);
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND expires_at <= ?2",
+        )?;
+        let names = statement.query_map(params![account.id, now.unix_ms()], |row| {
+            row.get::<_, String>(0)
+        })?;
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        for name in &names {
+            let name = name
+                .parse()
+                .map_err(|_| StoreError::Broken("a hold without a name".to_owned()))?;
+            let Some(row) = self.hold(&name)? else {
+                continue;
+            };
+            let Some(expiry) = row.hold.expiry(now) else {
+                continue;
+            };
+            account.held = account.held.saturating_sub(expiry.amount().minor());
+            account.free_day(
+                row.hold.authorized_at.business_day(),
+                expiry.amount().minor(),
+            );
+            self.connection
+                .prepare_cached("UPDATE hold SET state = ?2 WHERE id = ?1")?
+                .execute(params![row.id, HoldState::Expired.number()])?;
+        }
+        if !names.is_empty() {
+            self.save(account)?;
+        }
+        Ok(names.len())
+    }
+
+    fn hold(&self, name: &HoldName) -> Result<Option<HoldRow>, StoreError> {
+        let sql = "SELECT hold.id, hold.account, hold.settled_by, terminal.name, hold.amount, \
+                   hold.authorized_at, hold.expires_at, hold.state \
+                   FROM hold JOIN terminal ON terminal.id = hold.terminal WHERE hold.name = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement.query_row([name.as_str()], |row| {
+            Ok((
+                (
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, Option<i64>>(2)?,
+                ),
+                (
+                    row.get::<_, String>(3)?,
+                    row.get::<_, i64>(4)?,
+                    row.get::<_, i64>(5)?,
+                ),
+                (row.get::<_, i64>(6)?, row.get::<_, i64>(7)?),
+            ))
+        });
+        let Some((
+            (id, account, settled_by),
+            (terminal, amount, authorized_at),
+            (expires_at, state),
+        )) = found.optional()?
+        else {
+            return Ok(None);
+        };
+        let read = || {
+            Some(Hold {
+                terminal: terminal.parse::<TerminalName>().ok()?,
+                amount: Amount::new(amount)?,
+                authorized_at: Timestamp::from_unix_ms(authorized_at),
+                expires_at: Timestamp::from_unix_ms(expires_at),
+                state: HoldState::from_number(state)?,
+            })
+        };
+        let hold =
+            read().ok_or_else(|| StoreError::Broken(format!("the hold {name} is unreadable")))?;
+        Ok(Some(HoldRow {
+            id,
+            account,
+            settled_by,
+            hold,
+        }))
+    }
+
+    /// The first answer again.
+    fn replay(
+        &self,
+        account: &AccountRow,
+        kept: KeptRow,
+        now: Timestamp,
+    ) -> Result<Receipt, StoreError> {
+        let mut hold = None;
+        // A kept answer with a hold and no settlement of it is the one that made it.
+        if let Some(id) = kept.hold {
+            let name: String = self
+                .connection
+                .prepare_cached("SELECT name FROM hold WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            let name = name
+                .parse()
+                .map_err(|_| StoreError::Broken("a hold without a name".to_owned()))?;
+            let row = self.hold(&name)?;
+            hold = row
+                .filter(|row| row.settled_by != Some(kept.id))
+                .map(|row| (name, row.hold.expires_in_ms(now)));
+        }
+        receipt(account, kept.entry, hold, kept.late, true, kept.balances)
+    }
+}
+
+fn movement(
+    kind: EntryKind,
+    debit: i64,
+    credit: i64,
+    amount: Amount,
+) -> Result<Movement, StoreError> {
+    Movement::new(kind, debit, credit, amount)
+        .ok_or_else(|| StoreError::Broken("an entry within one account".to_owned()))
+}
+
+fn receipt(
+    account: &AccountRow,
+    entry: Option<i64>,
+    hold: Option<(HoldName, u64)>,
+    late: bool,
+    replayed: bool,
+    balances: crate::store::Balances,
+) -> Result<Receipt, StoreError> {
+    let account = account
+        .number
+        .parse()
+        .map_err(|_| StoreError::Broken("a customer without an account number".to_owned()))?;
+    Ok(Receipt {
+        account,
+        replayed,
+        entry,
+        hold,
+        late,
+        balances,
+    })
+}

@@ -1,0 +1,436 @@
+//! What the bank's staff ask of the ledger.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::rows::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
+use super::writer::Books;
+use crate::access::lockout::TryRecord;
+use crate::domain::policy::Movement;
+use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
+use crate::store::{
+    AccountReport, Act, Context, Done, Line, NewAccount, Office, StoreError, TerminalReport, Terms,
+    is_locked_out,
+};
+
+impl Books<'_> {
+    /// Acts that write. Those that only read go to [`read`].
+    pub(super) fn office(
+        &mut self,
+        actor: &str,
+        act: &Act,
+        context: &Context,
+    ) -> Result<Done, StoreError> {
+        match act {
+            Act::Open(accounts) => self.open(accounts, context),
+            Act::Close(number) => self.close(*number, context),
+            Act::Lock(number, locked) => self.lock(*number, *locked),
+            Act::SetPin {
+                number,
+                hash,
+                one_time_until,
+            } => {
+                let Some(account) = self.customer(*number)? else {
+                    return Ok(Done::NoSuchAccount);
+                };
+                if account.status == STATUS_CLOSED {
+                    return Ok(Done::Refused("the account is closed".to_owned()));
+                }
+                self.set_pin(account.id, hash, *one_time_until, false)?;
+                self.forget_tries(*number)?;
+                Ok(Done::Yes)
+            }
+            Act::Limit {
+                number,
+                withdrawal,
+                daily,
+            } => {
+                let Some(account) = self.customer(*number)? else {
+                    return Ok(Done::NoSuchAccount);
+                };
+                self.connection
+                    .prepare_cached(
+                        "UPDATE account SET withdrawal_limit = ?2, daily_limit = ?3 WHERE id = ?1",
+                    )?
+                    .execute(params![account.id, withdrawal, daily])?;
+                Ok(Done::Yes)
+            }
+            Act::Adjust {
+                number,
+                amount,
+                reason,
+            } => self.adjust(*number, *amount, (reason, actor), context),
+            Act::Terminal { name, disabled } => {
+                let currency = self.named("opening")?.currency;
+                let row = self.terminal(name, &currency, context.now)?;
+                self.connection
+                    .prepare_cached("UPDATE terminal SET disabled = ?2 WHERE id = ?1")?
+                    .execute(params![row.id, disabled])?;
+                Ok(Done::Yes)
+            }
+            _ => Err(StoreError::Unsupported),
+        }
+    }
+
+    fn open(&mut self, accounts: &[NewAccount], context: &Context) -> Result<Done, StoreError> {
+        let mut opening = self.named("opening")?;
+        let (mut opened, mut existing) = (0_usize, Vec::new());
+        for new in accounts {
+            if self.customer(new.number)?.is_some() {
+                existing.push(new.number);
+                continue;
+            }
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO account (number, kind, currency, head, opened_at) \
+                     VALUES (?1, 0, ?2, zeroblob(32), ?3)",
+                )?
+                .execute(params![
+                    new.number.as_str(),
+                    opening.currency,
+                    context.now.unix_ms()
+                ])?;
+            let id = self.connection.last_insert_rowid();
+            self.set_pin(id, &new.hash, None, new.demo)?;
+            if let Some(amount) = crate::domain::money::Opening::new(new.balance) {
+                let mut account = self.account(id)?;
+                for part in amount.parts() {
+                    let movement = Movement::new(EntryKind::Opening, opening.id, id, part)
+                        .ok_or_else(|| {
+                            StoreError::Broken("an opening of the opening account".to_owned())
+                        })?;
+                    self.post(&movement, &mut opening, &mut account, None, context.now)?;
+                }
+            }
+            opened = opened.saturating_add(1);
+        }
+        Ok(Done::Opened { opened, existing })
+    }
+
+    fn close(&mut self, number: AccountNumber, context: &Context) -> Result<Done, StoreError> {
+        let Some(mut account) = self.customer(number)? else {
+            return Ok(Done::NoSuchAccount);
+        };
+        self.expire_due(&mut account, context.now)?;
+        let refused = |why: &str| Ok(Done::Refused(why.to_owned()));
+        if account.status == STATUS_CLOSED {
+            return refused("the account is closed already");
+        }
+        if account.balance != 0 {
+            return refused("the account's balance is not 0");
+        }
+        if account.held != 0 {
+            return refused("the account has open holds");
+        }
+        if self.has_late_holds(account.id, context.now)? {
+            return refused("the account has holds that can still be captured late");
+        }
+        self.set_status(&account, STATUS_CLOSED)?;
+        Ok(Done::Yes)
+    }
+
+    fn lock(&mut self, number: AccountNumber, locked: bool) -> Result<Done, StoreError> {
+        let account = self.customer(number)?;
+        if !locked {
+            // Numbers without an account may be locked by tries too.
+            let had_tries = self.tries(number)?.is_some();
+            self.forget_tries(number)?;
+            if account.is_none() {
+                return Ok(if had_tries {
+                    Done::Yes
+                } else {
+                    Done::NoSuchAccount
+                });
+            }
+        }
+        let Some(account) = account else {
+            return Ok(Done::NoSuchAccount);
+        };
+        if account.status == STATUS_CLOSED {
+            return Ok(Done::Refused("the account is closed".to_owned()));
+        }
+        self.set_status(&account, if locked { STATUS_LOCKED } else { 0 })?;
+        Ok(Done::Yes)
+    }
+
+    fn set_status(&self, account: &AccountRow, status: i64) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE account SET status = ?2 WHERE id = ?1")?
+            .execute(params![account.id, status])?;
+        Ok(())
+    }
+
+    fn adjust(
+        &mut self,
+        number: AccountNumber,
+        signed: i64,
+        (reason, actor): (&str, &str),
+        context: &Context,
+    ) -> Result<Done, StoreError> {
+        let Some(mut account) = self.customer(number)? else {
+            return Ok(Done::NoSuchAccount);
+        };
+        if account.status == STATUS_CLOSED {
+            return Ok(Done::Refused("the account is closed".to_owned()));
+        }
+        self.expire_due(&mut account, context.now)?;
+        let amount = match account.standing(&context.terms, context.now).adjust(signed) {
+            Ok(amount) => amount,
+            Err(Refusal::InsufficientFunds) => {
+                return Ok(Done::Refused("the account has less available".to_owned()));
+            }
+            Err(_) => return Ok(Done::Refused("the amount is out of range".to_owned())),
+        };
+        let mut other = self.named("adjustment")?;
+        let broken = || StoreError::Broken("an adjustment of the adjustment account".to_owned());
+        let entry = if signed > 0 {
+            let movement = Movement::new(EntryKind::Adjustment, other.id, account.id, amount);
+            self.post(
+                &movement.ok_or_else(broken)?,
+                &mut other,
+                &mut account,
+                None,
+                context.now,
+            )?
+        } else {
+            let movement = Movement::new(EntryKind::Adjustment, account.id, other.id, amount);
+            self.post(
+                &movement.ok_or_else(broken)?,
+                &mut account,
+                &mut other,
+                None,
+                context.now,
+            )?
+        };
+        self.connection
+            .prepare_cached("INSERT INTO reason (entry, text, actor) VALUES (?1, ?2, ?3)")?
+            .execute(params![entry.get(), reason, actor])?;
+        Ok(Done::Posted {
+            entry: entry.get(),
+            balance: account.balance,
+        })
+    }
+}
+
+/// Acts that only read, on a connection of their own, so that they hold no customer up.
+pub(super) fn read(
+    connection: &Connection,
+    act: &Act,
+    context: &Context,
+) -> Result<Done, StoreError> {
+    match act {
+        Act::Show(number) => {
+            let report = reports(
+                connection,
+                "account.number = ?1",
+                params![number.as_str()],
+                context,
+            )?
+            .pop();
+            Ok(report.map_or(Done::NoSuchAccount, |report| {
+                Done::Account(Box::new(report))
+            }))
+        }
+        Act::List { after, limit } => {
+            let after = after.map_or_else(String::new, |number| number.to_string());
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            let condition = "account.number > ?1 ORDER BY account.number LIMIT ?2";
+            Ok(Done::Accounts(reports(
+                connection,
+                condition,
+                params![after, limit],
+                context,
+            )?))
+        }
+        Act::Statement {
+            number,
+            after,
+            from,
+            to,
+            limit,
+        } => {
+            let known = connection
+                .prepare_cached("SELECT id FROM account WHERE number = ?1 AND kind = 0")?
+                .query_row([number.as_str()], |row| row.get::<_, i64>(0))
+                .optional()?;
+            let Some(account) = known else {
+                return Ok(Done::NoSuchAccount);
+            };
+            let from = from.map_or(i64::MIN, Timestamp::unix_ms);
+            let to = to.map_or(i64::MAX, Timestamp::unix_ms);
+            let condition =
+                "entry.id > ?2 AND entry.at >= ?3 AND entry.at < ?4 ORDER BY entry.id LIMIT ?5";
+            let limit_rows = i64::try_from(*limit).unwrap_or(i64::MAX);
+            let mut lines = sides(
+                connection,
+                account,
+                condition,
+                &[after, &from, &to, &limit_rows],
+            )?;
+            lines.sort_by_key(|line| line.entry);
+            lines.truncate(*limit);
+            Ok(Done::Lines(lines))
+        }
+        Act::LateCaptures { limit } => late_captures(connection, *limit),
+        Act::Terminals => terminals(connection),
+        Act::DemoAccounts => {
+            let sql = "SELECT count(*) FROM credential WHERE demo = 1";
+            Ok(Done::Count(
+                connection.query_row(sql, [], |row| row.get(0))?,
+            ))
+        }
+        Act::Verify(head) => Ok(Done::Audit(Box::new(super::audit::audit(
+            connection, *head,
+        )?))),
+        _ => Err(StoreError::Unsupported),
+    }
+}
+
+fn reports(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl rusqlite::Params,
+    context: &Context,
+) -> Result<Vec<AccountReport>, StoreError> {
+    let sql = format!(
+        "SELECT account.number, account.status, account.currency, account.balance, \
+         account.balance - account.held + coalesce((SELECT sum(amount) FROM hold \
+           WHERE hold.account = account.id AND state = 0 AND expires_at <= {now}), 0), \
+         account.withdrawal_limit, account.daily_limit, try.home, try.other, try.last_at, \
+         credential.must_change, credential.demo, credential.home \
+         FROM account JOIN credential ON credential.account = account.id \
+         LEFT JOIN try ON try.number = account.number WHERE account.kind = 0 AND {condition}",
+        now = context.now.unix_ms()
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(parameters, |row| {
+        read_report(row, &context.terms, context.now)
+    })?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?)
+}
+
+fn read_report(row: &Row<'_>, terms: &Terms, now: Timestamp) -> rusqlite::Result<AccountReport> {
+    let tries = match row.get::<_, Option<u32>>(7)? {
+        None => None,
+        Some(home) => {
+            let last_at = Timestamp::from_unix_ms(row.get(9)?);
+            Some(TryRecord {
+                home,
+                other: row.get(8)?,
+                last_at,
+            })
+        }
+    };
+    let counted =
+        tries.filter(|record| record.expires_at(terms.lockout).is_none_or(|end| now < end));
+    let status = match row.get::<_, i64>(1)? {
+        STATUS_LOCKED => "locked",
+        STATUS_CLOSED => "closed",
+        _ => "open",
+    };
+    Ok(AccountReport {
+        account: row.get(0)?,
+        status: status.to_owned(),
+        currency: row.get(2)?,
+        balance: row.get(3)?,
+        available: row.get(4)?,
+        withdrawal_limit: row.get(5)?,
+        daily_withdrawal_limit: row.get(6)?,
+        tries: counted.map_or(0, |record| record.home.saturating_add(record.other)),
+        locked_out: counted.is_some_and(|record| is_locked_out(&record, terms.lockout, now)),
+        must_change_pin: row.get(10)?,
+        demo: row.get(11)?,
+        home_terminal: row.get(12)?,
+    })
+}
+
+fn terminals(connection: &Connection) -> Result<Done, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT terminal.name, terminal.disabled, account.balance FROM terminal \
+         JOIN account ON account.id = terminal.cash ORDER BY terminal.name",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(TerminalReport {
+            terminal: row.get(0)?,
+            disabled: row.get(1)?,
+            cash: row.get(2)?,
+        })
+    })?;
+    Ok(Done::Terminals(rows.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn late_captures(connection: &Connection, limit: usize) -> Result<Done, StoreError> {
+    let mut statement = connection.prepare(&format!(
+        "{} WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
+        side_sql("debit", "credit")
+    ))?;
+    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read_line)?;
+    Ok(Done::Lines(rows.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// An account's postings, both of entries that debit it and of those that credit it; the
+/// condition's first parameter is `?2`.
+pub(super) fn sides(
+    connection: &Connection,
+    account: i64,
+    condition: &str,
+    parameters: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<Line>, StoreError> {
+    let mut lines = Vec::new();
+    let mut all: Vec<&dyn rusqlite::ToSql> = vec![&account];
+    all.extend_from_slice(parameters);
+    for (own, other) in [("debit", "credit"), ("credit", "debit")] {
+        let sql = format!(
+            "{} WHERE entry.{own} = ?1 AND {condition}",
+            side_sql(own, other)
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(all.as_slice(), read_line)?;
+        lines.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(lines)
+}
+
+fn side_sql(own: &str, other: &str) -> String {
+    let sign = if own == "debit" { "-" } else { "" };
+    format!(
+        "SELECT entry.id, entry.at, entry.kind, {sign}entry.amount, entry.{own}_balance, \
+         coalesce(terminal.name, ''), other.kind, other.number, reason.text FROM entry \
+         JOIN account other ON other.id = entry.{other} \
+         LEFT JOIN terminal ON terminal.id = entry.terminal \
+         LEFT JOIN reason ON reason.entry = entry.id"
+    )
+}
+
+fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
+    let kind = EntryKind::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
+    let counterparty = match row.get::<_, i64>(6)? {
+        super::rows::KIND_CUSTOMER => row.get::<_, String>(7)?.parse().ok(),
+        _ => None,
+    };
+    Ok(Line {
+        entry: row.get(0)?,
+        at: Timestamp::from_unix_ms(row.get(1)?),
+        kind,
+        amount: row.get(3)?,
+        balance: row.get(4)?,
+        terminal: row.get(5)?,
+        counterparty,
+        reason: row.get(8)?,
+    })
+}
+
+/// Names of terminals that are not let in.
+pub(super) fn disabled_terminals(connection: &Connection) -> Result<Vec<TerminalName>, StoreError> {
+    let mut statement = connection.prepare("SELECT name FROM terminal WHERE disabled = 1")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    Ok(names
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect())
+}
+
+/// The name staff act under, for a reason's row.
+pub(super) fn actor_of(office: &Office) -> String {
+    office.actor().to_owned()
+}

@@ -1,0 +1,291 @@
+//! Opening a store: header, schema and settings only, in time that does not grow with the ledger.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use crate::access::pepper::PepperId;
+use crate::domain::{Currency, Timestamp};
+
+/// "ATMb", in the file's header: this is a store of ours.
+const APPLICATION_ID: i32 = 0x4154_4d62;
+
+/// Numbered migrations; each takes the store from the version before it.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the store {0} is in use by another server; stop that one first")]
+    InUse(PathBuf),
+    /// There is none.
+    #[error("there is no store {0}")]
+    Missing(PathBuf),
+    /// It is some other file.
+    #[error("{0} is not a bank's store")]
+    NotAStore(PathBuf),
+    /// A newer version of this program wrote it.
+    #[error(
+        "the store {path} has schema {found}, and this program knows {known} at most: use a newer version"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: usize,
+        /// The newest known.
+        known: usize,
+    },
+    /// It was made for another currency.
+    #[error("the store {path} holds {found}, and the configuration says {asked}")]
+    OtherCurrency {
+        /// The file.
+        path: PathBuf,
+        /// Its currency.
+        found: String,
+        /// The configured one.
+        asked: String,
+    },
+    /// SQLite could not read or write it.
+    #[error("the store {path} cannot be opened ({source}); it may be damaged: restore a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The system could not.
+    #[error("the store {path}: {source}")]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The only lock on a store: held by the process that may write it, gone with the process.
+pub(super) struct StoreLock {
+    _file: File,
+}
+
+/// Takes the lock beside the store at `path`.
+pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
+    let lock_path = beside(path, "-lock");
+    let system = |source| OpenError::System {
+        path: lock_path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(system)?;
+    match file.try_lock() {
+        Ok(()) => Ok(StoreLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(system(source)),
+    }
+}
+
+/// The path of a file that goes with the store, such as its lock or its journal.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes the file, mode 0600, and its folder, mode 0700, where they are missing.
+pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
+    let system = |source| OpenError::System {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(system)?;
+    }
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map(drop).map_err(system)
+}
+
+/// Opens the connection that writes, migrating the schema where it is older.
+pub(super) fn writer(
+    path: &Path,
+    currency: Currency,
+    now: Timestamp,
+) -> Result<Connection, OpenError> {
+    let damaged = |source| OpenError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(damaged)?;
+    check_header(&connection, path)?;
+    settings(&connection).map_err(damaged)?;
+    migrate(&mut connection, path, currency, now)?;
+    check_currency(&connection, path, currency)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
+    let damaged = |source| OpenError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
+    check_header(&connection, path)?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(damaged)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The peppers that hashes in the store were made with.
+pub(super) fn peppers(connection: &Connection) -> rusqlite::Result<Vec<PepperId>> {
+    let mut statement =
+        connection.prepare("SELECT substr(name, 8) FROM bank WHERE name LIKE 'pepper:%'")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    Ok(names
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .filter_map(|name| PepperId::parse(name))
+        .collect())
+}
+
+fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let damaged = |source: rusqlite::Error| match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
+        _ => OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let number =
+        |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let application = number("application_id").map_err(damaged)?;
+    let version = number("user_version").map_err(damaged)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(damaged)?;
+    let ours = application == i64::from(APPLICATION_ID);
+    let empty = application == 0 && version == 0 && tables == 0;
+    if !ours && !empty {
+        return Err(OpenError::NotAStore(path.to_owned()));
+    }
+    let found = usize::try_from(version).unwrap_or(usize::MAX);
+    if found > MIGRATIONS.len() {
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+            known: MIGRATIONS.len(),
+        });
+    }
+    Ok(())
+}
+
+fn settings(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.pragma_update(None, "cell_size_check", "ON")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    currency: Currency,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let damaged = |source| OpenError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    let work = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let done = usize::try_from(version).unwrap_or(usize::MAX);
+        for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            if index == 0 {
+                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+                begin_bank(&transaction, currency, now)?;
+            }
+            transaction.pragma_update(
+                None,
+                "user_version",
+                i64::try_from(index + 1).unwrap_or(i64::MAX),
+            )?;
+            transaction.commit()?;
+        }
+        Ok(())
+    };
+    work(connection).map_err(damaged)
+}
+
+fn begin_bank(connection: &Connection, currency: Currency, now: Timestamp) -> rusqlite::Result<()> {
+    let mut set = connection.prepare("INSERT INTO bank (name, value) VALUES (?1, ?2)")?;
+    set.execute(params!["currency", currency.code()])?;
+    set.execute(params!["made_at", now.to_string()])?;
+    let mut account = connection.prepare(
+        "INSERT INTO account (number, kind, currency, head, opened_at) VALUES (?1, ?2, ?3, zeroblob(32), ?4)",
+    )?;
+    account.execute(params!["opening", 2, currency.code(), now.unix_ms()])?;
+    account.execute(params!["adjustment", 3, currency.code(), now.unix_ms()])?;
+    Ok(())
+}
+
+fn check_currency(
+    connection: &Connection,
+    path: &Path,
+    currency: Currency,
+) -> Result<(), OpenError> {
+    let found: Option<String> = connection
+        .query_row(
+            "SELECT value FROM bank WHERE name = 'currency'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(|source| OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        })?;
+    match found {
+        Some(found) if found == currency.code() => Ok(()),
+        found => Err(OpenError::OtherCurrency {
+            path: path.to_owned(),
+            found: found.unwrap_or_else(|| "no currency".to_owned()),
+            asked: currency.code().to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,188 @@
+//! The one thread that writes: it commits everything that waits in one durable transaction (group
+//! commit), and answers after the commit.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::TerminalName;
+use crate::store::StoreError;
+
+/// Calls that may wait for the writer; more wait for a place.
+pub(super) const QUEUE_MAX: usize = 4_096;
+/// Calls committed together at most.
+const BATCH_MAX: usize = 1_024;
+/// Terminals remembered at most; more are looked up again.
+const TERMINALS_REMEMBERED_MAX: usize = 10_000;
+
+/// The store inside a transaction, with what is remembered from one to the next.
+pub(super) struct Books<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) memory: &'c mut Memory,
+}
+
+/// What the writer knows without asking; thrown away whenever a transaction is rolled back.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Rows of terminals and of their cash accounts, by name.
+    pub(super) terminals: HashMap<TerminalName, TerminalRow>,
+    /// Peppers that stand in the store.
+    pub(super) peppers: HashSet<String>,
+    /// The last entry's number.
+    pub(super) last_entry: Option<i64>,
+    /// Rows in the table of tries.
+    pub(super) try_rows: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct TerminalRow {
+    pub(super) id: i64,
+    pub(super) cash: i64,
+}
+
+impl Memory {
+    pub(super) fn remember_terminal(&mut self, name: TerminalName, row: TerminalRow) {
+        if self.terminals.len() >= TERMINALS_REMEMBERED_MAX {
+            self.terminals.clear();
+        }
+        self.terminals.insert(name, row);
+    }
+}
+
+/// A call on its way through the writer. It may be run again after a roll-back.
+pub(super) trait Job: Send {
+    fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError>;
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+pub(super) struct Call<F, T> {
+    work: F,
+    outcome: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Call<F, T>
+where
+    F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
+    T: Send + 'static,
+{
+    pub(super) fn new(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+        let (answer, answered) = oneshot::channel();
+        (
+            Box::new(Self {
+                work,
+                outcome: None,
+                answer,
+            }),
+            answered,
+        )
+    }
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError> {
+        match (self.work)(books) {
+            // Refused before anything was written: the batch goes on.
+            Err(error @ (StoreError::Fenced | StoreError::Unsupported)) => {
+                self.outcome = Some(Err(error))
+            }
+            outcome => self.outcome = Some(Ok(outcome?)),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self {
+            outcome, answer, ..
+        } = *self;
+        let outcome = committed.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed)));
+        // Where the asker has gone, nobody needs the answer: its key settles it.
+        let _ = answer.send(outcome);
+    }
+}
+
+/// Serves the queue until it is closed and empty.
+pub(super) fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+    let mut memory = Memory::default();
+    while let Some(first) = queue.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX {
+            match queue.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        tracing::trace!(batch = batch.len(), "commit");
+        match transact(connection, &mut memory, &mut batch) {
+            Ok(()) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
+            // One call spoilt the batch, or the disk did: each goes again, alone.
+            Err(error) if batch.len() > 1 => {
+                tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
+                for job in batch {
+                    alone(connection, &mut memory, job);
+                }
+            }
+            Err(error) => batch
+                .into_iter()
+                .for_each(|job| job.finish(Err(error.clone()))),
+        }
+    }
+}
+
+fn alone(connection: &Connection, memory: &mut Memory, job: Box<dyn Job>) {
+    let mut single = [job];
+    let committed = transact(connection, memory, &mut single);
+    let [job] = single;
+    job.finish(committed);
+}
+
+fn transact(
+    connection: &Connection,
+    memory: &mut Memory,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<(), StoreError> {
+    let result = begin_run_commit(connection, memory, jobs);
+    if result.is_err() {
+        *memory = Memory::default();
+        if !connection.is_autocommit() {
+            // Nothing to do where this fails too: SQLite rolls back when the connection closes.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
+    result
+}
+
+fn begin_run_commit(
+    connection: &Connection,
+    memory: &mut Memory,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<(), StoreError> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    for job in jobs.iter_mut() {
+        job.run(&mut Books { connection, memory })?;
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::ConstraintViolation
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase,
+            ) => Self::Broken(text),
+            Some(_) => Self::Unavailable(text),
+            // Not SQLite but a row that does not hold what its column promises.
+            None => Self::Broken(text),
+        }
+    }
+}
