@@ -2,7 +2,7 @@
 //! hand in their own.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -12,6 +12,9 @@ use crate::domain::{HoldName, Timestamp};
 pub trait Surroundings: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment, never running backwards, for rates.
+    fn elapsed(&self) -> Duration;
 
     /// Sixteen bytes that nobody can guess (or, in a simulation, that the seed gives).
     fn random(&self) -> [u8; 16];
@@ -30,9 +33,19 @@ pub fn new_hold_name(surroundings: &dyn Surroundings) -> Option<HoldName> {
 }
 
 /// The machine's clock and its generator of random numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct System {
     random: SystemRandom,
+    started: Instant,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            random: SystemRandom::new(),
+            started: Instant::now(),
+        }
+    }
 }
 
 impl Surroundings for System {
@@ -41,6 +54,10 @@ impl Surroundings for System {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     fn random(&self) -> [u8; 16] {
@@ -92,6 +109,10 @@ impl Virtual {
 impl Surroundings for Virtual {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_ms(self.now_ms.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.now_ms.load(Ordering::SeqCst)).unwrap_or(0))
     }
 
     fn random(&self) -> [u8; 16] {

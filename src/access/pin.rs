@@ -56,6 +56,7 @@ impl fmt::Debug for PinHash {
 pub struct Ticket {
     account: AccountNumber,
     stored: Option<StoredPin>,
+    last: bool,
 }
 
 /// A hash together with the number of the PIN it is of; a new PIN has a new number.
@@ -71,7 +72,22 @@ impl Ticket {
     /// For the store: the try upon `account` is on disk. `stored` is `None` for an account that
     /// does not exist or is closed; checking it takes the same work and never succeeds.
     pub fn for_counted_try(account: AccountNumber, stored: Option<StoredPin>) -> Self {
-        Self { account, stored }
+        Self {
+            account,
+            stored,
+            last: false,
+        }
+    }
+
+    /// For the store: whether this try was the budget's last, so that a wrong PIN locks.
+    pub fn with_last(self, last: bool) -> Self {
+        Self { last, ..self }
+    }
+
+    /// Whether a wrong PIN now locks the account.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.last
     }
 }
 

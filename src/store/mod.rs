@@ -268,6 +268,9 @@ pub trait Store: Send + Sync + 'static {
         new: PinHash,
     ) -> Reply<'a, bool>;
 
+    /// Forgets the tries after a right PIN that led to nothing else.
+    fn forget_tries<'a>(&'a self, proof: &'a PinVerified) -> Reply<'a, ()>;
+
     /// Frees holds whose time is over, forgets keys and tries past theirs.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;
 

@@ -194,7 +194,7 @@ class Client:
 
     def __init__(self, bank, terminal="terminal-1", *, context=None, source=None, server_name="localhost"):
         self.bank, self.next_id, self.account, self.last_payload = bank, 1, None, b""
-        self.ops = {}  # id -> op, for the shapes of the answers
+        self.ops = {}  # id -> op of requests under way, for the shapes of their answers
         tcp = socket.create_connection(bank.address, TIMEOUT, source_address=(source, 0) if source else None)
         try:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -263,7 +263,7 @@ class Client:
         number = answer.get("id")
         if number is None and answer.get("code") not in OWN_ACCORD | {10, 11, 12}:
             self.bank.faults.append(f"a null id with this code: {answer!r}")
-        self.bank.faults += shape_faults(self.ops.get(number, "?"), answer)
+        self.bank.faults += shape_faults(self.ops.pop(number, "?"), answer)
         return answer
 
     def silent(self, seconds: float):

@@ -316,7 +316,7 @@ def _(b):
 
 # ---------------------------------------------------------------- expiry
 
-late = group("expiry and late capture", accounts=())
+late = group("expiry and late capture")
 late.config["accounts"] = {"hold_timeout_ms": 700, "withdrawal_limit": 80_000, "daily_withdrawal_limit": 100_000}
 
 

@@ -220,7 +220,7 @@ for op, fields in GOOD.items():
             in_each_state(b, op, *({**fields, name: v} for v in (None, True, [fields[name]], {}, other)))
 
 
-BAD_ACCOUNTS = ["", "zz", "z-99999", "zzz-99999", "zz99999", "zz-9999", "zz-999999", "z9-99999", "zz-9999a", " zz-99999", "zz-99999 ", "zz-99999\n", "zz-99999\0", "zz_99999", "\u017fz-99999", "\u212az-99999", "zz-9999\u0665", "zz\u201199999", "zz-\uff11\uff12\uff13\uff14\uff15", "é" "z-99999"]
+BAD_ACCOUNTS = ["", "zz", "z-99999", "zzz-99999", "zz99999", "zz-9999", "zz-999999", "z9-99999", "zz-9999a", " zz-99999", "zz-99999 ", "zz-99999\n", "zz-99999\0", "zz_99999", "\u017fz-99999", "\u212az-99999", "zz-9999\u0665", "zz\u201199999", "zz-\uff11\uff12\uff13\uff14\uff15", "\u00e9z-99999"]
 BAD_PINS = ["", "1", "123", "1" * 13, "1234567890123", "12a4", "1234 ", " 1234", "12.4", "-1234", "+1234", "1234\n", "1234\0", "\u0661\u0662\u0663\u0664", "\uff11\uff12\uff13\uff14"]
 BAD_KEYS = ["", "k", "k" * 15, "k" * 65, "k" * 15 + "_", "k" * 15 + " ", "k" * 16 + "\n", "k" * 15 + "é", "k" * 15 + "\u212a", "k" * 15 + ".", "{" + "k" * 20 + "}"]
 BAD_HOLDS = ["", "h" * 65, "h_1", "h 1", "h\n", "hé", "h.1", "h/1"]
@@ -378,7 +378,7 @@ def _(b):
 
 # ---------------------------------------------------------------- answers, op by op
 
-answers = group("answers", server={"idle_timeout_ms": 61_000, "session_timeout_ms": 901_000}, accounts=())
+answers = group("answers", server={"idle_timeout_ms": 61_000, "session_timeout_ms": 901_000})
 
 
 def exactly(answer, must, may=None):
@@ -491,7 +491,7 @@ def _(b):
     ):
         answer = code(c.call(op, **fields), number)
         holds_true(set(answer) <= {"id", "code", "message"}, "id, code and at most message", answer)
-        hidden = re.search(r"sqlite|panick|\.rs\b|/home|/work|/tmp|select |insert ", answer.get("message", ""), re.I)
+        hidden = re.search(r"sqlite|panick|\.rs\b|(/\w+){2}|select |insert ", answer.get("message", ""), re.I)
         holds_true(not hidden, "no internal detail", answer)
 
 

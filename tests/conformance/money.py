@@ -44,17 +44,18 @@ def _(b):
 
 @amounts.check("amounts of 1 and of 10^12 are served: deposit, authorize, capture, withdraw, transfer")
 def _(b):
-    c, other = b.session(), b.fresh()
-    c.do("deposit", amount=MAX_AMOUNT)
-    c.do("withdraw", amount=MAX_AMOUNT)
-    c.do("deposit", amount=MAX_AMOUNT)
-    c.do("capture", hold=c.do("authorize", amount=MAX_AMOUNT)["hold"], amount=MAX_AMOUNT)
-    c.do("deposit", amount=MAX_AMOUNT)
-    c.do("transfer", to=other.name, amount=MAX_AMOUNT)
-    for op in ("deposit", "withdraw"):
-        c.do(op, amount=1)
-    c.do("transfer", to=other.name, amount=1)
-    same(c.do("balance")["balance"], c.account.cents - 1, "balance")
+    one, two, three, other = b.session(), b.session(), b.session(), b.fresh()
+    for c in (one, two, three):
+        c.do("deposit", amount=MAX_AMOUNT)
+    one.do("withdraw", amount=MAX_AMOUNT)
+    two.do("capture", hold=two.do("authorize", amount=MAX_AMOUNT)["hold"], amount=MAX_AMOUNT)
+    three.do("transfer", to=other.name, amount=MAX_AMOUNT)
+    for c in (one, two, three):
+        same(c.do("balance")["balance"], c.account.cents, "balance")
+    three.do("deposit", amount=1)
+    three.do("withdraw", amount=1)
+    three.do("transfer", to=other.name, amount=1)
+    same(three.do("capture", hold=three.do("authorize", amount=1)["hold"], amount=1)["balance"], three.account.cents - 2, "balance")
 
 
 @amounts.check("30 where a deposit would take the own balance past 10^15; to 10^15 itself it is served")
@@ -200,7 +201,7 @@ def _(b):
 
 # ---------------------------------------------------------------- limits
 
-limits = group("limits", accounts=(), **{"pin": {}})
+limits = group("limits")
 limits.config["accounts"] = {"withdrawal_limit": 10_000, "daily_withdrawal_limit": 15_000}
 
 

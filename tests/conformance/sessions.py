@@ -590,7 +590,7 @@ def busy(c, request, seconds=6.0):
 
 
 PUTS_NOT_OFF = {
-    "ping": lambda c: c.send("ping"),
+    "pings": lambda c: c.send("ping"),
     "requests refused with 30": lambda c: c.send("deposit", amount=0, key=key()),
     "requests refused with 24": lambda c: c.send("login", account="zz-99999", pin="1234"),
 }

@@ -18,7 +18,6 @@ pub(super) struct CredentialRow {
     pub(super) stored: StoredPin,
     pub(super) must_change: bool,
     pub(super) expires_at: Option<Timestamp>,
-    pub(super) demo: bool,
     pub(super) home: Option<String>,
 }
 
@@ -69,7 +68,8 @@ impl Books<'_> {
                 let stored = credential
                     .filter(|credential| !credential.is_void(context.now))
                     .map(|credential| credential.stored);
-                Ok(TryCounted::Check(Ticket::for_counted_try(number, stored)))
+                let ticket = Ticket::for_counted_try(number, stored);
+                Ok(TryCounted::Check(ticket.with_last(next.is_locked(policy))))
             }
         }
     }
@@ -196,7 +196,7 @@ impl Books<'_> {
         number: AccountNumber,
     ) -> Result<Option<CredentialRow>, StoreError> {
         let sql = "SELECT account.id, account.status, revision, memory_kib, iterations, parallelism, pepper, \
-                   salt, digest, must_change, expires_at, demo, home \
+                   salt, digest, must_change, expires_at, home \
                    FROM account JOIN credential ON credential.account = account.id \
                    WHERE account.number = ?1 AND account.kind = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -339,7 +339,6 @@ fn read_credential(row: &Row<'_>) -> rusqlite::Result<CredentialRow> {
         },
         must_change: row.get(9)?,
         expires_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_unix_ms),
-        demo: row.get(11)?,
-        home: row.get(12)?,
+        home: row.get(11)?,
     })
 }

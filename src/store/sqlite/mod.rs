@@ -286,6 +286,11 @@ impl Store for SqliteStore {
         }))
     }
 
+    fn forget_tries<'a>(&'a self, proof: &'a PinVerified) -> Reply<'a, ()> {
+        let account = proof.account();
+        Box::pin(self.write(move |books| books.forget_tries(account)))
+    }
+
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
         Box::pin(self.write(move |books| books.sweep(&context)))
     }

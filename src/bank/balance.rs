@@ -1,0 +1,17 @@
+//! What is there.
+
+use super::{Bank, Failure, Session};
+use crate::store::Balances;
+
+impl Bank {
+    /// The account's money.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn balance(&self, session: &mut Session) -> Result<Balances, Failure> {
+        let context = self.context(session.terminal());
+        Ok(self
+            .call(self.store.balance(session.claim(), context))
+            .await?)
+    }
+}

@@ -1,0 +1,159 @@
+//! The bank: what can be done with money, each command in a file of its own.
+//!
+//! Money moves only here: by `&mut` [`Session`], or by a hold that the store grants to the terminal
+//! that made it, by the sweeper, or by the staff's `Office`.
+
+mod balance;
+mod failure;
+mod history;
+pub mod hold;
+mod locks;
+mod login;
+mod money;
+mod pin;
+mod session;
+mod sweeper;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+pub use failure::Failure;
+pub use login::Opened;
+pub use money::Moved;
+pub use session::{Session, Sessions};
+
+use self::locks::AccountLocks;
+use crate::access::pin::PinHasher;
+use crate::domain::{Currency, TerminalName};
+use crate::store::{Act, Done};
+use crate::store::{Context, Office, Store, StoreError, Terms};
+use crate::surroundings::Surroundings;
+
+/// No call waits longer for the store or for a PIN's turn.
+const CALL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The bank's rules over a store. Shared by all connections.
+pub struct Bank {
+    store: Arc<dyn Store>,
+    hasher: PinHasher,
+    surroundings: Arc<dyn Surroundings>,
+    terms: ArcSwap<Terms>,
+    currency: Currency,
+    sessions: Sessions,
+    logins: AccountLocks,
+    broken: watch::Sender<Option<String>>,
+}
+
+impl Bank {
+    /// A bank over `store`, on `terms`.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        hasher: PinHasher,
+        surroundings: Arc<dyn Surroundings>,
+        terms: Terms,
+        currency: Currency,
+    ) -> Self {
+        Self {
+            store,
+            hasher,
+            surroundings,
+            terms: ArcSwap::from_pointee(terms),
+            currency,
+            sessions: Sessions::default(),
+            logins: AccountLocks::default(),
+            broken: watch::Sender::new(None),
+        }
+    }
+
+    /// Time and chance, as the bank sees them.
+    #[must_use]
+    pub fn surroundings(&self) -> &Arc<dyn Surroundings> {
+        &self.surroundings
+    }
+
+    /// The bank's currency.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// Who hashes PINs.
+    #[must_use]
+    pub fn hasher(&self) -> &PinHasher {
+        &self.hasher
+    }
+
+    /// Sessions that run now, to be listed and ended by staff.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// New terms, for all that is asked from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+    }
+
+    /// Tells once the ledger is found broken: serving must stop then.
+    #[must_use]
+    pub fn watch_broken(&self) -> watch::Receiver<Option<String>> {
+        self.broken.subscribe()
+    }
+
+    /// What staff do; `office` proves that it is they.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Has no deadline: an audit may take long.
+    pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
+        let done = self
+            .store
+            .office(office, act, self.context(&TerminalName::anonymous()))
+            .await;
+        self.watch_error(done)
+    }
+
+    /// Everybody who is seated, from the store.
+    #[must_use]
+    pub fn seats(&self) -> Vec<crate::store::Seat> {
+        self.store.seats()
+    }
+
+    fn context(&self, terminal: &TerminalName) -> Context {
+        let terms = **self.terms.load();
+        Context {
+            now: self.surroundings.now(),
+            terminal: terminal.clone(),
+            terms,
+        }
+    }
+
+    /// Waits for the store, but not for ever.
+    async fn call<T>(
+        &self,
+        reply: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let result = match tokio::time::timeout(CALL_DEADLINE, reply).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable(
+                "the store did not answer in time".to_owned(),
+            )),
+        };
+        self.watch_error(result)
+    }
+
+    fn watch_error<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ (StoreError::Broken(_) | StoreError::Closed)) = &result {
+            self.broken.send_if_modified(|known| {
+                let first = known.is_none();
+                known.get_or_insert_with(|| error.to_string());
+                first
+            });
+        }
+        result
+    }
+}

@@ -1,0 +1,37 @@
+//! Time's work: holds whose time is over, keys and tries past theirs.
+
+use std::time::Duration;
+
+use super::Bank;
+use crate::domain::TerminalName;
+use crate::store::{SWEEP_ROWS_MAX, StoreError, Swept};
+
+/// How often the bank is swept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Bank {
+    /// One round.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.call(self.store.sweep(self.context(&TerminalName::anonymous())))
+            .await
+    }
+
+    /// Sweeps for ever; a round that found much is followed by the next at once.
+    pub async fn keep_sweeping(&self) {
+        loop {
+            match self.sweep().await {
+                Ok(swept) if swept.holds.max(swept.keys).max(swept.tries) >= SWEEP_ROWS_MAX => {
+                    tokio::task::yield_now().await;
+                }
+                Ok(_) => tokio::time::sleep(SWEEP_INTERVAL).await,
+                Err(error) => {
+                    tracing::error!(%error, "sweeping failed");
+                    tokio::time::sleep(SWEEP_INTERVAL).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! From what was set to a configuration: meanings, relations, warnings.
+
+use std::path::{Path, PathBuf};
+
+use super::fault::{Place, shown};
+use super::keys::{self, Number};
+use super::paths::share_a_folder;
+use super::reader::Reader;
+use super::values::Values;
+use super::{
+    AccountsConfig, ClientAuth, Config, ConfigErrors, LimitsConfig, Loaded, LogConfig, LogFormat,
+    MetricsConfig, PinConfig, ServerConfig, StoreConfig, StoreUrl, TlsConfig,
+};
+use crate::access::lockout::LockoutPolicy;
+use crate::access::pin::{HashCost, OWASP_MINIMUM};
+use crate::domain::Currency;
+use crate::limits;
+
+use tracing::Level;
+
+/// Costs that OWASP's Password Storage Cheat Sheet calls as strong as its minimum: KiB, passes.
+const OWASP_ALTERNATIVES: [(u32, u32); 4] = [(47_104, 1), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+/// The configuration, or everything that is wrong with it.
+pub(super) fn build(values: Values) -> Result<Loaded, ConfigErrors> {
+    let mut reader = Reader::new(values);
+    let config = reader.config();
+    let Values {
+        faults,
+        from_environment,
+        ..
+    } = reader.values;
+    match config {
+        Some(config) if faults.is_empty() => Ok(Loaded {
+            config,
+            warnings: reader.warnings,
+            from_environment,
+        }),
+        _ => Err(ConfigErrors::new(faults)),
+    }
+}
+
+impl Reader {
+    /// All of it, so that all faults are found; `None` only beside a fault.
+    fn config(&mut self) -> Option<Config> {
+        let store = self.store();
+        let tls = self.tls();
+        let server = self.server(&store.url);
+        let limits = self.limits();
+        let pin = self.pin(&tls.dir, &store.url);
+        let accounts = self.accounts();
+        let metrics = self.metrics(&server);
+        let log = self.log();
+        self.warn_of_strangers(&server, &tls);
+        Some(Config {
+            server,
+            tls,
+            limits,
+            pin,
+            accounts: accounts?,
+            store,
+            metrics,
+            log,
+        })
+    }
+
+    fn server(&mut self, store: &StoreUrl) -> ServerConfig {
+        let max_connections = self.count(&keys::MAX_CONNECTIONS);
+        ServerConfig {
+            listen: self.address(&keys::LISTEN, "such as \"127.0.0.1:8443\""),
+            max_connections,
+            max_connections_per_ip: self.connections_per_ip(max_connections),
+            handshake_timeout: self.time(&keys::HANDSHAKE_TIMEOUT_MS),
+            frame_timeout: self.time(&keys::FRAME_TIMEOUT_MS),
+            login_timeout: self.time(&keys::LOGIN_TIMEOUT_MS),
+            terminal_idle_timeout: self.time(&keys::TERMINAL_IDLE_TIMEOUT_MS),
+            idle_timeout: self.time(&keys::IDLE_TIMEOUT_MS),
+            session_timeout: self.time(&keys::SESSION_TIMEOUT_MS),
+            write_timeout: self.time(&keys::WRITE_TIMEOUT_MS),
+            drain_timeout: self.time(&keys::DRAIN_TIMEOUT_MS),
+            server_id: self.server_id(),
+            operator_socket: self.operator_socket(store),
+        }
+    }
+
+    fn connections_per_ip(&mut self, total: usize) -> usize {
+        let wanted = self.count(&keys::MAX_CONNECTIONS_PER_IP);
+        if wanted > total {
+            // Where only the total was set, that is what to look at.
+            let at = match self.values.place(keys::MAX_CONNECTIONS_PER_IP.name) {
+                Place::Default => keys::MAX_CONNECTIONS.name,
+                _ => keys::MAX_CONNECTIONS_PER_IP.name,
+            };
+            let text = "[server] max_connections_per_ip = ";
+            self.warn(
+                at,
+                format!("{text}{wanted} is more than max_connections; {total} is used"),
+            );
+        }
+        wanted.min(total)
+    }
+
+    fn server_id(&mut self) -> String {
+        let usable = |name: &str| {
+            (1..=limits::SERVER_ID_BYTES_MAX).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let Some(name) = self.values.set_text(&keys::SERVER_ID) else {
+            return host_name()
+                .filter(|name| usable(name))
+                .unwrap_or_else(|| "bank".to_owned());
+        };
+        let name = name.to_owned();
+        if !usable(&name) {
+            let mend = format!(
+                "write 1 to {} printable ASCII characters without spaces",
+                limits::SERVER_ID_BYTES_MAX
+            );
+            self.fault(
+                keys::SERVER_ID.name,
+                format!("\"{}\" is no name", shown(&name)),
+                mend,
+            );
+        }
+        name
+    }
+
+    fn operator_socket(&mut self, store: &StoreUrl) -> PathBuf {
+        let key = &keys::OPERATOR_SOCKET;
+        let set = self.values.set_text(key).is_some();
+        let path = match store {
+            _ if set => self.path(key),
+            StoreUrl::Sqlite(file) => file.with_file_name("operator.sock"),
+            StoreUrl::Postgres(_) => PathBuf::from("operator.sock"),
+        };
+        let longest = limits::SOCKET_PATH_BYTES_MAX;
+        if path.as_os_str().len() > longest {
+            let reason = format!("longer than the {longest} bytes of a socket's path");
+            self.fault(key.name, reason, "set it to a shorter path");
+        }
+        path
+    }
+
+    fn tls(&mut self) -> TlsConfig {
+        let dir = self.path(&keys::TLS_DIR);
+        TlsConfig {
+            ca: self.path_or(&keys::TLS_CA, || dir.join("ca.pem")),
+            cert: self.path_or(&keys::TLS_CERT, || dir.join("server.pem")),
+            key: self.path_or(&keys::TLS_KEY, || dir.join("server.key")),
+            crl: self.path_or(&keys::TLS_CRL, || dir.join("crl.pem")),
+            client_auth: match self.values.text(&keys::CLIENT_AUTH) {
+                "off" => ClientAuth::Off,
+                _ => ClientAuth::Required,
+            },
+            dir,
+        }
+    }
+
+    fn limits(&mut self) -> LimitsConfig {
+        LimitsConfig {
+            frame_before_login: self.frame_limit(&keys::FRAME_BEFORE_LOGIN),
+            frame_after_login: self.frame_limit(&keys::FRAME_AFTER_LOGIN),
+            requests_per_second: self.rate(&keys::REQUESTS_PER_SECOND),
+            request_burst: self.rate(&keys::REQUEST_BURST),
+            connections_per_second_per_ip: self.rate(&keys::CONNECTIONS_PER_SECOND_PER_IP),
+            connection_burst_per_ip: self.rate(&keys::CONNECTION_BURST_PER_IP),
+            logins_per_minute_per_terminal: self.rate(&keys::LOGINS_PER_MINUTE_PER_TERMINAL),
+            spray_tries: self.rate(&keys::SPRAY_TRIES),
+            try_rows: self.natural(&keys::TRY_ROWS),
+        }
+    }
+
+    fn frame_limit(&mut self, key: &Number) -> usize {
+        let bytes = self.values.number(key);
+        if bytes < limits::FRAME_LIMIT_BYTES_ADVISED {
+            let advised = limits::FRAME_LIMIT_BYTES_ADVISED;
+            let text = format!(
+                "{} = {bytes} is less than the longest requests need; {advised} is enough",
+                key.name
+            );
+            self.warn(key.name, text);
+        }
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    fn pin(&mut self, tls_dir: &Path, store: &StoreUrl) -> PinConfig {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = i64::try_from(cores).unwrap_or(1);
+        let max_concurrent = self.values.number_or(&keys::MAX_CONCURRENT, cores);
+        PinConfig {
+            cost: self.hash_cost(),
+            lockout: LockoutPolicy {
+                tries: self.rate(&keys::TRIES),
+                lock_ms: self.natural(&keys::LOCK_MS),
+            },
+            pepper_file: self.pepper_file(tls_dir, store),
+            max_concurrent: usize::try_from(max_concurrent).unwrap_or(1),
+        }
+    }
+
+    fn hash_cost(&mut self) -> HashCost {
+        let cost = HashCost {
+            memory_kib: self.rate(&keys::MEMORY_KIB),
+            iterations: self.rate(&keys::ITERATIONS),
+            parallelism: self.rate(&keys::PARALLELISM),
+        };
+        let needed = limits::PIN_MEMORY_PER_LANE_KIB * i64::from(cost.parallelism);
+        if i64::from(cost.memory_kib) < needed {
+            let lanes = cost.parallelism;
+            let reason = format!(
+                "{} KiB is too little for parallelism = {lanes}",
+                cost.memory_kib
+            );
+            self.fault(
+                keys::MEMORY_KIB.name,
+                reason,
+                format!("write at least {needed}, 8 KiB a lane"),
+            );
+        }
+        let meets = |&(memory_kib, iterations): &(u32, u32)| {
+            cost.memory_kib >= memory_kib && cost.iterations >= iterations
+        };
+        let minimum = (OWASP_MINIMUM.memory_kib, OWASP_MINIMUM.iterations);
+        if !meets(&minimum) && !OWASP_ALTERNATIVES.iter().any(meets) {
+            let text = format!(
+                "[pin] memory_kib = {}, iterations = {}: less than OWASP's minimum of {} and {}",
+                cost.memory_kib, cost.iterations, minimum.0, minimum.1
+            );
+            // Where only the passes were lowered, that is what to look at.
+            let at = match self.values.place(keys::MEMORY_KIB.name) {
+                Place::Default => keys::ITERATIONS.name,
+                _ => keys::MEMORY_KIB.name,
+            };
+            self.warn(at, text);
+        }
+        cost
+    }
+
+    fn pepper_file(&mut self, tls_dir: &Path, store: &StoreUrl) -> PathBuf {
+        let path = self.path_or(&keys::PEPPER_FILE, || tls_dir.join("pepper"));
+        if let StoreUrl::Sqlite(file) = store
+            && share_a_folder(&path, file)
+        {
+            // A copy of the folder, or a thief of it, would have both the hashes and the pepper.
+            let reason = "the pepper may not lie in the store's folder";
+            let mend = "set it to a file elsewhere, such as \"certs/pepper\"";
+            self.fault(keys::PEPPER_FILE.name, reason, mend);
+        }
+        path
+    }
+
+    fn accounts(&mut self) -> Option<AccountsConfig> {
+        let text = self.values.text(&keys::CURRENCY).to_owned();
+        let currency = text.parse::<Currency>().ok();
+        if currency.is_none() {
+            let reason = format!("\"{}\" is no currency code of ISO 4217", shown(&text));
+            let mend = "write three capitals, such as \"USD\", \"EUR\", \"GBP\" or \"JPY\"";
+            self.fault(keys::CURRENCY.name, reason, mend);
+        }
+        Some(AccountsConfig {
+            currency: currency?,
+            withdrawal_limit: self.values.number(&keys::WITHDRAWAL_LIMIT),
+            daily_withdrawal_limit: self.values.number(&keys::DAILY_WITHDRAWAL_LIMIT),
+            hold_timeout_ms: self.natural(&keys::HOLD_TIMEOUT_MS),
+        })
+    }
+
+    fn store(&mut self) -> StoreConfig {
+        let url = self.store_url().unwrap_or_else(|| {
+            let mend = "write \"sqlite:data/bank.db\", or \"postgres://…\"";
+            // The text may hold a password, and is not repeated.
+            self.fault(keys::STORE_URL.name, "not the URL of a store", mend);
+            StoreUrl::Sqlite(PathBuf::from("data/bank.db"))
+        });
+        StoreConfig {
+            url,
+            lease: self.time(&keys::LEASE_MS),
+        }
+    }
+
+    fn store_url(&self) -> Option<StoreUrl> {
+        let url = self.values.text(&keys::STORE_URL);
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Some(StoreUrl::Postgres(url.to_owned()));
+        }
+        let rest = url.strip_prefix("sqlite:")?;
+        let file = rest.strip_prefix("//").unwrap_or(rest);
+        // SQLite itself would take these for a database in memory and for a URI of its own, and a
+        // bank that forgets everything is none.
+        let special = file.starts_with(':') || file.starts_with("file:");
+        let is_file = !file.ends_with('/') && Path::new(file).file_name().is_some();
+        let usable = is_file && !special && !file.contains('\0');
+        usable.then(|| StoreUrl::Sqlite(PathBuf::from(file)))
+    }
+
+    fn metrics(&mut self, server: &ServerConfig) -> MetricsConfig {
+        let key = &keys::METRICS_LISTEN;
+        if self.values.text(key) == "off" {
+            return MetricsConfig { listen: None };
+        }
+        let listen = self.address(key, "or \"off\"");
+        if listen == server.listen && listen.port() != 0 {
+            let reason = format!("{listen} is where terminals connect");
+            self.fault(key.name, reason, "choose another port, or \"off\"");
+        }
+        MetricsConfig {
+            listen: Some(listen),
+        }
+    }
+
+    fn log(&mut self) -> LogConfig {
+        LogConfig {
+            format: match self.values.text(&keys::LOG_FORMAT) {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            // The key's choices are names of levels.
+            level: self
+                .values
+                .text(&keys::LOG_LEVEL)
+                .parse()
+                .unwrap_or(Level::INFO),
+        }
+    }
+
+    fn warn_of_strangers(&mut self, server: &ServerConfig, tls: &TlsConfig) {
+        if tls.client_auth == ClientAuth::Off && !server.listen.ip().is_loopback() {
+            let text = format!(
+                "[tls] client_auth = \"off\" while listening on {}: whoever reaches it may try PINs",
+                server.listen
+            );
+            self.warn(keys::CLIENT_AUTH.name, text);
+        }
+    }
+}
+
+/// The machine's name, as Linux tells it.
+fn host_name() -> Option<String> {
+    let sources = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let mut names = sources
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    names.next().map(|name| name.trim().to_owned())
+}

@@ -1,0 +1,350 @@
+//! Where commands are performed.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Command, OpenAccount, Report};
+use crate::bank::Bank;
+use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp};
+use crate::store::{Act, Digest, Done, NewAccount, Office};
+
+/// sysexits' EX_DATAERR: what was given is wrong, or the rules refuse it.
+const REFUSED: u8 = 65;
+/// sysexits' EX_UNAVAILABLE.
+const UNAVAILABLE: u8 = 69;
+
+/// The room where customers stand: a running server's, to put a terminal out at once.
+pub trait Floor: Send + Sync {
+    /// Lets a terminal in, or puts it out.
+    fn set_disabled(&self, terminal: &TerminalName, disabled: bool);
+}
+
+/// No server runs: there is nobody to put out.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFloor;
+
+impl Floor for NoFloor {
+    fn set_disabled(&self, _: &TerminalName, _: bool) {}
+}
+
+/// Performs staff's commands on a bank.
+pub struct Desk {
+    bank: Arc<Bank>,
+    floor: Arc<dyn Floor>,
+}
+
+type Performed = Result<Report, Report>;
+
+impl Desk {
+    /// A desk of `bank`.
+    #[must_use]
+    pub fn new(bank: Arc<Bank>, floor: Arc<dyn Floor>) -> Self {
+        Self { bank, floor }
+    }
+
+    /// Performs one command for `actor`.
+    pub async fn perform(&self, actor: &str, command: Command) -> Report {
+        let office = Office::of(actor);
+        let name = command.name();
+        let report = self
+            .dispatch(&office, command)
+            .await
+            .unwrap_or_else(|report| report);
+        tracing::info!(
+            actor,
+            command = name,
+            exit_code = report.exit_code,
+            "operator"
+        );
+        report
+    }
+
+    async fn dispatch(&self, office: &Office, command: Command) -> Performed {
+        match command {
+            Command::Open { accounts } => self.open(office, accounts).await,
+            Command::Sessions => Ok(Report::sessions(&self.bank.seats())),
+            Command::EndSession { account } => {
+                let account = number(&account)?;
+                match self.bank.sessions().end(account) {
+                    true => Ok(Report::done(
+                        json!({ "ended": account.to_string() }),
+                        "session ended",
+                    )),
+                    false => Err(Report::failed(
+                        REFUSED,
+                        format!("nobody is logged in on {account}"),
+                    )),
+                }
+            }
+            Command::Terminal { terminal, disabled } => {
+                let name: TerminalName = terminal
+                    .parse()
+                    .map_err(|error| Report::failed(REFUSED, format!("{error}")))?;
+                let act = Act::Terminal {
+                    name: name.clone(),
+                    disabled,
+                };
+                self.act(office, act).await?;
+                self.floor.set_disabled(&name, disabled);
+                let state = if disabled { "disabled" } else { "enabled" };
+                Ok(Report::done(
+                    json!({ "terminal": name.as_str(), "disabled": disabled }),
+                    format!("{name} is {state}"),
+                ))
+            }
+            command => {
+                let (act, account) = self.act_of(command)?;
+                let done = self.act(office, act).await?;
+                self.report(done, account.as_deref().unwrap_or_default())
+            }
+        }
+    }
+
+    async fn act(&self, office: &Office, act: Act) -> Result<Done, Report> {
+        match self.bank.office(office, act).await {
+            Ok(Done::NoSuchAccount) => Err(Report::failed(REFUSED, "there is no such account")),
+            Ok(Done::Refused(reason)) => Err(Report::failed(REFUSED, reason)),
+            Ok(done) => Ok(done),
+            Err(error) => Err(Report::failed(UNAVAILABLE, error.to_string())),
+        }
+    }
+
+    async fn open(&self, office: &Office, accounts: Vec<OpenAccount>) -> Performed {
+        let mut new = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            let hash = account
+                .hash
+                .read()
+                .ok_or_else(|| Report::failed(REFUSED, "a hash is unreadable"))?;
+            let number = number(&account.account)?;
+            new.push(NewAccount {
+                number,
+                hash,
+                balance: account.balance,
+                demo: account.demo,
+            });
+        }
+        let done = self.act(office, Act::Open(new)).await?;
+        let Done::Opened { opened, existing } = done else {
+            return Err(unexpected());
+        };
+        let mut text = format!("{opened} accounts opened");
+        for number in &existing {
+            text.push_str(&format!("\n{number} exists and was left alone"));
+        }
+        let existing: Vec<String> = existing.iter().map(ToString::to_string).collect();
+        Ok(Report::done(
+            json!({ "opened": opened, "existing": existing }),
+            text,
+        ))
+    }
+
+    /// Commands that are one act and no more, with the account they name.
+    fn act_of(&self, command: Command) -> Result<(Act, Option<String>), Report> {
+        let currency = self.bank.currency();
+        let act = match command {
+            Command::Show { account } => (Act::Show(number(&account)?), Some(account)),
+            Command::List { after, limit } => {
+                let after = after.as_deref().map(number).transpose()?;
+                (Act::List { after, limit }, None)
+            }
+            Command::Close { account } => (Act::Close(number(&account)?), Some(account)),
+            Command::Lock { account, locked } => {
+                (Act::Lock(number(&account)?, locked), Some(account))
+            }
+            Command::SetPin {
+                account,
+                hash,
+                valid_ms,
+            } => {
+                let hash = hash
+                    .read()
+                    .ok_or_else(|| Report::failed(REFUSED, "the hash is unreadable"))?;
+                let one_time_until = Some(self.bank.surroundings().now().plus_ms(valid_ms));
+                (
+                    Act::SetPin {
+                        number: number(&account)?,
+                        hash,
+                        one_time_until,
+                    },
+                    Some(account),
+                )
+            }
+            Command::Limit {
+                account,
+                withdrawal,
+                daily,
+            } => {
+                let money =
+                    |text: Option<String>| text.map(|text| limit(&text, currency)).transpose();
+                let (withdrawal, daily) = (money(withdrawal)?, money(daily)?);
+                (
+                    Act::Limit {
+                        number: number(&account)?,
+                        withdrawal,
+                        daily,
+                    },
+                    Some(account),
+                )
+            }
+            Command::Adjust {
+                account,
+                amount,
+                reason,
+            } => {
+                let amount = signed(&amount, currency)?;
+                let reason = reason_text(&reason)?;
+                (
+                    Act::Adjust {
+                        number: number(&account)?,
+                        amount,
+                        reason,
+                    },
+                    Some(account),
+                )
+            }
+            Command::Statement {
+                account,
+                after,
+                from,
+                to,
+                limit,
+            } => {
+                let (from, to) = (moment(from)?, moment(to)?);
+                (
+                    Act::Statement {
+                        number: number(&account)?,
+                        after,
+                        from,
+                        to,
+                        limit,
+                    },
+                    Some(account),
+                )
+            }
+            Command::Terminals => (Act::Terminals, None),
+            Command::Verify { head } => {
+                let head = head.map(|text| text.parse::<Digest>()).transpose();
+                (
+                    Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?),
+                    None,
+                )
+            }
+            Command::Backup { file } => (Act::Backup(file), None),
+            Command::LateCaptures { limit } => (Act::LateCaptures { limit }, None),
+            Command::Open { .. }
+            | Command::Sessions
+            | Command::EndSession { .. }
+            | Command::Terminal { .. } => {
+                return Err(unexpected());
+            }
+        };
+        Ok(act)
+    }
+
+    fn report(&self, done: Done, account: &str) -> Performed {
+        let currency = self.bank.currency();
+        match done {
+            Done::Yes => Ok(Report::done(
+                json!({ "done": true, "account": account }),
+                "done",
+            )),
+            Done::Account(report) => Ok(Report::account(&report, currency)),
+            Done::Accounts(reports) => Ok(Report::accounts(&reports, currency)),
+            Done::Lines(lines) => Ok(Report::lines(&lines, currency)),
+            Done::Posted { entry, balance } => Ok(Report::done(
+                json!({ "entry": entry, "balance": balance }),
+                format!(
+                    "entry {entry}; the balance is {} {currency} now",
+                    currency.format(balance)
+                ),
+            )),
+            Done::Terminals(terminals) => Ok(Report::terminals(&terminals, currency)),
+            Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
+            Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
+            Done::Opened { .. } | Done::NoSuchAccount | Done::Refused(_) => Err(unexpected()),
+        }
+    }
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Show { .. } => "show",
+            Self::List { .. } => "list",
+            Self::Close { .. } => "close",
+            Self::Lock { locked: true, .. } => "lock",
+            Self::Lock { .. } => "unlock",
+            Self::SetPin { .. } => "set-pin",
+            Self::Limit { .. } => "limit",
+            Self::Adjust { .. } => "adjust",
+            Self::Statement { .. } => "statement",
+            Self::Sessions => "sessions",
+            Self::EndSession { .. } => "sessions --end",
+            Self::Terminals => "terminal list",
+            Self::Terminal { disabled: true, .. } => "terminal disable",
+            Self::Terminal { .. } => "terminal enable",
+            Self::Verify { .. } => "verify",
+            Self::Backup { .. } => "backup",
+            Self::LateCaptures { .. } => "late-captures",
+        }
+    }
+}
+
+fn unexpected() -> Report {
+    Report::failed(70, "the store answered something else than was asked")
+}
+
+fn number(text: &str) -> Result<AccountNumber, Report> {
+    text.parse()
+        .map_err(|error| Report::failed(REFUSED, format!("{error}")))
+}
+
+fn limit(text: &str, currency: Currency) -> Result<i64, Report> {
+    currency
+        .parse_exact(text)
+        .ok_or_else(|| not_money(currency))
+}
+
+fn signed(text: &str, currency: Currency) -> Result<i64, Report> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    currency
+        .parse_exact(digits)
+        .map(|minor| minor.saturating_mul(sign))
+        .ok_or_else(|| not_money(currency))
+}
+
+fn not_money(currency: Currency) -> Report {
+    let decimals = currency.decimals();
+    Report::failed(
+        REFUSED,
+        format!("an amount is digits, or digits, a point and {decimals} decimals"),
+    )
+}
+
+fn moment(text: Option<String>) -> Result<Option<Timestamp>, Report> {
+    let Some(text) = text else { return Ok(None) };
+    let moment = Timestamp::parse(&text);
+    moment
+        .map(Some)
+        .ok_or_else(|| Report::failed(REFUSED, "a time is RFC 3339, or a date as 2026-01-31"))
+}
+
+/// The longest reason, in characters.
+const REASON_CHARACTERS_MAX: usize = 200;
+
+fn reason_text(text: &str) -> Result<String, Report> {
+    let text = text.trim();
+    let fits = (1..=REASON_CHARACTERS_MAX).contains(&text.chars().count());
+    if fits && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        let reason = format!("a reason is 1 to {REASON_CHARACTERS_MAX} printable characters");
+        Err(Report::failed(REFUSED, reason))
+    }
+}

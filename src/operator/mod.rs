@@ -1,0 +1,180 @@
+//! What the bank's staff do: accounts, import, sessions, terminals, audit, backup.
+//!
+//! A [`Command`] is performed by a [`Desk`]: inside a running server for the one that comes in over
+//! the operator's socket, or in the command's own process where no server runs.
+
+pub mod accounts_file;
+mod desk;
+mod report;
+pub mod socket;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::pepper::PepperId;
+use crate::access::pin::{HashCost, PinHash};
+
+pub use desk::{Desk, Floor, NoFloor};
+pub use report::Report;
+
+/// What staff ask for. PINs never travel here, only their hashes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Opens accounts, all or none.
+    Open {
+        /// Which.
+        accounts: Vec<OpenAccount>,
+    },
+    /// One account.
+    Show {
+        /// Its number.
+        account: String,
+    },
+    /// Accounts in the order of their numbers, a page.
+    List {
+        /// Only numbers behind this one.
+        after: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Closes an empty account.
+    Close {
+        /// Its number.
+        account: String,
+    },
+    /// Locks an account or unlocks it.
+    Lock {
+        /// Its number.
+        account: String,
+        /// Or not.
+        locked: bool,
+    },
+    /// Gives a one-time PIN.
+    SetPin {
+        /// Whose.
+        account: String,
+        /// Its hash.
+        hash: HashText,
+        /// How long it serves, milliseconds.
+        valid_ms: u64,
+    },
+    /// Gives an account limits of its own; `None`: the bank's.
+    Limit {
+        /// Whose.
+        account: String,
+        /// Of one withdrawal, as people write money.
+        withdrawal: Option<String>,
+        /// Of a day, as people write money.
+        daily: Option<String>,
+    },
+    /// Corrects a balance.
+    Adjust {
+        /// Whose.
+        account: String,
+        /// Signed, as people write money.
+        amount: String,
+        /// Why.
+        reason: String,
+    },
+    /// An account's entries, oldest first, a page.
+    Statement {
+        /// Whose.
+        account: String,
+        /// Entries with larger numbers.
+        after: i64,
+        /// Not before this moment (RFC 3339 or a date).
+        from: Option<String>,
+        /// Before this moment.
+        to: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Who is being served.
+    Sessions,
+    /// Ends a session.
+    EndSession {
+        /// On which account.
+        account: String,
+    },
+    /// Terminals known by name.
+    Terminals,
+    /// Lets a terminal in, or not.
+    Terminal {
+        /// Its name.
+        terminal: String,
+        /// Not.
+        disabled: bool,
+    },
+    /// Audits the whole ledger.
+    Verify {
+        /// A digest of before, as `verify` printed it.
+        head: Option<String>,
+    },
+    /// Copies the store.
+    Backup {
+        /// To this new file; absolute.
+        file: PathBuf,
+    },
+    /// Captures that came after their hold had expired, newest first.
+    LateCaptures {
+        /// How many at most.
+        limit: usize,
+    },
+}
+
+/// An account to be opened, as it travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OpenAccount {
+    /// Its number.
+    pub account: String,
+    /// Its PIN's hash.
+    pub hash: HashText,
+    /// Minor units.
+    pub balance: i64,
+    /// Its PIN is public.
+    #[serde(default)]
+    pub demo: bool,
+}
+
+/// A PIN's hash as it travels over the operator's socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HashText {
+    memory_kib: u32,
+    iterations: u32,
+    parallelism: u32,
+    pepper: String,
+    salt: [u8; 16],
+    digest: [u8; 32],
+}
+
+impl From<&PinHash> for HashText {
+    fn from(hash: &PinHash) -> Self {
+        Self {
+            memory_kib: hash.cost.memory_kib,
+            iterations: hash.cost.iterations,
+            parallelism: hash.cost.parallelism,
+            pepper: hash.pepper.as_str().to_owned(),
+            salt: hash.salt,
+            digest: hash.digest,
+        }
+    }
+}
+
+impl HashText {
+    fn read(&self) -> Option<PinHash> {
+        let cost = HashCost {
+            memory_kib: self.memory_kib,
+            iterations: self.iterations,
+            parallelism: self.parallelism,
+        };
+        let pepper = PepperId::parse(&self.pepper)?;
+        Some(PinHash {
+            cost,
+            pepper,
+            salt: self.salt,
+            digest: self.digest,
+        })
+    }
+}

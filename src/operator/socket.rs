@@ -1,0 +1,143 @@
+//! The operator's socket: a Unix socket of mode 0600 that takes commands from its own user only.
+//!
+//! One command a connection: a frame of JSON each way, 4 bytes of length, big endian, before it.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::{Command, Desk, Report};
+use crate::limits;
+
+/// A bound socket; its file is removed when it is dropped.
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds the socket, replacing a dead one. The caller holds the store's lock, so no living
+    /// server can be listening there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // The process's umask lets nobody else in even before the mode is set.
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Serves staff until it is dropped.
+    pub async fn serve(&self, desk: Arc<Desk>) {
+        let places = Arc::new(Semaphore::new(limits::OPERATOR_CONNECTIONS_MAX));
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
+                continue;
+            };
+            let Some(actor) = actor_of(&stream) else {
+                tracing::warn!("another user was refused at the operator's socket");
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                continue;
+            };
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move {
+                if let Err(error) = answer(stream, &desk, &actor).await {
+                    tracing::warn!(%error, "an operator's connection failed");
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The peer's user, if it is the server's own (or root).
+fn actor_of(stream: &UnixStream) -> Option<String> {
+    let peer = stream.peer_cred().ok()?;
+    let own = rustix::process::geteuid().as_raw();
+    (peer.uid() == own || peer.uid() == 0).then(|| format!("uid {}", peer.uid()))
+}
+
+async fn answer(mut stream: UnixStream, desk: &Desk, actor: &str) -> io::Result<()> {
+    let command: Command =
+        timeout(limits::OPERATOR_REQUEST_TIMEOUT, receive(&mut stream)).await??;
+    let report = desk.perform(actor, command).await;
+    timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(&mut stream, &report)).await?
+}
+
+/// Asks the server behind the socket; `None` where none listens.
+///
+/// # Errors
+/// The system's, once a server has been reached.
+pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Report>> {
+    let mut stream = match UnixStream::connect(path).await {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    send(&mut stream, command).await?;
+    timeout(limits::OPERATOR_ANSWER_TIMEOUT, receive(&mut stream))
+        .await?
+        .map(Some)
+}
+
+async fn send(stream: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
+    let payload = serde_json::to_vec(message)?;
+    let length = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(&payload).await?;
+    stream.flush().await
+}
+
+async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
+    if length > limits::OPERATOR_FRAME_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut payload = Vec::new();
+    stream
+        .take(u64::try_from(length).unwrap_or(u64::MAX))
+        .read_to_end(&mut payload)
+        .await?;
+    if payload.len() != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&payload)?)
+}

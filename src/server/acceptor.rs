@@ -1,0 +1,266 @@
+//! The front door: accept, permit, TLS under a deadline, then a task of its own for each peer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustls::pki_types::CertificateDer;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, Between, Signals};
+use super::dialogue::{Dialogue, Peer, Shared};
+use super::tls::terminal_of;
+use super::{Live, Server};
+use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
+use crate::domain::TerminalName;
+use crate::limits;
+use crate::telemetry::Metrics;
+use crate::wire::ALPN;
+use crate::wire::answer::Answer;
+use crate::wire::code::Code;
+
+/// What a connection holds while it is open; dropping it gives everything back.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _address: AddressPlace,
+    /// All places were taken: it is only to be told so.
+    full: bool,
+    counted: Counted,
+}
+
+/// A connection in the metrics.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+        if std::thread::panicking() {
+            self.0.count_panic();
+        }
+    }
+}
+
+impl Server {
+    /// Accepts until the server is drained. Never waits for a peer.
+    pub async fn accept(self: &Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => self.receive(stream, address),
+                Err(error) if is_peers_fault(&error) => self.metrics.count_refused("aborted"),
+                Err(error) => {
+                    // Out of file descriptors or memory: others may end meanwhile.
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn receive(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let live = self.live.load_full();
+        let place = match self.place(&live, address) {
+            Ok(place) => place,
+            Err(reason) => {
+                self.metrics.count_refused(reason);
+                tracing::debug!(%address, reason, "connection refused");
+                return;
+            }
+        };
+        let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let server = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(reason) = server
+                .serve(stream, address, connection, live, &place)
+                .await
+            {
+                server.metrics.count_refused(reason);
+                tracing::debug!(connection, %address, reason, "connection refused");
+            }
+            drop(place);
+        });
+    }
+
+    /// A place for the connection, or why there is none.
+    fn place(&self, live: &Live, address: SocketAddr) -> Result<Place, &'static str> {
+        let block = AddressBlock::from(address.ip());
+        live.connections
+            .check(&block)
+            .map_err(|_| "address too fast")?;
+        let per_address = live.config.server.max_connections_per_ip;
+        let entered = self
+            .addresses
+            .enter(block, per_address)
+            .ok_or("address has too many")?;
+        let (permit, full) = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => (permit, false),
+            Err(_) => {
+                let spare = Arc::clone(&self.places_to_say_full).try_acquire_owned();
+                (spare.map_err(|_| "server full")?, true)
+            }
+        };
+        let counted = Counted::new(&self.metrics);
+        Ok(Place {
+            _permit: permit,
+            _address: entered,
+            full,
+            counted,
+        })
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        connection: u64,
+        live: Arc<Live>,
+        place: &Place,
+    ) -> Result<(), &'static str> {
+        let _ = &place.counted;
+        prepare(&stream).map_err(|_| "socket")?;
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.trust.load().server));
+        let handshake = timeout(
+            live.config.server.handshake_timeout,
+            acceptor.accept(stream),
+        );
+        let mut stream = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return Ok(()),
+            done = handshake => match done {
+                Err(_) => return Err("handshake timed out"),
+                Ok(Err(_)) => return Err("handshake failed"),
+                Ok(Ok(stream)) => stream,
+            },
+        };
+        let write_timeout = live.config.server.write_timeout;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            connection::close(&mut stream, write_timeout).await;
+            return Err("no ALPN");
+        }
+        if place.full {
+            tell_full(&mut stream, &live).await;
+            return Err("server full");
+        }
+        let identity = Identity::of(&stream);
+        let Some((terminal, chain)) = identity.0 else {
+            return Err("no terminal's name");
+        };
+        self.serve_terminal(&mut stream, terminal, chain, (address, connection), &live)
+            .await
+    }
+
+    async fn serve_terminal(
+        self: &Arc<Self>,
+        stream: &mut TlsStream<TcpStream>,
+        terminal: TerminalName,
+        chain: Option<Vec<CertificateDer<'static>>>,
+        (address, connection): (SocketAddr, u64),
+        live: &Live,
+    ) -> Result<(), &'static str> {
+        let expelled = CancellationToken::new();
+        let server = &live.config.server;
+        let (requester, between) = match &chain {
+            Some(_) => (
+                Requester::Terminal(terminal.clone()),
+                Between::Silent(server.terminal_idle_timeout),
+            ),
+            None => (
+                Requester::Address(address.ip().into()),
+                Between::LoggedInBy(server.login_timeout),
+            ),
+        };
+        // Entered before it is asked whether it is let in, so that no change falls in between.
+        let registered = chain.clone().map(|chain| {
+            self.registry
+                .enter(connection, terminal.clone(), chain, expelled.clone())
+        });
+        let now = self.bank.surroundings().now();
+        let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
+        if self.disabled.load().contains(&terminal) || distrusted {
+            return Err("terminal not let in");
+        }
+        tracing::info!(connection, %address, %terminal, "connected");
+        let shared = Shared {
+            bank: Arc::clone(&self.bank),
+            logins: Arc::clone(&live.logins),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let peer = Peer {
+            terminal: terminal.clone(),
+            requester,
+            connection,
+        };
+        let dialogue = Dialogue::new(shared, peer, live.request_rate, live.times());
+        let signals = Signals {
+            draining: self.draining.clone(),
+            expelled: expelled.clone(),
+        };
+        connection::serve(stream, dialogue, live.terms(between), signals).await;
+        drop(registered);
+        tracing::info!(connection, %terminal, expelled = expelled.is_cancelled(), "disconnected");
+        Ok(())
+    }
+}
+
+/// Who a handshake has shown the peer to be: a terminal with its chain, or anonymous.
+struct Identity(Option<(TerminalName, Option<Vec<CertificateDer<'static>>>)>);
+
+impl Identity {
+    fn of(stream: &TlsStream<TcpStream>) -> Self {
+        Self(match stream.get_ref().1.peer_certificates() {
+            None => Some((TerminalName::anonymous(), None)),
+            Some(chain) => terminal_of(chain).map(|terminal| (terminal, Some(chain.to_vec()))),
+        })
+    }
+}
+
+async fn tell_full(stream: &mut TlsStream<TcpStream>, live: &Live) {
+    use tokio::io::AsyncWriteExt as _;
+    let mut out = Vec::new();
+    if Answer::refused(None, Code::Full)
+        .append_frame(&mut out)
+        .is_ok()
+    {
+        let write_timeout = live.config.server.write_timeout;
+        if let Ok(Ok(())) = timeout(write_timeout, stream.write_all(&out)).await {
+            connection::close(stream, write_timeout).await;
+        }
+    }
+}
+
+/// Small answers leave at once, and dead peers are found.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits::KEEPALIVE_IDLE)
+        .with_interval(limits::KEEPALIVE_INTERVAL)
+        .with_retries(limits::KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// The peer went away before it was accepted; nothing of ours is short.
+fn is_peers_fault(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted
+    )
+}

@@ -1,0 +1,476 @@
+//! One connection's talk with the bank: a request in, an answer out. No sockets here: bytes come
+//! in as payloads, and what is to be done with the connection comes out as a value.
+
+use std::sync::Arc;
+
+use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
+use crate::bank::hold::Settled;
+use crate::bank::{Bank, Failure, Moved, Opened, Session};
+use crate::domain::{Pin, Refusal, TerminalName};
+use crate::limits;
+use crate::store::{Balances, Line};
+use crate::telemetry::Metrics;
+use crate::wire::answer::{Answer, HistoryLine, Members, SessionTimes};
+use crate::wire::code::Code;
+use crate::wire::request::{Envelope, Request, Unreadable};
+
+/// What a connection does after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Stay,
+    /// It is closed once the answer is out.
+    Close,
+    /// The session ends: the notice goes out behind the answer, and the connection stays.
+    EndSession,
+}
+
+/// An answer and what follows from it.
+#[derive(Debug)]
+#[must_use]
+pub struct Reaction {
+    /// What to send.
+    pub answer: Answer,
+    /// What to do then.
+    pub then: Then,
+    /// The customer did something, which puts off the idle time-out.
+    pub served: bool,
+    /// The payload carried a PIN and must be wiped.
+    pub carried_pin: bool,
+}
+
+/// Who talks, and over which connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The terminal.
+    pub terminal: TerminalName,
+    /// Who is counted for log-ins.
+    pub requester: Requester,
+    /// The connection's number in the log.
+    pub connection: u64,
+}
+
+/// What all dialogues of a server share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The bank.
+    pub bank: Arc<Bank>,
+    /// The rate of log-ins of each terminal.
+    pub logins: Arc<KeyedThrottle<Requester>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One connection's talk, from its first request to its last.
+pub struct Dialogue {
+    shared: Shared,
+    peer: Peer,
+    session: Option<Session>,
+    times: SessionTimes,
+    throttle: ConnectionThrottle,
+    malformed_in_row: u32,
+    mismatches: u32,
+    too_many: TooManyWindow,
+    session_started_ms: u64,
+}
+
+/// Answers with code 40 since the window began.
+#[derive(Default)]
+struct TooManyWindow {
+    started_ms: u64,
+    count: u32,
+}
+
+impl Dialogue {
+    /// Before the first request.
+    #[must_use]
+    pub fn new(shared: Shared, peer: Peer, rate: Rate, times: SessionTimes) -> Self {
+        let throttle = ConnectionThrottle::new(rate, Arc::clone(shared.bank.surroundings()));
+        Self {
+            shared,
+            peer,
+            session: None,
+            times,
+            throttle,
+            malformed_in_row: 0,
+            mismatches: 0,
+            too_many: TooManyWindow::default(),
+            session_started_ms: 0,
+        }
+    }
+
+    /// The session, while one runs.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// Ends the session, if one runs, and says so; the account is free at once.
+    pub fn end_session(&mut self, reason: &'static str) -> Option<Answer> {
+        let session = self.session.take()?;
+        self.log_session_end(&session, reason);
+        Some(Answer::refused(None, Code::SessionEnded))
+    }
+
+    /// Answers one payload.
+    pub async fn answer(&mut self, payload: &[u8]) -> Reaction {
+        let Envelope { id, request } = Envelope::parse(payload);
+        let carried_pin = request.as_ref().map_or(true, Request::carries_pin);
+        let op = request.as_ref().map_or("none", Request::op);
+        let (answer, then) = match self.admit(request.as_ref().ok()) {
+            Err(RetryAfter(ms)) => self.refuse_too_many(id, ms),
+            Ok(()) => match request {
+                Err(unreadable) => self.refuse_unreadable(id, unreadable),
+                Ok(request) => {
+                    self.malformed_in_row = 0;
+                    match self.carry_out(request).await {
+                        Ok(members) => (Answer::done(id, members), Then::Stay),
+                        Err(failure) => self.refuse(id, failure),
+                    }
+                }
+            },
+        };
+        let code = answer.code;
+        if !matches!(code, Code::Malformed | Code::UnknownOp) {
+            self.malformed_in_row = 0;
+        }
+        self.shared.metrics.count_request(op, code);
+        self.log(op, &answer);
+        let served = code == Code::Done && op != "ping";
+        Reaction {
+            answer,
+            then,
+            served,
+            carried_pin,
+        }
+    }
+
+    /// The rates, which come before everything.
+    fn admit(&self, request: Option<&Request>) -> Result<(), RetryAfter> {
+        self.throttle.check()?;
+        match request {
+            Some(Request::Login { .. } | Request::ChangePin { .. }) => {
+                self.shared.logins.check(&self.peer.requester)
+            }
+            Some(Request::Transfer { .. }) => self.admit_transfer(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever names wrong counterparties is looking for account numbers.
+    fn admit_transfer(&self) -> Result<(), RetryAfter> {
+        let guesses = self
+            .session
+            .as_ref()
+            .map_or(0, Session::refused_counterparties);
+        if guesses < limits::NO_COUNTERPARTY_PER_SESSION_MAX {
+            return Ok(());
+        }
+        let ends_ms = self
+            .session_started_ms
+            .saturating_add(self.times.max_timeout_ms);
+        Err(RetryAfter(ends_ms.saturating_sub(self.elapsed_ms())))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        let elapsed = self.shared.bank.surroundings().elapsed();
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn carry_out(&mut self, request: Request) -> Result<Members, Failed> {
+        let bank = Arc::clone(&self.shared.bank);
+        match request {
+            Request::Ping => Ok(Members::default()),
+            Request::Login { account, pin } => {
+                if self.session.is_some() {
+                    return Err(Failed::Code(Code::AlreadyLoggedIn));
+                }
+                let opened = bank
+                    .login(&self.peer.terminal, self.peer.connection, account, pin)
+                    .await?;
+                Ok(self.begin(opened))
+            }
+            Request::Capture { hold, keyed } => {
+                let session = self.hold_session()?;
+                let terminal = self.peer.terminal.clone();
+                let session = session.then_some(()).and(self.session.as_mut());
+                let settled = bank
+                    .capture(session, &terminal, hold, keyed.amount, keyed.key)
+                    .await?;
+                Ok(settled_members(settled))
+            }
+            Request::Release { hold, key } => {
+                let session = self.hold_session()?;
+                let terminal = self.peer.terminal.clone();
+                let session = session.then_some(()).and(self.session.as_mut());
+                Ok(settled_members(
+                    bank.release(session, &terminal, hold, key).await?,
+                ))
+            }
+            Request::ChangePin { pin, new_pin } => self.change_pin(pin, new_pin).await,
+            Request::Logout => {
+                let session = self.session.take().ok_or(Failed::Code(Code::NotLoggedIn))?;
+                self.log_session_end(&session, "log-out");
+                Ok(Members::default())
+            }
+            request => self.serve_customer(&bank, request).await,
+        }
+    }
+
+    /// Ops that need a log-in and a PIN of the customer's own.
+    async fn serve_customer(&mut self, bank: &Bank, request: Request) -> Result<Members, Failed> {
+        let session = self
+            .session
+            .as_mut()
+            .ok_or(Failed::Code(Code::NotLoggedIn))?;
+        if session.must_change_pin() {
+            return Err(Failed::Code(Code::MustChangePin));
+        }
+        match request {
+            Request::Balance => {
+                let balances = bank.balance(session).await?;
+                let currency = Some(bank.currency().code().to_owned());
+                Ok(Members {
+                    currency,
+                    ..balance_members(Some(balances))
+                })
+            }
+            Request::Deposit(keyed) => Ok(moved_members(
+                bank.deposit(session, keyed.amount, keyed.key).await?,
+            )),
+            Request::Withdraw(keyed) => Ok(moved_members(
+                bank.withdraw(session, keyed.amount, keyed.key).await?,
+            )),
+            Request::Transfer { to, keyed } => Ok(moved_members(
+                bank.transfer(session, to, keyed.amount, keyed.key).await?,
+            )),
+            Request::Authorize(keyed) => {
+                let authorized = bank.authorize(session, keyed.amount, keyed.key).await?;
+                Ok(Members {
+                    hold: Some(authorized.hold.to_string()),
+                    expires_in_ms: Some(authorized.expires_in_ms),
+                    replayed: authorized.replayed.then_some(true),
+                    ..balance_members(Some(authorized.balances))
+                })
+            }
+            Request::History { limit, before } => {
+                let lines = bank.history(session, limit, before).await?;
+                let entries = lines.into_iter().map(history_line).collect();
+                Ok(Members {
+                    entries: Some(entries),
+                    ..Members::default()
+                })
+            }
+            // The others were served before.
+            _ => Err(Failed::Code(Code::Internal)),
+        }
+    }
+
+    async fn change_pin(&mut self, pin: Pin, new_pin: Pin) -> Result<Members, Failed> {
+        let session = self
+            .session
+            .as_mut()
+            .ok_or(Failed::Code(Code::NotLoggedIn))?;
+        self.shared.bank.change_pin(session, pin, new_pin).await?;
+        Ok(Members::default())
+    }
+
+    /// Whether a capture or release comes with a session; without a certificate it must.
+    fn hold_session(&self) -> Result<bool, Failed> {
+        if self.session.is_none() && self.peer.terminal.is_anonymous() {
+            return Err(Failed::Code(Code::NotLoggedIn));
+        }
+        Ok(self.session.is_some())
+    }
+
+    fn begin(&mut self, opened: Opened) -> Members {
+        let must_change_pin = opened.session.must_change_pin().then_some(true);
+        self.session_started_ms = self.elapsed_ms();
+        self.shared.metrics.sessions.inc();
+        self.session = Some(opened.session);
+        Members {
+            session: Some(self.times),
+            currency: Some(self.shared.bank.currency().code().to_owned()),
+            must_change_pin,
+            ..balance_members(Some(opened.balances))
+        }
+    }
+
+    fn refuse_unreadable(&mut self, id: Option<u64>, unreadable: Unreadable) -> (Answer, Then) {
+        self.malformed_in_row = self.malformed_in_row.saturating_add(1);
+        let code = match unreadable {
+            Unreadable::Malformed => Code::Malformed,
+            Unreadable::UnknownOp => Code::UnknownOp,
+        };
+        let close = self.malformed_in_row >= limits::MALFORMED_IN_A_ROW_MAX;
+        (
+            Answer::refused(id, code),
+            if close { Then::Close } else { Then::Stay },
+        )
+    }
+
+    fn refuse_too_many(&mut self, id: Option<u64>, retry_after_ms: u64) -> (Answer, Then) {
+        let now_ms = self.elapsed_ms();
+        let window = &mut self.too_many;
+        if now_ms.saturating_sub(window.started_ms) >= haste_window_ms() {
+            *window = TooManyWindow {
+                started_ms: now_ms,
+                count: 0,
+            };
+        }
+        window.count = window.count.saturating_add(1);
+        let close = window.count >= limits::HASTE_ANSWERS_MAX;
+        let answer = Answer::retry_after(id, Code::TooMany, Some(retry_after_ms));
+        (answer, if close { Then::Close } else { Then::Stay })
+    }
+
+    fn refuse(&mut self, id: Option<u64>, failed: Failed) -> (Answer, Then) {
+        let failure = match failed {
+            Failed::Code(code) => return (Answer::refused(id, code), Then::Stay),
+            Failed::Bank(failure) => failure,
+        };
+        match failure {
+            Failure::Refused(refusal) => (refused(id, refusal), Then::Stay),
+            Failure::NoMatch | Failure::NoMatchAndLocked => {
+                self.mismatches = self.mismatches.saturating_add(1);
+                let locked = failure == Failure::NoMatchAndLocked && self.session.is_some();
+                let close = self.mismatches >= limits::WRONG_PINS_PER_CONNECTION_MAX;
+                let then = match (close, locked) {
+                    (true, _) => Then::Close,
+                    (false, true) => Then::EndSession,
+                    (false, false) => Then::Stay,
+                };
+                (Answer::refused(id, Code::NoMatch), then)
+            }
+            Failure::InUse => (Answer::refused(id, Code::InUse), Then::Stay),
+            Failure::LockedOut(ms) => (Answer::retry_after(id, Code::LockedOut, ms), Then::Stay),
+            Failure::PinRefused => (Answer::refused(id, Code::PinRefused), Then::Stay),
+            Failure::TooMany(ms) => self.refuse_too_many(id, ms),
+            Failure::Ended => {
+                self.session = None;
+                (Answer::refused(id, Code::NotLoggedIn), Then::Stay)
+            }
+            Failure::Storage(reason) => {
+                tracing::error!(connection = self.peer.connection, %reason, "storage unavailable");
+                (Answer::refused(id, Code::StorageUnavailable), Then::Stay)
+            }
+            Failure::Internal(reason) => (self.internal(id, &reason), Then::Stay),
+        }
+    }
+
+    fn internal(&self, id: Option<u64>, reason: &str) -> Answer {
+        let [a, b, c, d, e, f, ..] = self.shared.bank.surroundings().random();
+        let reference = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
+        tracing::error!(
+            connection = self.peer.connection,
+            reference,
+            reason,
+            "internal error"
+        );
+        let mut answer = Answer::refused(id, Code::Internal);
+        answer.members.reference = Some(reference);
+        answer
+    }
+
+    fn log(&self, op: &'static str, answer: &Answer) {
+        let account = self
+            .session
+            .as_ref()
+            .map(|session| session.account().masked());
+        let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
+        let (code, entry) = (answer.code.number(), answer.members.entry);
+        let replayed = answer.members.replayed.unwrap_or(false);
+        match (op, answer.code) {
+            ("ping" | "balance" | "history", Code::Done) => {
+                tracing::debug!(connection, %terminal, account = ?account, op, code, "answered");
+            }
+            _ => tracing::info!(
+                connection, %terminal, account = ?account, op, code, entry = ?entry, replayed, "answered"
+            ),
+        }
+    }
+
+    fn log_session_end(&self, session: &Session, reason: &'static str) {
+        let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
+        self.shared.metrics.sessions.dec();
+        tracing::info!(connection, %terminal, account = %session.account().masked(), reason, "session ended");
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.log_session_end(&session, "connection closed");
+        }
+    }
+}
+
+/// A request was not carried out: by the dialogue's own state, or by the bank.
+enum Failed {
+    Code(Code),
+    Bank(Failure),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Bank(failure)
+    }
+}
+
+fn refused(id: Option<u64>, refusal: Refusal) -> Answer {
+    let code = match refusal {
+        Refusal::InvalidAmount => Code::InvalidAmount,
+        Refusal::InsufficientFunds => Code::InsufficientFunds,
+        Refusal::OverLimit { .. } => Code::OverLimit,
+        Refusal::KeyReused => Code::KeyReused,
+        Refusal::NoCounterparty => Code::NoCounterparty,
+        Refusal::NoHold => Code::NoHold,
+    };
+    let mut answer = Answer::refused(id, code);
+    if let Refusal::OverLimit { limit, remaining } = refusal {
+        answer.members.limit = Some(limit);
+        answer.members.remaining = Some(remaining);
+    }
+    answer
+}
+
+fn balance_members(balances: Option<Balances>) -> Members {
+    Members {
+        balance: balances.map(|balances| balances.balance),
+        available: balances.map(|balances| balances.available),
+        ..Members::default()
+    }
+}
+
+fn moved_members(moved: Moved) -> Members {
+    Members {
+        entry: Some(moved.entry),
+        replayed: moved.replayed.then_some(true),
+        ..balance_members(Some(moved.balances))
+    }
+}
+
+fn settled_members(settled: Settled) -> Members {
+    Members {
+        entry: settled.entry,
+        late: settled.late.then_some(true),
+        replayed: settled.replayed.then_some(true),
+        ..balance_members(settled.balances)
+    }
+}
+
+fn history_line(line: Line) -> HistoryLine {
+    HistoryLine {
+        entry: line.entry,
+        at: line.at.to_string(),
+        kind: line.kind.name(line.amount).into(),
+        amount: line.amount,
+        balance: line.balance,
+        terminal: line.terminal,
+        counterparty: line.counterparty.map(|account| account.to_string()),
+    }
+}
+
+fn haste_window_ms() -> u64 {
+    u64::try_from(limits::HASTE_WINDOW.as_millis()).unwrap_or(u64::MAX)
+}

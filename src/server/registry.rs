@@ -1,0 +1,95 @@
+//! Open connections of terminals with a certificate, so that one that is revoked or disabled can
+//! be put out. Bounded by the number of connections.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+use super::tls::Trust;
+use crate::domain::{TerminalName, Timestamp};
+
+type Chain = Vec<CertificateDer<'static>>;
+
+struct Guest {
+    terminal: TerminalName,
+    chain: Chain,
+    expelled: CancellationToken,
+}
+
+/// Who is in.
+#[derive(Default)]
+pub struct Registry(Mutex<HashMap<u64, Guest>>);
+
+/// A line in the registry; dropping it takes the line out.
+pub struct Registered {
+    registry: Arc<Registry>,
+    connection: u64,
+}
+
+impl Registry {
+    /// Enters a connection, to be expelled through `expelled`.
+    #[must_use]
+    pub fn enter(
+        self: &Arc<Self>,
+        connection: u64,
+        terminal: TerminalName,
+        chain: Chain,
+        expelled: CancellationToken,
+    ) -> Registered {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.insert(
+            connection,
+            Guest {
+                terminal,
+                chain,
+                expelled,
+            },
+        );
+        Registered {
+            registry: Arc::clone(self),
+            connection,
+        }
+    }
+
+    /// Puts out every connection of a terminal; returns how many.
+    pub fn expel(&self, terminal: &TerminalName) -> usize {
+        let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = guests.values().filter(|guest| guest.terminal == *terminal);
+        theirs.map(|guest| guest.expelled.cancel()).count()
+    }
+
+    /// Puts out every connection whose certificates `trust` no longer admits; returns how many.
+    /// Each certificate is verified once, however many connections came with it.
+    pub fn expel_distrusted(&self, trust: &Trust, now: Timestamp) -> usize {
+        let mut by_chain: HashMap<Chain, Vec<CancellationToken>> = HashMap::new();
+        {
+            let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for guest in guests.values() {
+                by_chain
+                    .entry(guest.chain.clone())
+                    .or_default()
+                    .push(guest.expelled.clone());
+            }
+        }
+        let distrusted = by_chain
+            .iter()
+            .filter(|(chain, _)| !trust.still_admits(chain, now));
+        distrusted
+            .flat_map(|(_, tokens)| tokens)
+            .map(CancellationToken::cancel)
+            .count()
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut guests = self
+            .registry
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        guests.remove(&self.connection);
+    }
+}

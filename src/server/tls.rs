@@ -1,0 +1,355 @@
+//! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+
+use crate::config::{ClientAuth, TlsConfig};
+use crate::domain::{TerminalName, Timestamp};
+use crate::pki::{self, RevocationListFacts};
+use crate::wire::ALPN;
+
+/// Something is wrong with the certificates or keys.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}; mend: make it with gen-certs")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} holds no usable {what}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// Others may read a key.
+    #[error("the key {path} has mode {mode:04o}: others may read it; mend: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A certificate's time is not now.
+    #[error("the certificate {path} {why}; mend: gen-certs renew")]
+    NotNow {
+        /// The file.
+        path: PathBuf,
+        /// Over, or not yet begun.
+        why: &'static str,
+    },
+    /// A trusted authority has no list of revoked certificates.
+    #[error(
+        "{path} has no revocation list of the authority {authority}; mend: gen-certs makes one"
+    )]
+    NoRevocationList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
+    /// rustls refused them.
+    #[error("{path} cannot be used: {source}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
+    /// rustls refused the authorities or lists.
+    #[error("{path} cannot be used: {source}")]
+    RefusedTrust {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: VerifierBuilderError,
+    },
+}
+
+/// Whom the server trusts and what it shows, loaded from files at one moment.
+pub struct Trust {
+    /// For new connections.
+    pub server: Arc<ServerConfig>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// When the server's certificate ends, seconds since 1970.
+    pub certificate_ends: i64,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Trust {
+    /// Loads everything anew.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file and the mend.
+    pub fn load(config: &TlsConfig, now: Timestamp) -> Result<Self, TlsError> {
+        let mut warnings = Vec::new();
+        let now_seconds = now.unix_ms().div_euclid(1_000);
+        let chain = certificates(&config.cert)?;
+        let certificate_ends = check_dates(&config.cert, &chain, now_seconds)?;
+        refuse_exposed(&config.key)?;
+        let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|_| TlsError::Unusable {
+            path: config.key.clone(),
+            what: "private key (PKCS#8, PEM)",
+        })?;
+        let verifier = match config.client_auth {
+            ClientAuth::Off => None,
+            ClientAuth::Required => Some(verifier(config, now_seconds, &mut warnings)?),
+        };
+        let refused = |source| TlsError::Refused {
+            path: config.cert.clone(),
+            source,
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(refused)?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut server = builder.with_single_cert(chain, key).map_err(refused)?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        // No resumption and no early data: every connection proves itself anew.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.max_early_data_size = 0;
+        Ok(Self {
+            server: Arc::new(server),
+            verifier,
+            certificate_ends,
+            warnings,
+        })
+    }
+
+    /// Whether a chain that was let in before would be let in now.
+    #[must_use]
+    pub fn still_admits(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
+        let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
+        let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        match (&self.verifier, chain.split_first()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(verifier), Some((own, others))) => {
+                verifier.verify_client_cert(own, others, moment).is_ok()
+            }
+        }
+    }
+}
+
+/// The terminal's name in a chain that the handshake has verified.
+#[must_use]
+pub fn terminal_of(chain: &[CertificateDer<'_>]) -> Option<TerminalName> {
+    pki::terminal_name(chain.first()?).ok()
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let unusable = || TlsError::Unusable {
+        path: path.to_owned(),
+        what: "certificate (PEM)",
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|_| unusable())?;
+    if chain.is_empty() {
+        Err(unusable())
+    } else {
+        Ok(chain)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn check_dates(
+    path: &Path,
+    chain: &[CertificateDer<'_>],
+    now_seconds: i64,
+) -> Result<i64, TlsError> {
+    let unusable = || TlsError::Unusable {
+        path: path.to_owned(),
+        what: "certificate (PEM)",
+    };
+    let own = chain.first().ok_or_else(unusable)?;
+    let (begins, ends) = pki::validity(own).map_err(|_| unusable())?;
+    let not_now = |why| TlsError::NotNow {
+        path: path.to_owned(),
+        why,
+    };
+    if ends < now_seconds {
+        return Err(not_now("has ended"));
+    }
+    if begins > now_seconds {
+        return Err(not_now("is not valid yet"));
+    }
+    Ok(ends)
+}
+
+/// Whether a file was handed over by a service manager, whose credentials a group may read.
+#[must_use]
+pub fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
+}
+
+fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
+    let unreadable = |source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o7777;
+    let forbidden = if is_credential(path) { 0o037 } else { 0o077 };
+    if mode & forbidden == 0 {
+        Ok(())
+    } else {
+        Err(TlsError::Exposed {
+            path: path.to_owned(),
+            mode,
+        })
+    }
+}
+
+fn verifier(
+    config: &TlsConfig,
+    now_seconds: i64,
+    warnings: &mut Vec<String>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let authorities = certificates(&config.ca)?;
+    let lists = revocation_lists(config, &authorities, now_seconds, warnings)?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        roots
+            .add(authority.clone())
+            .map_err(|source| TlsError::Refused {
+                path: config.ca.clone(),
+                source,
+            })?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chains = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .with_crls(lists)
+        .build()
+        .map_err(|source| TlsError::RefusedTrust {
+            path: config.ca.clone(),
+            source,
+        })?;
+    Ok(Arc::new(TerminalVerifier { chains }))
+}
+
+fn revocation_lists(
+    config: &TlsConfig,
+    authorities: &[CertificateDer<'_>],
+    now_seconds: i64,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let text = read(&config.crl)?;
+    let unusable = || TlsError::Unusable {
+        path: config.crl.clone(),
+        what: "revocation list (PEM)",
+    };
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|_| unusable())?;
+    for authority in authorities {
+        let facts = pki::CertificateFacts::read(authority).map_err(|_| unusable())?;
+        let mut own = Vec::new();
+        for list in &lists {
+            let list_facts = RevocationListFacts::read(list).map_err(|_| unusable())?;
+            if list_facts.issuer_der == facts.subject_der
+                && RevocationListFacts::verify(list, authority).is_ok()
+            {
+                own.push(list_facts);
+            }
+        }
+        let Some(newest) = own.iter().map(|list| list.next_update).max() else {
+            let authority = facts.subject.clone();
+            return Err(TlsError::NoRevocationList {
+                path: config.crl.clone(),
+                authority,
+            });
+        };
+        if newest.is_some_and(|next_update| next_update < now_seconds) {
+            warnings.push(format!(
+                "the revocation list {} of {} is overdue; it stays in force",
+                config.crl.display(),
+                facts.subject
+            ));
+        }
+    }
+    Ok(lists)
+}
+
+/// The chain and its revocation by webpki, then what webpki does not ask: that the certificate is
+/// for clients in so many words, and names exactly one terminal.
+#[derive(Debug)]
+struct TerminalVerifier {
+    chains: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for TerminalVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chains.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .chains
+            .verify_client_cert(end_entity, intermediates, now)?;
+        match pki::terminal_name(end_entity) {
+            Ok(_) => Ok(verified),
+            Err(_) => Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            )),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}

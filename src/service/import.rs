@@ -1,0 +1,99 @@
+//! Hashing the PINs that staff bring: on all cores, before anything is sent anywhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::open::{peppers, sqlite_path};
+use super::stop::{Stop, exit};
+use crate::access::pin::Kiln;
+use crate::config::Config;
+use crate::domain::{AccountNumber, Pin};
+use crate::operator::accounts_file::AccountLine;
+use crate::operator::{HashText, OpenAccount};
+use crate::surroundings::{Surroundings, System};
+
+/// Hashes the PINs of `lines`; `done` is called once for each, from any thread.
+///
+/// # Errors
+/// [`Stop`] where the pepper is missing or hashing fails.
+pub fn hash_accounts(
+    config: &Config,
+    lines: &[AccountLine],
+    demo: bool,
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<OpenAccount>, Stop> {
+    let system = System::default();
+    let peppers = Arc::new(peppers(config, !sqlite_path(config)?.exists(), &system)?);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = lines.len().div_ceil(threads).max(1);
+    let failed = AtomicBool::new(false);
+    let hash_share = |share: &[AccountLine]| {
+        let mut kiln = Kiln::new(Arc::clone(&peppers), config.pin.cost);
+        let mut accounts = Vec::with_capacity(share.len());
+        for line in share {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            match kiln.hash(&line.pin, &system) {
+                Ok(hash) => accounts.push(OpenAccount {
+                    account: line.number.to_string(),
+                    hash: HashText::from(&hash),
+                    balance: line.balance,
+                    demo,
+                }),
+                Err(_) => failed.store(true, Ordering::Relaxed),
+            }
+            done();
+        }
+        accounts
+    };
+    let accounts: Vec<OpenAccount> = thread::scope(|scope| {
+        let shares: Vec<_> = lines
+            .chunks(share)
+            .map(|share| scope.spawn(|| hash_share(share)))
+            .collect();
+        shares
+            .into_iter()
+            .flat_map(|share| share.join().unwrap_or_default())
+            .collect()
+    });
+    if accounts.len() == lines.len() {
+        Ok(accounts)
+    } else {
+        Err(Stop::new(exit::SOFTWARE, "a PIN could not be hashed"))
+    }
+}
+
+/// Hashes one PIN.
+///
+/// # Errors
+/// As [`hash_accounts`].
+pub fn hash_pin(config: &Config, pin: &Pin) -> Result<HashText, Stop> {
+    let system = System::default();
+    let peppers = Arc::new(peppers(config, !sqlite_path(config)?.exists(), &system)?);
+    let hash = Kiln::new(peppers, config.pin.cost).hash(pin, &system);
+    hash.map(|hash| HashText::from(&hash))
+        .map_err(|error| Stop::new(exit::SOFTWARE, error.to_string()))
+}
+
+/// Digits of a one-time PIN.
+const ONE_TIME_DIGITS: usize = 6;
+
+/// A random PIN that is not weak, as text to be shown once.
+#[must_use]
+pub fn one_time_pin(account: &AccountNumber) -> String {
+    let system = System::default();
+    loop {
+        // Bytes of 250 and more are thrown away, so that every digit is as likely as any other.
+        let text: String = std::iter::repeat_with(|| system.random())
+            .flatten()
+            .filter(|byte| *byte < 250)
+            .map(|byte| char::from(b'0' + byte % 10))
+            .take(ONE_TIME_DIGITS)
+            .collect();
+        if Pin::parse(&text).is_ok_and(|pin| !pin.is_weak(account)) {
+            return text;
+        }
+    }
+}

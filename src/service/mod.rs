@@ -1,0 +1,75 @@
+//! Everything put together: configuration, store, PINs, bank, server, operator's socket.
+//!
+//! The only room that knows all others; the binaries call it and turn what it says into an exit
+//! code.
+
+mod check;
+mod import;
+mod open;
+mod quick_start;
+mod run;
+mod stop;
+
+use std::path::{Path, PathBuf};
+
+pub use check::{CheckReport, check};
+pub use import::{hash_accounts, hash_pin, one_time_pin};
+pub use open::{OpenBank, restore};
+pub use quick_start::Made;
+pub use run::{RunOptions, run};
+pub use stop::{Stop, exit};
+
+use crate::config::{Config, DEFAULT_FILE, Loaded, Overrides};
+use crate::operator::{Command, Desk, NoFloor, Report, socket};
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// `--config`
+    pub file: Option<PathBuf>,
+    /// Other flags.
+    pub overrides: Overrides,
+}
+
+impl Source {
+    /// The file that is read: the one named, or the default one where it stands.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file());
+        self.file.clone().or_else(default)
+    }
+
+    /// Reads file, environment and flags.
+    ///
+    /// # Errors
+    /// [`Stop`] with every fault, exit code 78.
+    pub fn load(&self) -> Result<Loaded, Stop> {
+        Config::load(self.path().as_deref(), std::env::vars_os(), &self.overrides)
+            .map_err(|errors| Stop::new(exit::CONFIG, errors.to_string()))
+    }
+}
+
+/// Performs a command of staff: in the server that runs, or here where none does.
+///
+/// # Errors
+/// [`Stop`] where neither works.
+pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> {
+    if let Some(report) = ask_server(&config.server.operator_socket, &command).await? {
+        return Ok(report);
+    }
+    let makes = matches!(command, Command::Open { .. });
+    let open = OpenBank::open(config, makes)?;
+    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor));
+    let actor = format!("uid {}", rustix::process::getuid().as_raw());
+    Ok(desk.perform(&actor, command).await)
+}
+
+async fn ask_server(path: &Path, command: &Command) -> Result<Option<Report>, Stop> {
+    socket::ask(path, command).await.map_err(|error| {
+        let reason = format!(
+            "the server behind {} did not answer: {error}",
+            path.display()
+        );
+        Stop::new(exit::UNAVAILABLE, reason)
+    })
+}

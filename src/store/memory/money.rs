@@ -1,0 +1,355 @@
+//! Orders and settlements: where customers' money moves.
+
+use super::books::{Books, HeldMoney, Kept, Posting, Status};
+use crate::domain::hold::{Hold, HoldState};
+use crate::domain::money::Amount;
+use crate::domain::{
+    AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
+};
+use crate::store::{
+    Balances, Context, Order, OrderKind, Receipt, Settlement, SettlementKind, StoreError,
+};
+
+/// A refusal is an answer; an error is none.
+enum Stopped {
+    Refused(Refusal),
+    Failed(StoreError),
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Judged = Result<Result<Receipt, Refusal>, StoreError>;
+
+fn judged(outcome: Result<Receipt, Stopped>) -> Judged {
+    match outcome {
+        Ok(receipt) => Ok(Ok(receipt)),
+        Err(Stopped::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stopped::Failed(error)) => Err(error),
+    }
+}
+
+impl Books {
+    /// One customer's order, once for each key. The caller has compared the claim's fence.
+    pub(super) fn order(
+        &mut self,
+        number: AccountNumber,
+        order: &Order,
+        context: &Context,
+    ) -> Judged {
+        let day = match self.customers.get(&number) {
+            Some(customer) if customer.status != Status::Closed => customer.day,
+            // Closed by staff while its customer stood there: the session is over.
+            Some(_) | None => return Err(StoreError::Fenced),
+        };
+        if let Some(kept) = self.keys.get(&(number, order.key.clone())) {
+            if kept.fingerprint != order.fingerprint() {
+                return Ok(Err(Refusal::KeyReused));
+            }
+            return Ok(Ok(self.replay(number, kept, context.now)));
+        }
+        self.expire_due(number, context.now);
+        // Where the clock was set back over midnight, the account's day goes on from its start.
+        let midnight = Timestamp::from_unix_ms(day * 86_400_000);
+        let now = context.now.max(midnight);
+        let context = Context {
+            now,
+            ..context.clone()
+        };
+        judged(self.carry_out(number, order, &context))
+    }
+
+    fn carry_out(
+        &mut self,
+        number: AccountNumber,
+        order: &Order,
+        context: &Context,
+    ) -> Result<Receipt, Stopped> {
+        let own = number.as_str();
+        let standing = self.standing(number, &context.terms, context.now);
+        let standing = standing.ok_or(StoreError::Fenced)?;
+        let (mut entry, mut made) = (None, None);
+        match &order.kind {
+            OrderKind::Deposit => {
+                let amount = standing.deposit(order.amount)?;
+                entry = Some(self.cash(own, EntryKind::Deposit, amount, context)?);
+            }
+            OrderKind::Withdraw => {
+                let amount = standing.withdraw(order.amount)?;
+                entry = Some(self.cash(own, EntryKind::Withdrawal, amount, context)?);
+            }
+            OrderKind::Transfer(to) => {
+                entry = Some(self.transfer(number, *to, order.amount, context)?);
+            }
+            OrderKind::Authorize(name) => {
+                let amount = standing.withdraw(order.amount)?;
+                self.authorize(number, name, amount, context)?;
+                made = Some(name.clone());
+            }
+        }
+        self.use_account(number, context.now);
+        let balances = self.balances_set_aside(number);
+        self.keep(
+            (number, order.key.clone()),
+            Kept {
+                number: 0,
+                fingerprint: order.fingerprint(),
+                at: context.now,
+                entry,
+                made: made.clone(),
+                late: false,
+                balances,
+            },
+        );
+        Ok(Receipt {
+            account: number,
+            replayed: false,
+            entry,
+            hold: made.map(|name| (name, context.terms.hold_timeout_ms)),
+            late: false,
+            balances,
+        })
+    }
+
+    /// Balances where due holds have been brought to `Expired` already.
+    fn balances_set_aside(&self, number: AccountNumber) -> Balances {
+        let balance = self.balance_of(number.as_str());
+        let open = self.holds_of(number);
+        let open = open.filter(|held| held.hold.state == HoldState::Open);
+        let held: i64 = open.map(|held| held.hold.amount.minor()).sum();
+        let available = balance - held;
+        Balances { balance, available }
+    }
+
+    /// Cash in or out at the context's terminal.
+    fn cash(
+        &mut self,
+        own: &str,
+        kind: EntryKind,
+        amount: Amount,
+        context: &Context,
+    ) -> Result<i64, StoreError> {
+        let cash = self.meet_terminal(&context.terminal);
+        let (debit, credit) = match kind {
+            EntryKind::Deposit => (cash.as_str(), own),
+            _ => (own, cash.as_str()),
+        };
+        self.post(&Posting {
+            kind,
+            debit,
+            credit,
+            amount,
+            terminal: Some(&context.terminal),
+            at: context.now,
+        })
+    }
+
+    fn transfer(
+        &mut self,
+        number: AccountNumber,
+        to: AccountNumber,
+        amount: RequestedAmount,
+        context: &Context,
+    ) -> Result<i64, Stopped> {
+        let standing = |number| self.standing(number, &context.terms, context.now);
+        let own = standing(number).ok_or(StoreError::Fenced)?;
+        let takes_money = |status| status != Status::Closed;
+        let receiver = self.customers.get(&to).map(|receiver| receiver.status);
+        let receiver = receiver.filter(|status| takes_money(*status) && to != number);
+        let receiver = receiver.and_then(|_| standing(to));
+        let amount = own.transfer(amount, receiver.as_ref())?;
+        self.meet_terminal(&context.terminal);
+        self.use_account(to, context.now);
+        Ok(self.post(&Posting {
+            kind: EntryKind::Transfer,
+            debit: number.as_str(),
+            credit: to.as_str(),
+            amount,
+            terminal: Some(&context.terminal),
+            at: context.now,
+        })?)
+    }
+
+    fn authorize(
+        &mut self,
+        number: AccountNumber,
+        name: &HoldName,
+        amount: Amount,
+        context: &Context,
+    ) -> Result<(), StoreError> {
+        if self.holds.contains_key(name) {
+            return Err(StoreError::Broken(format!("a second hold {name}")));
+        }
+        self.meet_terminal(&context.terminal);
+        let hold = Hold {
+            terminal: context.terminal.clone(),
+            amount,
+            authorized_at: context.now,
+            expires_at: context.now.plus_ms(context.terms.hold_timeout_ms),
+            state: HoldState::Open,
+        };
+        let held = HeldMoney {
+            account: number,
+            hold,
+            captured: 0,
+            entry: None,
+            settled_by: None,
+        };
+        self.holds.insert(name.clone(), held);
+        if let Some(customer) = self.customers.get_mut(&number) {
+            customer.holds.push(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Ends a hold for the terminal that made it. `claimed` is the account that the asking
+    /// session has.
+    pub(super) fn settle(
+        &mut self,
+        claimed: Option<AccountNumber>,
+        settlement: &Settlement,
+        context: &Context,
+    ) -> Judged {
+        judged(self.settle_hold(claimed, settlement, context))
+    }
+
+    fn settle_hold(
+        &mut self,
+        claimed: Option<AccountNumber>,
+        settlement: &Settlement,
+        context: &Context,
+    ) -> Result<Receipt, Stopped> {
+        let (now, terminal) = (context.now, &context.terminal);
+        let held = self.visible_hold(&settlement.hold, claimed, terminal)?;
+        let number = held.account;
+        let kept = self.keys.get(&(number, settlement.key.clone()));
+        if held.settled_by.is_some() {
+            let kept = kept.filter(|kept| held.settled_by == Some(kept.number));
+            let kept = kept.ok_or(Refusal::NoHold)?;
+            if kept.fingerprint != settlement.fingerprint() {
+                return Err(Refusal::KeyReused.into());
+            }
+            return Ok(self.replay(number, kept, now));
+        }
+        let open = held.hold.grant(terminal, now)?;
+        if kept.is_some() {
+            return Err(Refusal::KeyReused.into());
+        }
+        let captured = match settlement.kind {
+            SettlementKind::Capture(amount) => Some(open.capture(amount)?),
+            SettlementKind::Release => None,
+        };
+        let late = open.is_late();
+        self.expire_due(number, now);
+        self.use_account(number, now);
+        let entry = captured
+            .map(|amount| self.capture(number, amount, late, context))
+            .transpose()?;
+        Ok(self.end_hold(number, settlement, (captured, late, entry), now))
+    }
+
+    /// The hold, if the terminal made it; one without a certificate needs its account too.
+    fn visible_hold(
+        &self,
+        name: &HoldName,
+        claimed: Option<AccountNumber>,
+        terminal: &TerminalName,
+    ) -> Result<&HeldMoney, Refusal> {
+        let held = self.holds.get(name).ok_or(Refusal::NoHold)?;
+        let logged_in = claimed == Some(held.account);
+        if held.hold.terminal != *terminal || (terminal.is_anonymous() && !logged_in) {
+            return Err(Refusal::NoHold);
+        }
+        Ok(held)
+    }
+
+    fn capture(
+        &mut self,
+        number: AccountNumber,
+        amount: Amount,
+        late: bool,
+        context: &Context,
+    ) -> Result<i64, StoreError> {
+        let kind = if late {
+            EntryKind::LateWithdrawal
+        } else {
+            EntryKind::Withdrawal
+        };
+        let entry = self.cash(number.as_str(), kind, amount, context)?;
+        if let Some(last) = self.entries.last_mut() {
+            last.of_hold = true;
+        }
+        Ok(entry)
+    }
+
+    fn end_hold(
+        &mut self,
+        number: AccountNumber,
+        settlement: &Settlement,
+        (captured, late, entry): (Option<Amount>, bool, Option<i64>),
+        now: Timestamp,
+    ) -> Receipt {
+        let kept_number = self.last_kept + 1;
+        if let Some(held) = self.holds.get_mut(&settlement.hold) {
+            held.hold.state = match captured {
+                Some(_) => HoldState::Captured,
+                None => HoldState::Released,
+            };
+            held.captured = captured.map_or(0, Amount::minor);
+            held.entry = entry;
+            held.settled_by = Some(kept_number);
+        }
+        let late = late && captured.is_some();
+        let balances = self.balances_set_aside(number);
+        let kept = Kept {
+            number: kept_number,
+            fingerprint: settlement.fingerprint(),
+            at: now,
+            entry,
+            made: None,
+            late,
+            balances,
+        };
+        self.keep((number, settlement.key.clone()), kept);
+        Receipt {
+            account: number,
+            replayed: false,
+            entry,
+            hold: None,
+            late,
+            balances,
+        }
+    }
+
+    fn keep(&mut self, key: (AccountNumber, crate::domain::IdempotencyKey), mut kept: Kept) {
+        self.last_kept += 1;
+        kept.number = self.last_kept;
+        self.keys_by_age.insert(kept.number, key.clone());
+        self.keys.insert(key, kept);
+    }
+
+    /// The first answer again.
+    fn replay(&self, account: AccountNumber, kept: &Kept, now: Timestamp) -> Receipt {
+        let hold = kept.made.as_ref().and_then(|name| {
+            let left_ms = self.holds.get(name)?.hold.expires_in_ms(now);
+            Some((name.clone(), left_ms))
+        });
+        Receipt {
+            account,
+            replayed: true,
+            entry: kept.entry,
+            hold,
+            late: kept.late,
+            balances: kept.balances,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What the bank's staff ask.
+
+use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
+use crate::access::lockout::TryRecord;
+use crate::access::pin::StoredPin;
+use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
+use crate::domain::money::{BALANCE_MAX, Opening};
+use crate::domain::{AccountNumber, EntryKind, Refusal};
+use crate::store::{
+    AccountReport, Act, Context, Done, Line, NewAccount, StoreError, TerminalReport, is_locked_out,
+};
+
+fn refused(why: &str) -> Done {
+    Done::Refused(why.to_owned())
+}
+
+impl Books {
+    pub(super) fn office(
+        &mut self,
+        _actor: &str,
+        act: Act,
+        context: &Context,
+    ) -> Result<Done, StoreError> {
+        Ok(match act {
+            Act::Open(accounts) => self.open(accounts, context)?,
+            Act::Close(number) => self.close(number, context),
+            Act::Lock(number, true) => self.lock(number),
+            Act::Lock(number, false) => self.unlock(number),
+            Act::SetPin {
+                number,
+                hash,
+                one_time_until,
+            } => match self.customers.get_mut(&number) {
+                None => Done::NoSuchAccount,
+                Some(customer) if customer.status == Status::Closed => {
+                    refused("the account is closed")
+                }
+                Some(customer) => {
+                    customer.set_pin(hash, one_time_until);
+                    self.tries.remove(&number);
+                    Done::Yes
+                }
+            },
+            Act::Limit {
+                number,
+                withdrawal,
+                daily,
+            } => self.limit(number, withdrawal, daily),
+            Act::Adjust {
+                number,
+                amount,
+                reason,
+            } => self.adjust(number, amount, reason, context)?,
+            Act::Terminal { name, disabled } => {
+                self.meet_terminal(&name);
+                self.terminals.insert(name, disabled);
+                Done::Yes
+            }
+            Act::Verify(before) => Done::Audit(Box::new(self.audit(before))),
+            Act::Backup(_) => return Err(StoreError::Unsupported),
+            act => self.look_up(act, context)?,
+        })
+    }
+
+    /// Acts that only read.
+    fn look_up(&self, act: Act, context: &Context) -> Result<Done, StoreError> {
+        Ok(match act {
+            Act::Show(number) => match self.customers.get(&number) {
+                Some(customer) => Done::Account(Box::new(self.report(number, customer, context))),
+                None => Done::NoSuchAccount,
+            },
+            Act::List { after, limit } => {
+                let customers = self.customers.iter();
+                let behind = customers.filter(|(number, _)| Some(**number) > after);
+                let reports = behind.map(|(number, who)| self.report(*number, who, context));
+                Done::Accounts(reports.take(limit).collect())
+            }
+            Act::Statement {
+                number,
+                after,
+                from,
+                to,
+                limit,
+            } => {
+                if !self.customers.contains_key(&number) {
+                    return Ok(Done::NoSuchAccount);
+                }
+                let wanted = |line: &Line| {
+                    line.entry > after
+                        && from.is_none_or(|from| from <= line.at)
+                        && to.is_none_or(|to| line.at < to)
+                };
+                let lines = self.lines(number).into_iter().filter(wanted);
+                Done::Lines(lines.take(limit).collect())
+            }
+            Act::LateCaptures { limit } => {
+                let entries = self.entries.iter().enumerate().rev();
+                let late = entries.filter(|(_, entry)| entry.kind == EntryKind::LateWithdrawal);
+                let lines =
+                    late.filter_map(|(index, entry)| self.line(index, &entry.debit.account));
+                Done::Lines(lines.take(limit).collect())
+            }
+            Act::Terminals => Done::Terminals(self.terminals()),
+            Act::DemoAccounts => {
+                let demo = self.customers.values().filter(|customer| customer.demo);
+                Done::Count(u64::try_from(demo.count()).unwrap_or(u64::MAX))
+            }
+            _ => return Err(StoreError::Unsupported),
+        })
+    }
+
+    fn open(&mut self, accounts: Vec<NewAccount>, context: &Context) -> Result<Done, StoreError> {
+        let out_of_range = |new: &NewAccount| !(0..=BALANCE_MAX).contains(&new.balance);
+        if accounts.iter().any(out_of_range) {
+            return Ok(refused("an opening balance is out of range"));
+        }
+        let (mut opened, mut existing) = (0, Vec::new());
+        for new in accounts {
+            if self.customers.contains_key(&new.number) {
+                existing.push(new.number);
+                continue;
+            }
+            self.begin_account(new.number.as_str());
+            if let Some(balance) = Opening::new(new.balance) {
+                for amount in balance.parts() {
+                    self.post(&Posting {
+                        kind: EntryKind::Opening,
+                        debit: OPENING,
+                        credit: new.number.as_str(),
+                        amount,
+                        terminal: None,
+                        at: context.now,
+                    })?;
+                }
+            }
+            let customer = Customer {
+                status: Status::Open,
+                day: 0,
+                withdrawal_limit: None,
+                daily_limit: None,
+                pin: StoredPin {
+                    hash: new.hash,
+                    revision: 1,
+                },
+                must_change_pin: false,
+                pin_ends_at: None,
+                demo: new.demo,
+                home: None,
+                holds: Vec::new(),
+            };
+            self.customers.insert(new.number, customer);
+            opened += 1;
+        }
+        Ok(Done::Opened { opened, existing })
+    }
+
+    fn close(&mut self, number: AccountNumber, context: &Context) -> Done {
+        self.expire_due(number, context.now);
+        let has = |state: HoldState| {
+            let mut holds = self.holds_of(number);
+            holds.any(|held| {
+                let over = held.hold.expires_at.plus_ms(LATE_CAPTURE_MS) <= context.now;
+                held.hold.state == state && (state == HoldState::Open || !over)
+            })
+        };
+        let (open, late) = (has(HoldState::Open), has(HoldState::Expired));
+        let balance = self.balance_of(number.as_str());
+        match self.customers.get_mut(&number) {
+            None => Done::NoSuchAccount,
+            Some(customer) if customer.status == Status::Closed => {
+                refused("the account is closed already")
+            }
+            Some(_) if balance != 0 => refused("the account's balance is not 0"),
+            Some(_) if open => refused("the account has open holds"),
+            Some(_) if late => refused("the account has holds that can still be captured late"),
+            Some(customer) => {
+                customer.status = Status::Closed;
+                Done::Yes
+            }
+        }
+    }
+
+    fn lock(&mut self, number: AccountNumber) -> Done {
+        match self.customers.get_mut(&number) {
+            None => Done::NoSuchAccount,
+            Some(customer) if customer.status == Status::Closed => refused("the account is closed"),
+            Some(customer) => {
+                customer.status = Status::Locked;
+                Done::Yes
+            }
+        }
+    }
+
+    /// Numbers without an account, or of a closed one, may be locked by tries too.
+    fn unlock(&mut self, number: AccountNumber) -> Done {
+        let had_tries = self.tries.remove(&number).is_some();
+        match self.customers.get_mut(&number) {
+            None if had_tries => Done::Yes,
+            None => Done::NoSuchAccount,
+            Some(customer) if customer.status == Status::Closed && had_tries => Done::Yes,
+            Some(customer) if customer.status == Status::Closed => refused("the account is closed"),
+            Some(customer) => {
+                customer.status = Status::Open;
+                Done::Yes
+            }
+        }
+    }
+
+    fn limit(
+        &mut self,
+        number: AccountNumber,
+        withdrawal: Option<i64>,
+        daily: Option<i64>,
+    ) -> Done {
+        let negative = |limit: Option<i64>| limit.is_some_and(|limit| limit < 0);
+        match self.customers.get_mut(&number) {
+            None => Done::NoSuchAccount,
+            Some(_) if negative(withdrawal) || negative(daily) => refused("a limit is 0 or more"),
+            Some(customer) => {
+                customer.withdrawal_limit = withdrawal;
+                customer.daily_limit = daily;
+                Done::Yes
+            }
+        }
+    }
+
+    fn adjust(
+        &mut self,
+        number: AccountNumber,
+        signed: i64,
+        reason: String,
+        context: &Context,
+    ) -> Result<Done, StoreError> {
+        let Some(customer) = self.customers.get(&number) else {
+            return Ok(Done::NoSuchAccount);
+        };
+        if customer.status == Status::Closed {
+            return Ok(refused("the account is closed"));
+        }
+        self.expire_due(number, context.now);
+        let standing = self.standing(number, &context.terms, context.now);
+        let Some(standing) = standing else {
+            return Ok(Done::NoSuchAccount);
+        };
+        let amount = match standing.adjust(signed) {
+            Ok(amount) => amount,
+            Err(Refusal::InsufficientFunds) => {
+                return Ok(refused("the account has less available"));
+            }
+            Err(_) => return Ok(refused("the amount is out of range")),
+        };
+        let (debit, credit) = if signed < 0 {
+            (number.as_str(), ADJUSTMENT)
+        } else {
+            (ADJUSTMENT, number.as_str())
+        };
+        let entry = self.post(&Posting {
+            kind: EntryKind::Adjustment,
+            debit,
+            credit,
+            amount,
+            terminal: None,
+            at: context.now,
+        })?;
+        if let Some(last) = self.entries.last_mut() {
+            last.reason = Some(reason);
+        }
+        self.use_account(number, context.now);
+        let balance = self.balance_of(number.as_str());
+        Ok(Done::Posted { entry, balance })
+    }
+
+    fn report(
+        &self,
+        number: AccountNumber,
+        customer: &Customer,
+        context: &Context,
+    ) -> AccountReport {
+        let policy = context.terms.lockout;
+        let counts = |record: &TryRecord| {
+            let end = record.expires_at(policy);
+            end.is_none_or(|end| context.now < end)
+        };
+        let record = self.tries.get(&number).map(|tries| tries.record);
+        let record = record.filter(counts);
+        let locked_out = |record| is_locked_out(&record, policy, context.now);
+        let money = self.balances_at(number, context.now);
+        let status = match customer.status {
+            Status::Open => "open",
+            Status::Locked => "locked",
+            Status::Closed => "closed",
+        };
+        AccountReport {
+            account: number.to_string(),
+            status: status.to_owned(),
+            currency: self.currency.code().to_owned(),
+            balance: money.balance,
+            available: money.available,
+            withdrawal_limit: customer.withdrawal_limit,
+            daily_withdrawal_limit: customer.daily_limit,
+            tries: record.map_or(0, |record| record.home + record.other),
+            locked_out: record.is_some_and(locked_out),
+            must_change_pin: customer.must_change_pin,
+            demo: customer.demo,
+            home_terminal: customer.home.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn terminals(&self) -> Vec<TerminalReport> {
+        let report = |(name, disabled): (&crate::domain::TerminalName, &bool)| TerminalReport {
+            terminal: name.to_string(),
+            disabled: *disabled,
+            cash: self.balance_of(&cash_of(name)),
+        };
+        self.terminals.iter().map(report).collect()
+    }
+}
