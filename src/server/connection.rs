@@ -157,7 +157,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 return ending;
             }
             match self.wait(draining).await {
-                Event::Bytes(0) | Event::Lost => return Ending::Gone,
+                // The peer said goodbye in order, and gets the same.
+                Event::Bytes(0) => return Ending::Polite,
+                Event::Lost => return Ending::Gone,
                 Event::Bytes(_) => {
                     self.heard_at = Instant::now();
                     self.frame_began.get_or_insert(self.heard_at);
