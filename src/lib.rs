@@ -1,5 +1,44 @@
-//! map
+//! A bank for terminals: server, terminal, certificates. The map of the crate.
+//!
+//! # The road of a request
+//!
+//! ```text
+//! server::acceptor     accept, permit, TLS under a deadline
+//! server::connection   bytes into frames, deadlines
+//! wire::request        a payload into a Request
+//! server::dialogue     Dialogue::answer: rates, session, codes
+//! bank::*              one file a command, by &mut Session
+//! store::Store         one call, one transaction
+//! wire::answer         an Answer into a frame
+//! ```
+//!
+//! There is no second road: the staff's commands (`operator`) go through the same bank and store.
+//!
+//! # The rooms, from the inside out
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`domain`] | the bank's words: money, entries, holds, rules; pure |
+//! | [`limits`] | every bound and deadline |
+//! | [`surroundings`] | time and chance, handed in |
+//! | [`wire`] | what travels: frames, requests, answers, codes |
+//! | [`access`] | PINs, tries, throttles |
+//! | [`pki`] | certificates and revocation |
+//! | [`store`] | durable state behind one trait |
+//! | [`bank`] | sessions and commands |
+//! | [`config`], [`telemetry`] | what is configured, what can be watched |
+//! | [`server`] | TCP, TLS, connections |
+//! | [`operator`] | what the bank's staff do |
+//! | `atm` | the terminal; knows only `wire` and `domain` |
+//! | [`service`] | everything put together, for the binaries |
+//!
+//! # Where to add a command
+//!
+//! An op in `wire::request`, a file in `bank`, a line in `server::dialogue`, and, if it keeps
+//! anything, a call in `store`. `docs/ARCHITECTURE.md` says why it is so.
+
 pub mod access;
+//pub mod atm;
 pub mod bank;
 pub mod config;
 pub mod domain;

@@ -49,6 +49,12 @@ impl Timestamp {
         self.0.div_euclid(MS_PER_DAY)
     }
 
+    /// The first moment of a UTC day, given as days since 1970-01-01.
+    #[must_use]
+    pub fn start_of_day(day: i64) -> Self {
+        Self(day.saturating_mul(MS_PER_DAY))
+    }
+
     /// Reads RFC 3339, or a bare date `YYYY-MM-DD` as the start of that UTC day.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -120,6 +120,10 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Report>> {
 
 async fn send(stream: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
     let payload = serde_json::to_vec(message)?;
+    if payload.len() > limits::OPERATOR_FRAME_BYTES_MAX {
+        let reason = "too much for a running server; stop it and do this again";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
     let length = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
     stream.write_all(&length.to_be_bytes()).await?;
     stream.write_all(&payload).await?;

@@ -87,7 +87,7 @@ where
     } = connection;
     // The account is free before the peer can see the connection's end.
     drop(dialogue);
-    if goes_on == Some(Ending::Polite) {
+    if goes_on != Some(Ending::Gone) {
         close(stream, terms.write_timeout).await;
     }
 }

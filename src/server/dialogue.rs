@@ -347,7 +347,7 @@ impl Dialogue {
             Failure::PinRefused => (Answer::refused(id, Code::PinRefused), Then::Stay),
             Failure::TooMany(ms) => self.refuse_too_many(id, ms),
             Failure::Ended => {
-                self.session = None;
+                let _ = self.end_session("claim lost");
                 (Answer::refused(id, Code::NotLoggedIn), Then::Stay)
             }
             Failure::Storage(reason) => {

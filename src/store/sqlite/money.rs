@@ -99,12 +99,13 @@ impl Books<'_> {
         let terminal = self.terminal(&context.terminal, &account.currency, context.now)?;
         let mut cash = self.account(terminal.cash)?;
         let at = Some((terminal, &context.terminal));
+        let stamp = account.stamp(context.now);
         let number = if kind == EntryKind::Deposit {
             let movement = movement(kind, cash.id, account.id, amount)?;
-            self.post(&movement, &mut cash, account, at, context.now)?
+            self.post(&movement, &mut cash, account, at, stamp)?
         } else {
             let movement = movement(kind, account.id, cash.id, amount)?;
-            self.post(&movement, account, &mut cash, at, context.now)?
+            self.post(&movement, account, &mut cash, at, stamp)?
         };
         Ok(number.get())
     }
@@ -161,7 +162,7 @@ impl Books<'_> {
                 account.id,
                 terminal.id,
                 amount.minor(),
-                context.now.unix_ms(),
+                account.stamp(context.now).unix_ms(),
                 context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms()
             ])?;
         Ok(self.connection.last_insert_rowid())

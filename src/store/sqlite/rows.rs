@@ -72,6 +72,12 @@ impl AccountRow {
         }
     }
 
+    /// The moment that money of the present business day is stamped with: where the clock was set
+    /// back over midnight, the start of the day that the account has reached.
+    pub(super) fn stamp(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::start_of_day(self.day))
+    }
+
     /// Gives back what a hold of `day` had used of that day's limit.
     pub(super) fn free_day(&mut self, day: i64, amount: i64) {
         if day == self.day {
