@@ -81,9 +81,11 @@ pub const PIN_MEMORY_PER_LANE_KIB: i64 = 8;
 pub const PIN_PARALLELISM_MAX: i64 = (1 << 24) - 1;
 
 /// A configuration file may be so large; a device or a wrong file is not read to its end.
-pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+pub const CONFIG_FILE_BYTES_MAX: u64 = 65_536;
 /// Faults in the configuration that are named; a wrong file has thousands.
 pub const CONFIG_FAULTS_MAX: usize = 100;
+/// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
+pub const PINS_AT_ONCE_MAX: usize = 1_024;
 /// A server's name, bytes.
 pub const SERVER_ID_BYTES_MAX: usize = 64;
 /// A Unix socket's path, bytes without the final 0 (`sun_path` of Linux has 108).
@@ -125,11 +127,9 @@ pub const NO_COUNTERPARTY_PER_SESSION_MAX: u32 = 5;
 /// Entries of each table of rates (by address, by terminal); new ones wait for idle ones to go.
 pub const RATE_TABLE_ENTRIES_MAX: usize = 100_000;
 /// How often idle entries of the tables of rates are dropped.
-pub const RATE_TABLE_SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+pub const RATE_TABLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// A revoked or disabled terminal's open connections end within this time.
-pub const REVOCATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Operators served at once.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 8;
@@ -146,9 +146,6 @@ pub const METRICS_CONNECTIONS_MAX: usize = 16;
 pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header bytes of a request for metrics.
 pub const METRICS_HEADER_BYTES_MAX: usize = 8_192;
-
-/// Certificates, keys and revocation lists are read up to so many bytes.
-pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 16 << 20;
 
 // An address's share is at most the whole.
 const _: () = assert!(default::CONNECTIONS_PER_IP_MAX <= default::CONNECTIONS_MAX);

@@ -21,7 +21,6 @@ use crate::wire::code::Code;
 const LOG_LINES_MAX: usize = 65_536;
 
 /// Starts logging to stderr. The log is complete once the guard is dropped.
-#[must_use]
 pub fn start_log(format: LogFormat, level: tracing::Level) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES_MAX)

@@ -212,7 +212,12 @@ impl Kiln {
         let params = Params::new(cost.memory_kib, cost.iterations, cost.parallelism, Some(32))
             .map_err(|_| HashError::Failed)?;
         let blocks = params.block_count();
-        if self.blocks.len() < blocks {
+        let more = blocks.saturating_sub(self.blocks.len());
+        if more > 0 {
+            // More memory than there is must be an error, not the process's end.
+            self.blocks
+                .try_reserve_exact(more)
+                .map_err(|_| HashError::Failed)?;
             self.blocks.resize(blocks, Block::default());
         }
         let secret = self

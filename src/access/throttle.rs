@@ -16,12 +16,8 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use crate::domain::TerminalName;
+use crate::limits;
 use crate::surroundings::Surroundings;
-
-/// Keys that a table remembers at most; strangers beyond share one budget.
-const KEYS_MAX: usize = 100_000;
-/// A full table is looked through for forgettable keys this often at most.
-const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// governor's view of the surroundings' clock.
 #[derive(Clone)]
@@ -115,7 +111,7 @@ impl<K: Hash + Eq + Clone> KeyedThrottle<K> {
     /// An empty table.
     #[must_use]
     pub fn new(rate: Rate, surroundings: Arc<dyn Surroundings>) -> Self {
-        Self::bounded(rate, surroundings, KEYS_MAX)
+        Self::bounded(rate, surroundings, limits::RATE_TABLE_ENTRIES_MAX)
     }
 
     fn bounded(rate: Rate, surroundings: Arc<dyn Surroundings>, keys_max: usize) -> Self {
@@ -146,7 +142,8 @@ impl<K: Hash + Eq + Clone> KeyedThrottle<K> {
     /// Forgets keys whose budget is full again; whether there is room afterwards.
     fn shrink(&self) -> bool {
         let now_ms = u64::try_from(self.ticks.now().as_millis()).unwrap_or(u64::MAX);
-        let interval_ms = u64::try_from(SHRINK_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        let interval_ms =
+            u64::try_from(limits::RATE_TABLE_SWEEP_INTERVAL.as_millis()).unwrap_or(u64::MAX);
         let due = self
             .shrunk_at_ms
             .load(Ordering::Relaxed)

@@ -1,13 +1,9 @@
 //! Time's work: holds whose time is over, keys and tries past theirs.
 
-use std::time::Duration;
-
 use super::Bank;
 use crate::domain::TerminalName;
+use crate::limits;
 use crate::store::{SWEEP_ROWS_MAX, StoreError, Swept};
-
-/// How often the bank is swept.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Bank {
     /// One round.
@@ -26,10 +22,10 @@ impl Bank {
                 Ok(swept) if swept.holds.max(swept.keys).max(swept.tries) >= SWEEP_ROWS_MAX => {
                     tokio::task::yield_now().await;
                 }
-                Ok(_) => tokio::time::sleep(SWEEP_INTERVAL).await,
+                Ok(_) => tokio::time::sleep(limits::STORE_SWEEP_INTERVAL).await,
                 Err(error) => {
                     tracing::error!(%error, "sweeping failed");
-                    tokio::time::sleep(SWEEP_INTERVAL).await;
+                    tokio::time::sleep(limits::STORE_SWEEP_INTERVAL).await;
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! From what was set to a configuration: meanings, relations, warnings.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+
+use tracing::Level;
 
 use super::fault::{Place, shown};
 use super::keys::{self, Number};
@@ -15,8 +18,6 @@ use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{HashCost, OWASP_MINIMUM};
 use crate::domain::Currency;
 use crate::limits;
-
-use tracing::Level;
 
 /// Costs that OWASP's Password Storage Cheat Sheet calls as strong as its minimum: KiB, passes.
 const OWASP_ALTERNATIVES: [(u32, u32); 4] = [(47_104, 1), (12_288, 3), (9_216, 4), (7_168, 5)];
@@ -136,7 +137,12 @@ impl Reader {
         let longest = limits::SOCKET_PATH_BYTES_MAX;
         if path.as_os_str().len() > longest {
             let reason = format!("longer than the {longest} bytes of a socket's path");
-            self.fault(key.name, reason, "set it to a shorter path");
+            let mend = "set it to a shorter path";
+            // Where it only follows from the store's place, a bank without staff can still serve.
+            match set {
+                true => self.fault(key.name, reason, mend),
+                false => self.warn(key.name, format!("{}: {reason}; {mend}", key.name)),
+            }
         }
         path
     }
@@ -184,9 +190,6 @@ impl Reader {
     }
 
     fn pin(&mut self, tls_dir: &Path, store: &StoreUrl) -> PinConfig {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let cores = i64::try_from(cores).unwrap_or(1);
-        let max_concurrent = self.values.number_or(&keys::MAX_CONCURRENT, cores);
         PinConfig {
             cost: self.hash_cost(),
             lockout: LockoutPolicy {
@@ -194,8 +197,19 @@ impl Reader {
                 lock_ms: self.natural(&keys::LOCK_MS),
             },
             pepper_file: self.pepper_file(tls_dir, store),
-            max_concurrent: usize::try_from(max_concurrent).unwrap_or(1),
+            max_concurrent: self.pins_at_once(),
         }
+    }
+
+    fn pins_at_once(&mut self) -> usize {
+        let key = &keys::MAX_CONCURRENT;
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let wanted = self.set_count(key).unwrap_or_else(cores);
+        let most = limits::PINS_AT_ONCE_MAX;
+        if wanted > most {
+            self.warn(key.name, format!("{} = {wanted}: {most} is used", key.name));
+        }
+        wanted.min(most)
     }
 
     fn hash_cost(&mut self) -> HashCost {
@@ -324,10 +338,11 @@ impl Reader {
     }
 
     fn warn_of_strangers(&mut self, server: &ServerConfig, tls: &TlsConfig) {
-        if tls.client_auth == ClientAuth::Off && !server.listen.ip().is_loopback() {
+        // 127.0.0.1 may be written as an address of IPv6.
+        let address = server.listen.ip().to_canonical();
+        if tls.client_auth == ClientAuth::Off && !address.is_loopback() {
             let text = format!(
-                "[tls] client_auth = \"off\" while listening on {}: whoever reaches it may try PINs",
-                server.listen
+                "[tls] client_auth = \"off\" while listening on {address}: strangers may try PINs"
             );
             self.warn(keys::CLIENT_AUTH.name, text);
         }

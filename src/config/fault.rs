@@ -23,6 +23,18 @@ pub enum Place {
     Default,
 }
 
+impl Place {
+    /// The order in which people mend: the file from its top, then the rest.
+    fn order(&self) -> (u8, usize) {
+        match self {
+            Self::File { line, .. } => (0, line.unwrap_or(0)),
+            Self::Environment(_) => (1, 0),
+            Self::Flag(_) => (2, 0),
+            Self::Default => (3, 0),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,6 +84,7 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     pub(super) fn new(mut faults: Vec<ConfigFault>) -> Self {
+        faults.sort_by_key(|fault| fault.place.order());
         let unnamed = faults.len().saturating_sub(CONFIG_FAULTS_MAX);
         faults.truncate(CONFIG_FAULTS_MAX);
         Self { faults, unnamed }
@@ -97,14 +110,13 @@ const SHOWN_CHARS_MAX: usize = 64;
 
 /// Text from outside as a message may show it: one line, no control characters, not too long.
 pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN_CHARS_MAX)
-        .flat_map(|letter| match letter {
-            '"' | '\'' => letter.to_string().chars().collect::<Vec<_>>(),
-            other => other.escape_debug().collect(),
-        })
-        .collect();
+    let mut shown = String::new();
+    for letter in text.chars().take(SHOWN_CHARS_MAX) {
+        match letter {
+            '"' | '\'' => shown.push(letter),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }

@@ -44,6 +44,12 @@ impl Reader {
         usize::try_from(self.natural(key)).unwrap_or(usize::MAX)
     }
 
+    /// `None` where it was not set.
+    pub(super) fn set_count(&self, key: &Number) -> Option<usize> {
+        let set = self.values.set_number(key)?;
+        usize::try_from(set).ok()
+    }
+
     pub(super) fn rate(&self, key: &Number) -> u32 {
         u32::try_from(self.natural(key)).unwrap_or(u32::MAX)
     }

@@ -2,6 +2,7 @@
 //!
 //! Each value is of its key's kind and within its bounds; whatever is not is a fault.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -44,14 +45,13 @@ enum Raw<'a> {
 }
 
 impl Values {
-    pub(super) fn number_or(&self, key: &Number, fallback: i64) -> i64 {
-        self.numbers
-            .get(&key.name)
-            .map_or(fallback, |found| found.0)
+    /// The number that was set.
+    pub(super) fn set_number(&self, key: &Number) -> Option<i64> {
+        self.numbers.get(&key.name).map(|(number, _)| *number)
     }
 
     pub(super) fn number(&self, key: &Number) -> i64 {
-        self.number_or(key, key.default.unwrap_or(key.least))
+        self.set_number(key).or(key.default).unwrap_or(key.least)
     }
 
     /// The text that was set.
@@ -107,17 +107,22 @@ impl Values {
 
     /// Takes what a file says.
     pub(super) fn take_file(&mut self, path: &Path) {
-        let place = |line| Place::File {
-            path: path.to_owned(),
-            line,
-        };
         match read(path) {
-            Ok(text) => self.take_toml(&text, &|offset| place(Some(line_of(&text, offset)))),
-            Err((line, (reason, mend))) => self.fault(place(line), "", reason, mend),
+            Ok(text) => self.take_toml(&text, path),
+            Err((line, (reason, mend))) => {
+                let path = path.to_owned();
+                self.fault(Place::File { path, line }, "", reason, mend);
+            }
         }
     }
 
-    fn take_toml(&mut self, text: &str, place: &dyn Fn(usize) -> Place) {
+    /// Takes the text of the file that is called `path`.
+    pub(super) fn take_toml(&mut self, text: &str, path: &Path) {
+        let ends: Vec<usize> = text.match_indices('\n').map(|(offset, _)| offset).collect();
+        let place = &|offset| Place::File {
+            path: path.to_owned(),
+            line: Some(ends.partition_point(|end| *end < offset) + 1),
+        };
         let (document, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             for (name, value) in document.get_ref() {
@@ -143,7 +148,7 @@ impl Values {
 
     fn take_table(
         &mut self,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
+        name: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
         place: &dyn Fn(usize) -> Place,
     ) {
@@ -174,7 +179,7 @@ impl Values {
     fn take_entry(
         &mut self,
         table: &str,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
+        name: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
         place: &dyn Fn(usize) -> Place,
     ) {
@@ -309,11 +314,6 @@ fn variable_mend(typed: &str) -> String {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.bytes().take(offset);
-    before.filter(|byte| *byte == b'\n').count() + 1
-}
-
 fn read(path: &Path) -> Result<String, (Option<usize>, Refused)> {
     let unreadable = |error: std::io::Error| {
         let mend = "name a file that can be read with --config, or leave the flag out";
@@ -329,9 +329,11 @@ fn read(path: &Path) -> Result<String, (Option<usize>, Refused)> {
         return Err((None, (reason, "is it the right file?".to_owned())));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().iter().take(valid);
-        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        let valid = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = valid.filter(|byte| **byte == b'\n').count() + 1;
         (
             Some(line),
             ("not UTF-8".to_owned(), "write the file in UTF-8".to_owned()),

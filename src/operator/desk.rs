@@ -142,105 +142,79 @@ impl Desk {
 
     /// Commands that are one act and no more, with the account they name.
     fn act_of(&self, command: Command) -> Result<(Act, Option<String>), Report> {
-        let currency = self.bank.currency();
         let act = match command {
-            Command::Show { account } => (Act::Show(number(&account)?), Some(account)),
             Command::List { after, limit } => {
                 let after = after.as_deref().map(number).transpose()?;
-                (Act::List { after, limit }, None)
+                Act::List { after, limit }
             }
-            Command::Close { account } => (Act::Close(number(&account)?), Some(account)),
-            Command::Lock { account, locked } => {
-                (Act::Lock(number(&account)?, locked), Some(account))
+            Command::Terminals => Act::Terminals,
+            Command::Verify { head } => {
+                let head = head.map(|text| text.parse::<Digest>()).transpose();
+                Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?)
             }
-            Command::SetPin {
-                account,
-                hash,
-                valid_ms,
-            } => {
+            Command::Backup { file } => Act::Backup(file),
+            Command::LateCaptures { limit } => Act::LateCaptures { limit },
+            command => {
+                let account = command.account().ok_or_else(unexpected)?.to_owned();
+                let act = self.account_act(number(&account)?, command)?;
+                return Ok((act, Some(account)));
+            }
+        };
+        Ok((act, None))
+    }
+
+    /// Commands on one account.
+    fn account_act(&self, number: AccountNumber, command: Command) -> Result<Act, Report> {
+        let currency = self.bank.currency();
+        Ok(match command {
+            Command::Show { .. } => Act::Show(number),
+            Command::Close { .. } => Act::Close(number),
+            Command::Lock { locked, .. } => Act::Lock(number, locked),
+            Command::SetPin { hash, valid_ms, .. } => {
                 let hash = hash
                     .read()
                     .ok_or_else(|| Report::failed(REFUSED, "the hash is unreadable"))?;
                 let one_time_until = Some(self.bank.surroundings().now().plus_ms(valid_ms));
-                (
-                    Act::SetPin {
-                        number: number(&account)?,
-                        hash,
-                        one_time_until,
-                    },
-                    Some(account),
-                )
+                Act::SetPin {
+                    number,
+                    hash,
+                    one_time_until,
+                }
             }
             Command::Limit {
-                account,
-                withdrawal,
-                daily,
+                withdrawal, daily, ..
             } => {
                 let money =
                     |text: Option<String>| text.map(|text| limit(&text, currency)).transpose();
-                let (withdrawal, daily) = (money(withdrawal)?, money(daily)?);
-                (
-                    Act::Limit {
-                        number: number(&account)?,
-                        withdrawal,
-                        daily,
-                    },
-                    Some(account),
-                )
+                Act::Limit {
+                    number,
+                    withdrawal: money(withdrawal)?,
+                    daily: money(daily)?,
+                }
             }
-            Command::Adjust {
-                account,
-                amount,
-                reason,
-            } => {
+            Command::Adjust { amount, reason, .. } => {
                 let amount = signed(&amount, currency)?;
-                let reason = reason_text(&reason)?;
-                (
-                    Act::Adjust {
-                        number: number(&account)?,
-                        amount,
-                        reason,
-                    },
-                    Some(account),
-                )
+                Act::Adjust {
+                    number,
+                    amount,
+                    reason: reason_text(&reason)?,
+                }
             }
             Command::Statement {
-                account,
                 after,
                 from,
                 to,
                 limit,
-            } => {
-                let (from, to) = (moment(from)?, moment(to)?);
-                (
-                    Act::Statement {
-                        number: number(&account)?,
-                        after,
-                        from,
-                        to,
-                        limit,
-                    },
-                    Some(account),
-                )
-            }
-            Command::Terminals => (Act::Terminals, None),
-            Command::Verify { head } => {
-                let head = head.map(|text| text.parse::<Digest>()).transpose();
-                (
-                    Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?),
-                    None,
-                )
-            }
-            Command::Backup { file } => (Act::Backup(file), None),
-            Command::LateCaptures { limit } => (Act::LateCaptures { limit }, None),
-            Command::Open { .. }
-            | Command::Sessions
-            | Command::EndSession { .. }
-            | Command::Terminal { .. } => {
-                return Err(unexpected());
-            }
-        };
-        Ok(act)
+                ..
+            } => Act::Statement {
+                number,
+                after,
+                from: moment(from)?,
+                to: moment(to)?,
+                limit,
+            },
+            _ => return Err(unexpected()),
+        })
     }
 
     fn report(&self, done: Done, account: &str) -> Performed {
@@ -269,6 +243,20 @@ impl Desk {
 }
 
 impl Command {
+    /// The account that a command is about, where it is about one alone.
+    fn account(&self) -> Option<&str> {
+        match self {
+            Self::Show { account }
+            | Self::Close { account }
+            | Self::Lock { account, .. }
+            | Self::SetPin { account, .. }
+            | Self::Limit { account, .. }
+            | Self::Adjust { account, .. }
+            | Self::Statement { account, .. } => Some(account),
+            _ => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Open { .. } => "open",

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tracing::field::display;
+
 use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
 use crate::bank::hold::Settled;
 use crate::bank::{Bank, Failure, Moved, Opened, Session};
@@ -376,17 +378,17 @@ impl Dialogue {
         let account = self
             .session
             .as_ref()
-            .map(|session| session.account().masked());
+            .map(|session| display(session.account().masked()));
         let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
         let (code, entry) = (answer.code.number(), answer.members.entry);
-        let replayed = answer.members.replayed.unwrap_or(false);
+        let replayed = answer.members.replayed;
         match (op, answer.code) {
             ("ping" | "balance" | "history", Code::Done) => {
-                tracing::debug!(connection, %terminal, account = ?account, op, code, "answered");
+                tracing::debug!(connection, %terminal, account, op, code, "answered");
             }
-            _ => tracing::info!(
-                connection, %terminal, account = ?account, op, code, entry = ?entry, replayed, "answered"
-            ),
+            _ => {
+                tracing::info!(connection, %terminal, account, op, code, entry, replayed, "answered");
+            }
         }
     }
 

@@ -84,6 +84,38 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     serve(config, trust, open, options, &made).await
 }
 
+/// Everything that listens.
+struct Doors {
+    terminals: TcpListener,
+    address: SocketAddr,
+    monitors: Option<TcpListener>,
+    staff: Socket,
+}
+
+impl Doors {
+    fn open(config: &Config) -> Result<Self, Stop> {
+        let terminals = listen(config.server.listen)?;
+        let address = terminals
+            .local_addr()
+            .map_err(|error| Stop::new(exit::SYSTEM, error.to_string()))?;
+        let monitors = config.metrics.listen.map(listen).transpose()?;
+        let path = &config.server.operator_socket;
+        let staff = Socket::bind(path).map_err(|error| {
+            let reason = format!(
+                "cannot make the operator's socket {}: {error}",
+                path.display()
+            );
+            Stop::new(exit::CANNOT_CREATE, reason)
+        })?;
+        Ok(Self {
+            terminals,
+            address,
+            monitors,
+            staff,
+        })
+    }
+}
+
 async fn serve(
     config: Config,
     trust: Trust,
@@ -98,18 +130,7 @@ async fn serve(
         .map_err(|error| Stop::new(exit::IO, error.to_string()))?
         .into_iter()
         .collect();
-    let listener = listen(config.server.listen)?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Stop::new(exit::SYSTEM, error.to_string()))?;
-    let metrics_listener = config.metrics.listen.map(listen).transpose()?;
-    let operator = Socket::bind(&config.server.operator_socket).map_err(|error| {
-        let path = config.server.operator_socket.display();
-        Stop::new(
-            exit::CANNOT_CREATE,
-            format!("cannot make the operator's socket {path}: {error}"),
-        )
-    })?;
+    let doors = Doors::open(&config)?;
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::default());
     let server = Arc::new(Server::new(
@@ -125,24 +146,24 @@ async fn serve(
     ));
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
-        async move { server.accept(listener).await }
+        async move { server.accept(doors.terminals).await }
     });
     let others = [
         tokio::spawn({
             let bank = Arc::clone(&bank);
             async move { bank.keep_sweeping().await }
         }),
-        tokio::spawn(async move { operator.serve(desk).await }),
+        tokio::spawn(async move { doors.staff.serve(desk).await }),
         tokio::spawn({
             let server = Arc::clone(&server);
             async move {
-                if let Some(listener) = metrics_listener {
+                if let Some(listener) = doors.monitors {
                     server.serve_metrics(listener).await;
                 }
             }
         }),
     ];
-    announce(address, &config, made)?;
+    announce(doors.address, &config, made)?;
     let ending = signals.wait(&server, &bank, &options.source).await;
     tracing::info!(connections = server.connections(), "going down");
     let drained = server.drain().await;

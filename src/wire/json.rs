@@ -63,6 +63,14 @@ impl<'a> Members<'a> {
 /// for duplicates costs little.
 const MEMBERS_MAX: usize = 64;
 
+fn room(members: usize) -> Result<(), &'static str> {
+    if members > MEMBERS_MAX {
+        Err("too many members")
+    } else {
+        Ok(())
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MembersVisitor;
@@ -76,10 +84,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(6);
                 while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &RawValue>()? {
-                    if members.len() >= MEMBERS_MAX {
-                        return Err(A::Error::custom("too many members"));
-                    }
                     members.push((name, value));
+                    room(members.len()).map_err(A::Error::custom)?;
                 }
                 Ok(Members(members))
             }

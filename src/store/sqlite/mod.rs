@@ -110,7 +110,7 @@ impl SqliteStore {
         &self,
         work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answered) = Call::new(work);
+        let (job, answered) = Call::channel(work);
         let queue = self.writer.as_ref().ok_or(StoreError::Closed)?;
         queue.send(job).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::rows::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
 use super::writer::Books;
 use crate::access::lockout::TryRecord;
+use crate::domain::money::Opening;
 use crate::domain::policy::Movement;
 use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
 use crate::store::{
@@ -91,19 +92,30 @@ impl Books<'_> {
                 ])?;
             let id = self.connection.last_insert_rowid();
             self.set_pin(id, &new.hash, None, new.demo)?;
-            if let Some(amount) = crate::domain::money::Opening::new(new.balance) {
-                let mut account = self.account(id)?;
-                for part in amount.parts() {
-                    let movement = Movement::new(EntryKind::Opening, opening.id, id, part)
-                        .ok_or_else(|| {
-                            StoreError::Broken("an opening of the opening account".to_owned())
-                        })?;
-                    self.post(&movement, &mut opening, &mut account, None, context.now)?;
-                }
-            }
+            self.post_opening(&mut opening, id, new.balance, context)?;
             opened = opened.saturating_add(1);
         }
         Ok(Done::Opened { opened, existing })
+    }
+
+    fn post_opening(
+        &mut self,
+        opening: &mut AccountRow,
+        id: i64,
+        balance: i64,
+        context: &Context,
+    ) -> Result<(), StoreError> {
+        let Some(balance) = Opening::new(balance) else {
+            return Ok(());
+        };
+        let broken = || StoreError::Broken("an opening of the opening account".to_owned());
+        let mut account = self.account(id)?;
+        for part in balance.parts() {
+            let movement = Movement::new(EntryKind::Opening, opening.id, id, part);
+            let movement = movement.ok_or_else(broken)?;
+            self.post(&movement, opening, &mut account, None, context.now)?;
+        }
+        Ok(())
     }
 
     fn close(&mut self, number: AccountNumber, context: &Context) -> Result<Done, StoreError> {
@@ -247,29 +259,7 @@ pub(super) fn read(
             from,
             to,
             limit,
-        } => {
-            let known = connection
-                .prepare_cached("SELECT id FROM account WHERE number = ?1 AND kind = 0")?
-                .query_row([number.as_str()], |row| row.get::<_, i64>(0))
-                .optional()?;
-            let Some(account) = known else {
-                return Ok(Done::NoSuchAccount);
-            };
-            let from = from.map_or(i64::MIN, Timestamp::unix_ms);
-            let to = to.map_or(i64::MAX, Timestamp::unix_ms);
-            let condition =
-                "entry.id > ?2 AND entry.at >= ?3 AND entry.at < ?4 ORDER BY entry.id LIMIT ?5";
-            let limit_rows = i64::try_from(*limit).unwrap_or(i64::MAX);
-            let mut lines = sides(
-                connection,
-                account,
-                condition,
-                &[after, &from, &to, &limit_rows],
-            )?;
-            lines.sort_by_key(|line| line.entry);
-            lines.truncate(*limit);
-            Ok(Done::Lines(lines))
-        }
+        } => statement(connection, *number, *after, (*from, *to), *limit),
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
         Act::DemoAccounts => {
@@ -283,6 +273,35 @@ pub(super) fn read(
         )?))),
         _ => Err(StoreError::Unsupported),
     }
+}
+
+fn statement(
+    connection: &Connection,
+    number: AccountNumber,
+    after: i64,
+    (from, to): (Option<Timestamp>, Option<Timestamp>),
+    limit: usize,
+) -> Result<Done, StoreError> {
+    let known = connection
+        .prepare_cached("SELECT id FROM account WHERE number = ?1 AND kind = 0")?
+        .query_row([number.as_str()], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(account) = known else {
+        return Ok(Done::NoSuchAccount);
+    };
+    let from = from.map_or(i64::MIN, Timestamp::unix_ms);
+    let to = to.map_or(i64::MAX, Timestamp::unix_ms);
+    let condition = "entry.id > ?2 AND entry.at >= ?3 AND entry.at < ?4 ORDER BY entry.id LIMIT ?5";
+    let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut lines = sides(
+        connection,
+        account,
+        condition,
+        &[&after, &from, &to, &rows_max],
+    )?;
+    lines.sort_by_key(|line| line.entry);
+    lines.truncate(limit);
+    Ok(Done::Lines(lines))
 }
 
 fn reports(

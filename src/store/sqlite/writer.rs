@@ -67,7 +67,7 @@ where
     F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     T: Send + 'static,
 {
-    pub(super) fn new(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn channel(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
         let (answer, answered) = oneshot::channel();
         (
             Box::new(Self {
