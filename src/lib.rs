@@ -38,7 +38,7 @@
 //! anything, a call in `store`. `docs/ARCHITECTURE.md` says why it is so.
 
 pub mod access;
-//pub mod atm;
+pub mod atm;
 pub mod bank;
 pub mod config;
 pub mod domain;

@@ -71,14 +71,14 @@ make_bank() { # further lines of configuration
         "$bin/gen-certs" --terminal terminal-1 --terminal terminal-2 > /dev/null
         printf '%s\n' '[server]' 'listen = "127.0.0.1:0"' '[pin]' 'memory_kib = 1024' "$@" > bank.toml
         cp "$OLDPWD/config/accounts.txt" .
-        "$bin/bank_server" --config bank.toml import accounts.txt
+        "$bin/bank_server" --config bank.toml import accounts.txt 2> /dev/null
     ) | follow operator
 }
 
 start_server() {
     note script "starts the server"
     : > "$work/stdout"
-    ( cd "$work/bank" && exec "$bin/bank_server" --config bank.toml run > "$work/stdout" 2> >(follow server) ) &
+    ( close_feeds; cd "$work/bank" && exec "$bin/bank_server" --config bank.toml run > "$work/stdout" 2> >(follow server) ) &
     server=$!
     for _ in $(seq 200); do
         port="$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$work/stdout")"
@@ -87,6 +87,9 @@ start_server() {
     done
     fail "the server did not start"
 }
+
+# A child must not keep another terminal's input open, or that one would never see its end.
+close_feeds() { local fd; for fd in "${feeds[@]}"; do exec {fd}>&-; done; }
 
 stop_server() { # signal
     note script "ends the server with SIG$1"
@@ -99,7 +102,7 @@ stop_server() { # signal
 terminal() { # name of the window, name of the terminal
     mkfifo "$work/$1.in"
     : > "$work/$1.out"
-    ( cd "$work/bank" && exec "$bin/atm_client" --server "localhost:$port" --cert "certs/terminals/$2.pem" \
+    ( close_feeds; cd "$work/bank" && exec "$bin/atm_client" --server "localhost:$port" --cert "certs/terminals/$2.pem" \
         --key "certs/terminals/$2.key" --journal "$work/journal" --script - < "$work/$1.in" >> "$work/$1.out" 2>&1 ) &
     pids[$1]=$!
     exec {feed}> "$work/$1.in"
@@ -154,9 +157,9 @@ staff() { # arguments, expected pattern
 rude() { # what they are, bytes for printf, expected pattern of the answer's bytes
     local answer
     note rude "> $1"
-    answer="$( { printf '%b' "$2"; sleep 0.4; } | openssl s_client -quiet -connect "localhost:$port" -alpn atm/1 \
+    answer="$( { printf '%b' "$2"; sleep 0.4; } | timeout 10 openssl s_client -quiet -no_ign_eof -connect "localhost:$port" -alpn atm/1 \
         -CAfile "$work/bank/certs/ca.pem" -cert "$work/bank/certs/terminals/terminal-2.pem" \
-        -key "$work/bank/certs/terminals/terminal-2.key" 2>/dev/null | tr -cd '[:print:]')" || true
+        -key "$work/bank/certs/terminals/terminal-2.key" 2>/dev/null | tr -d '\000-\037' | sed -E 's/[^{]*(\{)/ \1/; s/\}[^{]+\{/} {/g')" || true
     note rude "  ${answer:-(closed without an answer)}"
     grep -qE "$3" <<< "$answer" || fail "'$1' was answered '$answer', not '$3'"
 }
@@ -247,7 +250,7 @@ rude 'a frame of 4 GiB' '\xff\xff\xff\xff' '"code":11'
 rude 'an empty frame' '\x00\x00\x00\x00' '"code":11'
 rude 'three frames that are not JSON' '\x00\x00\x00\x02xx\x00\x00\x00\x02{}\x00\x00\x00\x02[]' '"code":10.*"code":10.*"code":10'
 rude 'a deposit without a log-in' \
-    '\x00\x00\x00\x44{"id":1,"op":"deposit","amount":100,"key":"0123456789abcdef-rude-01"}' '"code":23'
+    '\x00\x00\x00\x45{"id":1,"op":"deposit","amount":100,"key":"0123456789abcdef-rude-01"}' '"code":23'
 say A 'withdraw 55.35' '600\.00'
 say A 'logout' '^ok'
 leave A

@@ -2,6 +2,7 @@
 
 use super::{Bank, Failure, Session};
 use crate::domain::Pin;
+use crate::store::PinChange;
 
 impl Bank {
     /// Changes the PIN. The present one counts as a try, like a log-in.
@@ -20,16 +21,19 @@ impl Bank {
         let _turn = self.logins.turn(account).await;
         let context = self.context(session.terminal());
         let proof = self.verify(account, pin, context).await?;
-        if !acceptable {
-            self.call(self.store.forget_tries(&proof)).await?;
-            return Err(Failure::PinRefused);
-        }
-        let hash = self.hasher.hash(new_pin).await?;
-        if !self
-            .call(self.store.change_pin(session.claim(), &proof, hash))
+        let new = if acceptable {
+            Some(self.hasher.hash(new_pin).await?)
+        } else {
+            None
+        };
+        match self
+            .call(self.store.change_pin(session.claim(), &proof, new))
             .await?
         {
-            return Err(Failure::NoMatch);
+            PinChange::Void => return Err(Failure::NoMatch),
+            PinChange::LockedByStaff => return Err(Failure::LockedOut(None)),
+            PinChange::Done if !acceptable => return Err(Failure::PinRefused),
+            PinChange::Done => {}
         }
         session.pin_was_changed();
         Ok(())

@@ -1,1 +1,210 @@
-fn main() {}
+//! The terminal: reads arguments, picks the mode, gives the exit code.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use atm_bank::atm::console::{Console, Input};
+use atm_bank::atm::script::{Manner, Script};
+use atm_bank::atm::{
+    Address, Bank, Deadlines, Error, Journal, KeyDigest, Stop, Teller, TrustFiles, screen,
+};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use zeroize::Zeroizing;
+
+/// Wrong usage, by `sysexits.h`.
+const USAGE: u8 = 64;
+/// A request in flight when a signal comes may still take so long.
+const GRACE: Duration = Duration::from_secs(5);
+const TERMINALS: &str = "certs/terminals";
+
+const ABOUT: &str = "A terminal of the bank: full screen, line by line, or from a script";
+
+const AFTER_HELP: &str = "\
+Script commands, one a line: login ACCOUNT [PIN] (else the PIN is taken from ATM_PIN), balance,
+deposit AMOUNT, withdraw AMOUNT, transfer ACCOUNT AMOUNT, authorize AMOUNT, capture HOLD AMOUNT,
+release HOLD (HOLD may be last), history [N], change-pin OLD NEW, logout, ping, sleep MS, # comment.
+A command that moves money takes key=KEY at its end. Each gets one line of answer.
+
+Money requests in flight are kept in the folder of --journal until their outcome is known, and
+are repeated with the same key after a loss or a crash.
+
+Exit codes: 0 done, 1 a command of the script was refused, 64 wrong usage, 66 a file is not there,
+69 no bank, 74 the answer cannot be written, 76 not the right bank, 78 files that cannot be used;
+a script that a signal stops ends with 128 and its number.";
+
+#[derive(Debug, Parser)]
+#[command(name = "atm_client", version, about = ABOUT, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Where the bank is; HOST is also the name that its certificate must have
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8443")]
+    server: Address,
+    /// The bank's CA certificate; nothing else is trusted
+    #[arg(long, value_name = "FILE", default_value = "certs/ca.pem")]
+    ca: PathBuf,
+    /// This terminal's certificate [default: the first of certs/terminals]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Trust only a CA whose public key (SubjectPublicKeyInfo) has this SHA-256
+    #[arg(long, value_name = "HEX")]
+    pin_sha256: Option<KeyDigest>,
+    /// Questions and answers line by line, also on a terminal
+    #[arg(long, conflicts_with = "script")]
+    plain: bool,
+    /// Run commands from a file, or from standard input with -
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Answer a script with one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// The folder of money requests in flight [default: $XDG_STATE_HOME/atm_client or
+    /// ~/.local/state/atm_client]
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How the customer is served.
+enum Mode {
+    Script(Box<dyn Read + Send>),
+    Plain,
+    Screen,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell where even this cannot be printed.
+            let _ = error.print();
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    if let Some(Command::Completions { shell }) = &cli.command {
+        let mut out = io::stdout().lock();
+        clap_complete::generate(*shell, &mut Cli::command(), "atm_client", &mut out);
+        return ExitCode::SUCCESS;
+    }
+    let for_customers = cli.script.is_none();
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            if for_customers {
+                let _ = writeln!(io::stdout(), "{}", error.for_customer());
+            }
+            let _ = writeln!(io::stderr(), "atm_client: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<u8, Error> {
+    let mode = mode(&cli)?;
+    let files = TrustFiles {
+        ca: cli.ca,
+        identity: match (cli.cert, cli.key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => TrustFiles::first_identity(Path::new(TERMINALS)),
+        },
+        pin: cli.pin_sha256,
+    };
+    let bank = Bank {
+        address: cli.server,
+        trust: files.load()?,
+        deadlines: Deadlines::default(),
+    };
+    let journal = Journal::open(cli.journal.or_else(Journal::default_folder));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Settings(format!("the runtime does not start: {error}")))?;
+    let outcome = runtime.block_on(Box::pin(serve(mode, cli.json, Teller::new(bank, journal))));
+    // A name that is still being looked up keeps nobody waiting.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn mode(cli: &Cli) -> Result<Mode, Error> {
+    let Some(script) = &cli.script else {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb;
+        return Ok(if cli.plain || !on_terminal {
+            Mode::Plain
+        } else {
+            Mode::Screen
+        });
+    };
+    if script == Path::new("-") {
+        return Ok(Mode::Script(Box::new(Input::stdin_file()?)));
+    }
+    let no_file = |source| Error::NoFile {
+        path: script.clone(),
+        source,
+        mend: "name a file of commands, or - for standard input",
+    };
+    let file = File::open(script).map_err(no_file)?;
+    if file.metadata().map_err(no_file)?.is_dir() {
+        return Err(no_file(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(Mode::Script(Box::new(file)))
+}
+
+async fn serve(mode: Mode, json: bool, mut teller: Teller) -> Result<u8, Error> {
+    let stop = Stop::on_signals()
+        .map_err(|error| Error::Settings(format!("signals cannot be heard: {error}")))?;
+    let given_up = async {
+        stop.wished().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let outcome = tokio::select! {
+        outcome = Box::pin(serve_in_mode(mode, json, &mut teller, &stop)) => outcome,
+        () = given_up => Ok(stop.exit_code()),
+    };
+    teller.farewell().await;
+    outcome
+}
+
+async fn serve_in_mode(
+    mode: Mode,
+    json: bool,
+    teller: &mut Teller,
+    stop: &Stop,
+) -> Result<u8, Error> {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match mode {
+        Mode::Script(source) => {
+            let manner = Manner {
+                json,
+                pin: std::env::var("ATM_PIN").ok().map(Zeroizing::new),
+            };
+            Script::new(teller, stop, manner, &mut out, &mut err)?
+                .run(source)
+                .await
+        }
+        Mode::Plain => {
+            let is_terminal = io::stdin().is_terminal();
+            let input = Input::from_stdin()?;
+            let console = Console::new(teller, input, stop, &mut out, &mut err, is_terminal);
+            console.run().await.map(|()| 0)
+        }
+        Mode::Screen => screen::run(teller, stop).await.map(|()| 0),
+    }
+}

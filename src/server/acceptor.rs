@@ -195,6 +195,7 @@ impl Server {
         let now = self.bank.surroundings().now();
         let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
         if self.disabled.load().contains(&terminal) || distrusted {
+            connection::close(stream, server.write_timeout).await;
             return Err("terminal not let in");
         }
         tracing::info!(connection, %address, %terminal, "connected");

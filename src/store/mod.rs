@@ -1,10 +1,12 @@
 //! Durable state behind one trait of a few coarse calls, each one transaction.
 //!
-//! Two stores keep the same contract (`tests/it/store_contract.rs` runs on both): [`memory`], the
+//! Two stores keep the same contract (`contract.rs` runs on both): [`memory`], the
 //! reference model, and [`sqlite`], the embedded one. The calls are made so that a database shared
 //! by many servers can keep it too: a money operation is one call, one round trip, one
 //! transaction, and every claim carries a fence that is compared where money is written.
 
+#[cfg(test)]
+mod contract;
 pub mod memory;
 pub mod seats;
 pub mod sqlite;
@@ -92,6 +94,17 @@ pub enum Claimed {
     /// The bank's staff locked the account.
     LockedByStaff,
     /// The PIN has been changed, has run out, or the account was closed meanwhile.
+    Void,
+}
+
+/// What became of a right PIN that was to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinChange {
+    /// The tries are forgotten, and the new PIN, where there was one, is in force.
+    Done,
+    /// The bank's staff locked the account; nothing but its tries has changed.
+    LockedByStaff,
+    /// The PIN has been changed meanwhile; nothing has changed now.
     Void,
 }
 
@@ -260,16 +273,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> Reply<'a, Vec<Line>>;
 
     /// Puts a new PIN in the place of the one that `proof` was given for, and forgets the tries.
-    /// `false` where that one was changed meanwhile.
+    /// Without a new one, because what was asked for is not acceptable, only the latter.
     fn change_pin<'a>(
         &'a self,
         claim: &'a Claim,
         proof: &'a PinVerified,
-        new: PinHash,
-    ) -> Reply<'a, bool>;
-
-    /// Forgets the tries after a right PIN that led to nothing else.
-    fn forget_tries<'a>(&'a self, proof: &'a PinVerified) -> Reply<'a, ()>;
+        new: Option<PinHash>,
+    ) -> Reply<'a, PinChange>;
 
     /// Frees holds whose time is over, forgets keys and tries past theirs.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;

@@ -1,1 +1,5 @@
-//! Integration tests.
+//! The product from outside: real binaries, real TLS, real files.
+
+mod certificates;
+mod terminal;
+mod traces;

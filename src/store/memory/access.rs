@@ -4,7 +4,7 @@ use super::books::{Books, Customer, Status, Tries};
 use crate::access::lockout::{Origin, TryRecord};
 use crate::access::pin::{PinHash, PinVerified, StoredPin, Ticket};
 use crate::domain::{AccountNumber, Timestamp};
-use crate::store::{Balances, Context, KEY_KEPT_MS, SWEEP_ROWS_MAX, Swept, TryCounted};
+use crate::store::{Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted};
 
 /// What a right PIN led to; the seat is the caller's matter.
 pub(super) enum Admission {
@@ -88,20 +88,20 @@ impl Books {
         Admission::Admitted(self.balances_at(number, context.now), must_change_pin)
     }
 
-    pub(super) fn change_pin(&mut self, proof: &PinVerified, new: PinHash) -> bool {
+    pub(super) fn change_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
         let number = proof.account();
         match self.customers.get_mut(&number) {
             Some(customer) if customer.pin.revision == proof.revision() => {
-                customer.set_pin(new, None);
                 self.tries.remove(&number);
-                true
+                match (customer.status, new) {
+                    (Status::Locked, _) => return PinChange::LockedByStaff,
+                    (_, Some(new)) => customer.set_pin(new, None),
+                    (_, None) => {}
+                }
+                PinChange::Done
             }
-            Some(_) | None => false,
+            Some(_) | None => PinChange::Void,
         }
-    }
-
-    pub(super) fn forget_tries(&mut self, number: AccountNumber) {
-        self.tries.remove(&number);
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) -> Swept {

@@ -232,6 +232,16 @@ impl Books {
         Balances { balance, available }
     }
 
+    /// The moment that cash of the account is stamped with: where the clock was set back over
+    /// midnight, the start of the day that the account has reached.
+    pub(super) fn stamp(&self, number: AccountNumber, now: Timestamp) -> Timestamp {
+        let day = self
+            .customers
+            .get(&number)
+            .map_or(0, |customer| customer.day);
+        now.max(Timestamp::start_of_day(day))
+    }
+
     /// Marks the account as used on the business day of `now`.
     pub(super) fn use_account(&mut self, number: AccountNumber, now: Timestamp) {
         if let Some(customer) = self.customers.get_mut(&number) {
@@ -241,9 +251,12 @@ impl Books {
 
     /// Brings holds whose time is over to `Expired`; returns how many.
     pub(super) fn expire_due(&mut self, number: AccountNumber, now: Timestamp) -> usize {
+        let names = self.customers.get(&number).map(|customer| &customer.holds);
         let mut expired = 0;
-        for held in self.holds.values_mut() {
-            if held.account == number && held.hold.expiry(now).is_some() {
+        for name in names.into_iter().flatten() {
+            if let Some(held) = self.holds.get_mut(name)
+                && held.hold.expiry(now).is_some()
+            {
                 held.hold.state = HoldState::Expired;
                 expired += 1;
             }

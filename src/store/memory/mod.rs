@@ -17,8 +17,8 @@ use self::access::Admission;
 use self::books::Books;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, Receipt, Reply, Seat,
-    Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
+    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pin::{PinHash, PinVerified};
 use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, Timestamp};
@@ -206,8 +206,8 @@ impl Store for MemoryStore {
         &'a self,
         claim: &'a Claim,
         proof: &'a PinVerified,
-        new: PinHash,
-    ) -> Reply<'a, bool> {
+        new: Option<PinHash>,
+    ) -> Reply<'a, PinChange> {
         Box::pin(async move {
             self.call(|books| {
                 self.fenced(claim)?;
@@ -215,15 +215,6 @@ impl Store for MemoryStore {
                     return Err(StoreError::Fenced);
                 }
                 Ok(books.change_pin(proof, new))
-            })
-        })
-    }
-
-    fn forget_tries<'a>(&'a self, proof: &'a PinVerified) -> Reply<'a, ()> {
-        Box::pin(async move {
-            self.call(|books| {
-                books.forget_tries(proof.account());
-                Ok(())
             })
         })
     }

@@ -46,11 +46,11 @@ impl Books {
         order: &Order,
         context: &Context,
     ) -> Judged {
-        let day = match self.customers.get(&number) {
-            Some(customer) if customer.status != Status::Closed => customer.day,
+        let status = self.customers.get(&number).map(|customer| customer.status);
+        if status.is_none_or(|status| status == Status::Closed) {
             // Closed by staff while its customer stood there: the session is over.
-            Some(_) | None => return Err(StoreError::Fenced),
-        };
+            return Err(StoreError::Fenced);
+        }
         if let Some(kept) = self.keys.get(&(number, order.key.clone())) {
             if kept.fingerprint != order.fingerprint() {
                 return Ok(Err(Refusal::KeyReused));
@@ -58,14 +58,7 @@ impl Books {
             return Ok(Ok(self.replay(number, kept, context.now)));
         }
         self.expire_due(number, context.now);
-        // Where the clock was set back over midnight, the account's day goes on from its start.
-        let midnight = Timestamp::from_unix_ms(day * 86_400_000);
-        let now = context.now.max(midnight);
-        let context = Context {
-            now,
-            ..context.clone()
-        };
-        judged(self.carry_out(number, order, &context))
+        judged(self.carry_out(number, order, context))
     }
 
     fn carry_out(
@@ -74,18 +67,17 @@ impl Books {
         order: &Order,
         context: &Context,
     ) -> Result<Receipt, Stopped> {
-        let own = number.as_str();
         let standing = self.standing(number, &context.terms, context.now);
         let standing = standing.ok_or(StoreError::Fenced)?;
         let (mut entry, mut made) = (None, None);
         match &order.kind {
             OrderKind::Deposit => {
                 let amount = standing.deposit(order.amount)?;
-                entry = Some(self.cash(own, EntryKind::Deposit, amount, context)?);
+                entry = Some(self.cash(number, EntryKind::Deposit, amount, context)?);
             }
             OrderKind::Withdraw => {
                 let amount = standing.withdraw(order.amount)?;
-                entry = Some(self.cash(own, EntryKind::Withdrawal, amount, context)?);
+                entry = Some(self.cash(number, EntryKind::Withdrawal, amount, context)?);
             }
             OrderKind::Transfer(to) => {
                 entry = Some(self.transfer(number, *to, order.amount, context)?);
@@ -133,11 +125,12 @@ impl Books {
     /// Cash in or out at the context's terminal.
     fn cash(
         &mut self,
-        own: &str,
+        number: AccountNumber,
         kind: EntryKind,
         amount: Amount,
         context: &Context,
     ) -> Result<i64, StoreError> {
+        let own = number.as_str();
         let cash = self.meet_terminal(&context.terminal);
         let (debit, credit) = match kind {
             EntryKind::Deposit => (cash.as_str(), own),
@@ -149,7 +142,7 @@ impl Books {
             credit,
             amount,
             terminal: Some(&context.terminal),
-            at: context.now,
+            at: self.stamp(number, context.now),
         })
     }
 
@@ -193,7 +186,7 @@ impl Books {
         let hold = Hold {
             terminal: context.terminal.clone(),
             amount,
-            authorized_at: context.now,
+            authorized_at: self.stamp(number, context.now),
             expires_at: context.now.plus_ms(context.terms.hold_timeout_ms),
             state: HoldState::Open,
         };
@@ -284,7 +277,7 @@ impl Books {
         } else {
             EntryKind::Withdrawal
         };
-        let entry = self.cash(number.as_str(), kind, amount, context)?;
+        let entry = self.cash(number, kind, amount, context)?;
         if let Some(last) = self.entries.last_mut() {
             last.of_hold = true;
         }

@@ -96,8 +96,14 @@ impl Books {
             Act::LateCaptures { limit } => {
                 let entries = self.entries.iter().enumerate().rev();
                 let late = entries.filter(|(_, entry)| entry.kind == EntryKind::LateWithdrawal);
-                let lines =
-                    late.filter_map(|(index, entry)| self.line(index, &entry.debit.account));
+                let lines = late.filter_map(|(index, entry)| {
+                    // The customer whose account it was stands where the counterparty would.
+                    let line = self.line(index, &entry.debit.account)?;
+                    Some(Line {
+                        counterparty: entry.debit.account.parse().ok(),
+                        ..line
+                    })
+                });
                 Done::Lines(lines.take(limit).collect())
             }
             Act::Terminals => Done::Terminals(self.terminals()),

@@ -9,7 +9,9 @@ use crate::access::pepper::PepperId;
 use crate::access::pin::{HashCost, PinHash, PinVerified, StoredPin, Ticket};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, Timestamp};
-use crate::store::{Balances, Context, KEY_KEPT_MS, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted};
+use crate::store::{
+    Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+};
 
 /// A row of `credential` with what its account says.
 pub(super) struct CredentialRow {
@@ -112,19 +114,21 @@ impl Books<'_> {
 
     pub(super) fn change_pin(
         &mut self,
-        proof: (AccountNumber, i64),
-        new: &PinHash,
-    ) -> Result<bool, StoreError> {
-        let (number, revision) = proof;
-        let Some(credential) = self.credential(number)? else {
-            return Ok(false);
+        (number, revision): (AccountNumber, i64),
+        new: Option<&PinHash>,
+    ) -> Result<PinChange, StoreError> {
+        let credential = self.credential(number)?;
+        let Some(credential) = credential.filter(|known| known.stored.revision == revision) else {
+            return Ok(PinChange::Void);
         };
-        if credential.stored.revision != revision {
-            return Ok(false);
-        }
-        self.set_pin(credential.account, new, None, false)?;
         self.forget_tries(number)?;
-        Ok(true)
+        if credential.status == STATUS_LOCKED {
+            return Ok(PinChange::LockedByStaff);
+        }
+        if let Some(new) = new {
+            self.set_pin(credential.account, new, None, false)?;
+        }
+        Ok(PinChange::Done)
     }
 
     /// Replaces an account's PIN by another, of the next revision.

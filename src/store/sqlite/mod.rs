@@ -24,8 +24,8 @@ use self::access::{Admission, proven};
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, Receipt, Reply, Seat,
-    Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
+    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
@@ -39,6 +39,7 @@ pub struct SqliteStore {
     seats: Arc<Seats>,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
+    /// The writer's, then the reader's.
     threads: Vec<JoinHandle<()>>,
     /// Let go last, after both threads have ended.
     _lock: open::StoreLock,
@@ -146,13 +147,17 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.writer = None;
-        self.reader = None;
-        for thread in self.threads.drain(..) {
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
             }
-        }
+        };
+        // The connection that closes last folds the journal into the file, and only the writer's
+        // can: the reader ends before it, so that a stopped store is one file.
+        self.reader = None;
+        self.threads.pop().into_iter().for_each(join);
+        self.writer = None;
+        self.threads.drain(..).for_each(join);
     }
 }
 
@@ -274,21 +279,16 @@ impl Store for SqliteStore {
         &'a self,
         claim: &'a Claim,
         proof: &'a PinVerified,
-        new: PinHash,
-    ) -> Reply<'a, bool> {
+        new: Option<PinHash>,
+    ) -> Reply<'a, PinChange> {
         let (account, fence, proof) = (claim.account, claim.fence, proven(proof));
         let seats = Arc::clone(&self.seats);
         Box::pin(self.write(move |books| {
             if !seats.holds(account, fence) || proof.0 != account {
                 return Err(StoreError::Fenced);
             }
-            books.change_pin(proof, &new)
+            books.change_pin(proof, new.as_ref())
         }))
-    }
-
-    fn forget_tries<'a>(&'a self, proof: &'a PinVerified) -> Reply<'a, ()> {
-        let account = proof.account();
-        Box::pin(self.write(move |books| books.forget_tries(account)))
     }
 
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {

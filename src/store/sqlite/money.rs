@@ -26,6 +26,10 @@ impl Books<'_> {
     /// One customer's order, once for each key. The caller has compared the claim's fence.
     pub(super) fn order(&mut self, row: i64, order: &Order, context: &Context) -> Judged<Receipt> {
         let mut account = self.account(row)?;
+        if account.status == STATUS_CLOSED {
+            // By staff, while its customer stood there: the session is over.
+            return Err(StoreError::Fenced);
+        }
         if let Some(kept) = self.kept(&order.key, account.id)? {
             if kept.fingerprint != order.fingerprint() {
                 return Ok(Err(Refusal::KeyReused));
@@ -188,7 +192,10 @@ impl Books<'_> {
         let kept = self.kept(&settlement.key, row.account)?;
         if matches!(row.hold.state, HoldState::Captured | HoldState::Released) {
             return match kept {
-                Some(kept) if Some(kept.id) != row.settled_by => Ok(Err(Refusal::NoHold)),
+                // Numbers of forgotten answers are given again: the hold must be the same too.
+                Some(kept) if (Some(kept.id), kept.hold) != (row.settled_by, Some(row.id)) => {
+                    Ok(Err(Refusal::NoHold))
+                }
                 None => Ok(Err(Refusal::NoHold)),
                 Some(kept) if kept.fingerprint != settlement.fingerprint() => {
                     Ok(Err(Refusal::KeyReused))

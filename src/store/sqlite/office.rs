@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::rows::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
 use super::writer::Books;
 use crate::access::lockout::TryRecord;
-use crate::domain::money::Opening;
+use crate::domain::money::{BALANCE_MAX, Opening};
 use crate::domain::policy::Movement;
 use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
 use crate::store::{
@@ -48,6 +48,10 @@ impl Books<'_> {
                 let Some(account) = self.customer(*number)? else {
                     return Ok(Done::NoSuchAccount);
                 };
+                let negative = |limit: &Option<i64>| limit.is_some_and(|limit| limit < 0);
+                if negative(withdrawal) || negative(daily) {
+                    return Ok(Done::Refused("a limit is 0 or more".to_owned()));
+                }
                 self.connection
                     .prepare_cached(
                         "UPDATE account SET withdrawal_limit = ?2, daily_limit = ?3 WHERE id = ?1",
@@ -73,6 +77,11 @@ impl Books<'_> {
     }
 
     fn open(&mut self, accounts: &[NewAccount], context: &Context) -> Result<Done, StoreError> {
+        let out_of_range = |new: &NewAccount| !(0..=BALANCE_MAX).contains(&new.balance);
+        if accounts.iter().any(out_of_range) {
+            let why = "an opening balance is out of range";
+            return Ok(Done::Refused(why.to_owned()));
+        }
         let mut opening = self.named("opening")?;
         let (mut opened, mut existing) = (0_usize, Vec::new());
         for new in accounts {
@@ -143,15 +152,14 @@ impl Books<'_> {
     fn lock(&mut self, number: AccountNumber, locked: bool) -> Result<Done, StoreError> {
         let account = self.customer(number)?;
         if !locked {
-            // Numbers without an account may be locked by tries too.
+            // Numbers without an account, or of a closed one, may be locked by tries too.
             let had_tries = self.tries(number)?.is_some();
             self.forget_tries(number)?;
-            if account.is_none() {
-                return Ok(if had_tries {
-                    Done::Yes
-                } else {
-                    Done::NoSuchAccount
-                });
+            let open = account
+                .as_ref()
+                .is_some_and(|account| account.status != STATUS_CLOSED);
+            if had_tries && !open {
+                return Ok(Done::Yes);
             }
         }
         let Some(account) = account else {
@@ -378,9 +386,10 @@ fn terminals(connection: &Connection) -> Result<Done, StoreError> {
 }
 
 fn late_captures(connection: &Connection, limit: usize) -> Result<Done, StoreError> {
+    // The customer whose account it was stands where the counterparty would.
     let mut statement = connection.prepare(&format!(
         "{} WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
-        side_sql("debit", "credit")
+        side_sql("debit", "debit")
     ))?;
     let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read_line)?;
     Ok(Done::Lines(rows.collect::<Result<Vec<_>, _>>()?))

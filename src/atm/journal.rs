@@ -1,0 +1,346 @@
+//! Money requests in flight, on disk before they are sent, so that neither a lost connection nor
+//! a crash leaves the customer without an answer.
+//!
+//! A file belongs to one request, or to one withdrawal from its authorize to its capture. It is
+//! made whole under another name, and only ever grows by whole lines: its last whole line is what
+//! is to be repeated. A lock on it says that its terminal lives. No PIN is ever in it.
+
+mod record;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+pub use record::{Order, Origin, Record};
+
+use crate::domain::{IdempotencyKey, Timestamp};
+
+/// The bank keeps keys for 30 days; a day before that a repeat might be a second withdrawal.
+const REPEATED_FOR_MS: u64 = 29 * 86_400_000;
+const SUFFIX: &str = "json";
+const UNBORN_PREFIX: &str = "new-";
+const UNBORN_FOR: Duration = Duration::from_secs(3_600);
+/// Larger files are none of ours.
+const FILE_BYTES_MAX: u64 = 65_536;
+
+/// A new idempotency key: a UUID of version 7.
+#[must_use]
+pub fn new_key() -> IdempotencyKey {
+    // A UUID is 36 hexadecimal digits and hyphens, so the loop is never entered twice.
+    loop {
+        if let Ok(key) = Uuid::now_v7().to_string().parse() {
+            return key;
+        }
+    }
+}
+
+/// The requests whose outcome is not known.
+#[derive(Debug)]
+pub struct Journal {
+    folder: Option<PathBuf>,
+    in_memory: Vec<Record>,
+    warnings: Vec<String>,
+    warned: bool,
+}
+
+/// One request in flight, locked by this process. Dropping it leaves its file for later.
+#[derive(Debug)]
+pub struct Pending {
+    record: Record,
+    file: Option<(File, PathBuf)>,
+}
+
+impl Journal {
+    /// Opens the folder and makes it where it is missing. Where that fails, and with `None`, a
+    /// warning waits in [`Journal::take_warnings`] and requests are kept in memory only.
+    #[must_use]
+    pub fn open(folder: Option<PathBuf>) -> Self {
+        let mut journal = Self {
+            folder: None,
+            in_memory: Vec::new(),
+            warnings: Vec::new(),
+            warned: false,
+        };
+        match folder {
+            None => journal.warn("there is no folder for it; name one with --journal DIR"),
+            Some(folder) => match prepare(&folder) {
+                Ok(()) => journal.folder = Some(folder),
+                Err(error) => journal.warn(&format!("{}: {error}", folder.display())),
+            },
+        }
+        journal
+    }
+
+    /// The folder where none is named: `atm_client` in the user's folder for state.
+    #[must_use]
+    pub fn default_folder() -> Option<PathBuf> {
+        let absolute = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        absolute("XDG_STATE_HOME")
+            .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+            .map(|folder| folder.join("atm_client"))
+    }
+
+    /// What the operator should know, each once.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Writes the request down, on disk when this returns, before it is sent.
+    pub fn begin(&mut self, record: Record) -> Pending {
+        let file = self
+            .folder
+            .clone()
+            .and_then(|folder| match create(&folder, &record) {
+                Ok(file) => Some(file),
+                Err(error) => {
+                    self.warn(&format!("{}: {error}", folder.display()));
+                    None
+                }
+            });
+        Pending { record, file }
+    }
+
+    /// Writes down what comes next in the same withdrawal. Where that fails nothing has changed,
+    /// and it must not be done: after a crash the opposite would be repeated.
+    #[must_use]
+    pub fn advance(&mut self, pending: &mut Pending, order: Order) -> bool {
+        let next = Record {
+            order,
+            ..pending.record.clone()
+        };
+        if let Some((file, path)) = &mut pending.file
+            && let Err(error) = append(file, &next)
+        {
+            let text = format!("{}: {error}", path.display());
+            self.warn(&text);
+            return false;
+        }
+        pending.record = next;
+        true
+    }
+
+    /// The outcome is known: nothing is left to repeat.
+    pub fn finish(&mut self, pending: Pending) {
+        if let Some((_locked, path)) = &pending.file
+            && let Err(error) = fs::remove_file(path)
+        {
+            self.warn(&format!("{}: {error}", path.display()));
+        }
+    }
+
+    /// The outcome is not known yet: it stays for later.
+    pub fn put_back(&mut self, pending: Pending) {
+        if pending.file.is_none() {
+            self.in_memory.push(pending.record);
+        }
+    }
+
+    /// The requests of `origin` that no living process works on and that `wanted` picks, oldest
+    /// first; from now on this process works on them.
+    pub fn unfinished(
+        &mut self,
+        origin: &Origin,
+        now: Timestamp,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Vec<Pending> {
+        let mut found = Vec::new();
+        for path in self.folder.as_deref().map(files_of).unwrap_or_default() {
+            match adopt(&path, |record| {
+                record.origin.is_same_bank(origin) && wanted(record)
+            }) {
+                Ok(Some(pending)) if is_too_old(&pending.record, now) => {
+                    self.set_aside(pending, "a request is older than the bank remembers");
+                }
+                Ok(Some(pending)) => found.push(pending),
+                Ok(None) => {}
+                Err(error) => self.warnings.push(format!(
+                    "a request in flight cannot be read, {}: {error}",
+                    path.display()
+                )),
+            }
+        }
+        let (picked, rest) = std::mem::take(&mut self.in_memory)
+            .into_iter()
+            .partition(&wanted);
+        self.in_memory = rest;
+        let picked: Vec<Record> = picked;
+        found.extend(
+            picked
+                .into_iter()
+                .map(|record| Pending { record, file: None }),
+        );
+        found
+    }
+
+    /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
+    pub fn set_aside(&mut self, pending: Pending, reason: &str) {
+        let Some((_locked, path)) = &pending.file else {
+            self.warnings
+                .push(format!("{reason}; ask the bank about it"));
+            return;
+        };
+        let aside = path.with_extension("old");
+        self.warnings.push(format!(
+            "{reason}; ask the bank about it: {}",
+            aside.display()
+        ));
+        if let Err(error) = fs::rename(path, aside) {
+            self.warnings.push(format!("{}: {error}", path.display()));
+        }
+    }
+
+    fn warn(&mut self, reason: &str) {
+        if !self.warned {
+            self.warned = true;
+            self.warnings.push(format!(
+                "requests in flight cannot be written to disk and would not survive a crash: \
+                 {reason}"
+            ));
+        }
+    }
+}
+
+impl Pending {
+    /// What is to be repeated.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+fn is_too_old(record: &Record, now: Timestamp) -> bool {
+    record.at.ms_until(now) > REPEATED_FOR_MS
+}
+
+fn prepare(folder: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    if fs::metadata(folder)?.mode() & 0o002 != 0 {
+        return Err(io::Error::other(
+            "anybody may write there; mend it with chmod o-w",
+        ));
+    }
+    for entry in fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let unborn = name.to_string_lossy().starts_with(UNBORN_PREFIX);
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        // Its request was never sent: it is sent only after the file has its name.
+        if unborn && age > UNBORN_FOR {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
+    let name = Uuid::now_v7();
+    let unborn = folder.join(format!("{UNBORN_PREFIX}{name}"));
+    let path = folder.join(format!("{name}.{SUFFIX}"));
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .append(true)
+        .read(true)
+        .mode(0o600)
+        .open(&unborn)?;
+    let written = lock(&file)
+        .and_then(|()| append(&mut file, record))
+        .and_then(|()| fs::rename(&unborn, &path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    if let Err(error) = written {
+        // Whichever name it has by now, its request is not going to be sent under it.
+        let _ = fs::remove_file(&unborn).or_else(|_| fs::remove_file(&path));
+        return Err(error);
+    }
+    Ok((file, path))
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(io::Error::from)
+}
+
+/// Appends a line; what a crash leaves of half a line is not read.
+fn append(file: &mut File, record: &Record) -> io::Result<()> {
+    let mut line = record.to_line()?;
+    line.push(b'\n');
+    let size_bytes = file.metadata()?.len();
+    let written = file.write_all(&line).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a line would spoil the next one.
+        file.set_len(size_bytes)?;
+    }
+    written
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == SUFFIX)
+        })
+        .collect();
+    // Names are UUIDs of version 7, so this is the order of time.
+    paths.sort();
+    paths
+}
+
+/// The file's request, locked; `None` where another process works on it, has just finished it, or
+/// it is not `wanted`.
+fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pending>> {
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Looked at before it is locked, so that it is not withheld from whom it concerns.
+    if !wanted(&read_record(&mut file)?.0) {
+        return Ok(None);
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::Error(error)) => return Err(error),
+    }
+    // Between opening and locking its process may have finished it.
+    if file.metadata()?.nlink() == 0 {
+        return Ok(None);
+    }
+    let (record, whole_bytes) = read_record(&mut file)?;
+    if file.metadata()?.len() > whole_bytes {
+        // Half a line would spoil the next one.
+        file.set_len(whole_bytes)?;
+    }
+    Ok(Some(Pending {
+        record,
+        file: Some((file, path.into())),
+    }))
+}
+
+/// The last request in the file, and how many bytes its whole lines have.
+fn read_record(file: &mut File) -> io::Result<(Record, u64)> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let whole_bytes = text.rfind('\n').map_or(0, |at| at.saturating_add(1));
+    let whole = text.get(..whole_bytes).unwrap_or_default();
+    let record = whole.lines().rev().find_map(Record::from_line);
+    let record = record.ok_or_else(|| io::Error::other("it holds no request"))?;
+    Ok((record, u64::try_from(whole_bytes).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::RequestedAmount;
+use crate::wire::request::Keyed;
+
+fn keyed(minor: i64) -> Keyed {
+    Keyed {
+        amount: RequestedAmount(minor),
+        key: new_key(),
+    }
+}
+
+fn origin(bank: &str) -> Origin {
+    Origin {
+        bank: vec![bank.into()],
+        terminal: Some("terminal-1".parse().unwrap()),
+    }
+}
+
+fn record(order: Order) -> Record {
+    Record {
+        order,
+        account: Some("zz-99999".parse().unwrap()),
+        currency: Some("USD".parse().unwrap()),
+        origin: origin("aa"),
+        at: Timestamp::from_unix_ms(1_000),
+    }
+}
+
+fn open(folder: &Path) -> Journal {
+    let mut journal = Journal::open(Some(folder.into()));
+    assert_eq!(journal.take_warnings(), Vec::<String>::new());
+    journal
+}
+
+fn all(journal: &mut Journal) -> Vec<Record> {
+    let found = journal.unfinished(&origin("aa"), Timestamp::from_unix_ms(2_000), |_| true);
+    found.into_iter().map(|pending| pending.record).collect()
+}
+
+#[test]
+fn a_request_is_on_disk_for_its_owner_only_until_it_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("state");
+    let mut journal = open(&folder);
+    let pending = journal.begin(record(Order::Withdraw(keyed(5_000))));
+    let path = files_of(&folder).pop().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+    journal.finish(pending);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_request_that_was_not_finished_is_found_again_with_the_same_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let sent = record(Order::Withdraw(keyed(5_000)));
+    drop(open(folder.path()).begin(sent.clone()));
+    assert_eq!(all(&mut open(folder.path())), [sent]);
+}
+
+#[test]
+fn a_request_of_a_living_process_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut living = open(folder.path());
+    let pending = living.begin(record(Order::Deposit(keyed(1))));
+    assert_eq!(all(&mut open(folder.path())), []);
+    living.put_back(pending);
+    assert_eq!(all(&mut open(folder.path())).len(), 1);
+}
+
+#[test]
+fn a_request_to_another_bank_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).begin(record(Order::Deposit(keyed(1)))));
+    let now = Timestamp::from_unix_ms(2_000);
+    let found = open(folder.path()).unfinished(&origin("bb"), now, |_| true);
+    assert!(found.is_empty());
+    assert_eq!(all(&mut open(folder.path())).len(), 1);
+}
+
+#[test]
+fn the_last_whole_line_of_a_withdrawal_counts_and_a_torn_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    let mut pending = journal.begin(record(Order::Authorize(keyed(5_000))));
+    let capture = Order::Capture {
+        hold: "h-1".parse().unwrap(),
+        keyed: keyed(5_000),
+    };
+    assert!(journal.advance(&mut pending, capture.clone()));
+    drop(pending);
+    let path = files_of(folder.path()).pop().unwrap();
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"{\"account\":\"zz-99999\",\"op\":\"rel")
+        .unwrap();
+    assert_eq!(all(&mut open(folder.path())), [record(capture)]);
+}
+
+#[test]
+fn a_request_older_than_the_bank_remembers_is_never_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).begin(record(Order::Withdraw(keyed(1)))));
+    let mut journal = open(folder.path());
+    let later = Timestamp::from_unix_ms(1_000).plus_ms(REPEATED_FOR_MS + 1);
+    assert!(
+        journal
+            .unfinished(&origin("aa"), later, |_| true)
+            .is_empty()
+    );
+    assert!(journal.take_warnings().concat().contains("ask the bank"));
+    assert_eq!(all(&mut journal), []);
+}
+
+#[test]
+fn without_a_usable_folder_one_warning_is_given_and_requests_are_kept_in_memory() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut journal = Journal::open(Some(file.path().join("below")));
+    assert_eq!(journal.take_warnings().len(), 1);
+    let pending = journal.begin(record(Order::Deposit(keyed(7))));
+    journal.put_back(pending);
+    assert_eq!(all(&mut journal).len(), 1);
+    assert_eq!(all(&mut journal).len(), 0);
+    assert_eq!(journal.take_warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_folder_where_anybody_may_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut journal = Journal::open(Some(folder.path().into()));
+    assert!(journal.take_warnings().concat().contains("chmod o-w"));
+}
+
+#[test]
+fn a_file_that_holds_no_request_is_reported_and_left() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("odd.json"), "not a request\n").unwrap();
+    let mut journal = open(folder.path());
+    assert_eq!(all(&mut journal), []);
+    assert!(journal.take_warnings().concat().contains("odd.json"));
+    assert!(folder.path().join("odd.json").exists());
+}
+
+fn any_order() -> impl Strategy<Value = Order> {
+    let keyed = (any::<i64>(), "[A-Za-z0-9-]{16,64}").prop_map(|(minor, key)| Keyed {
+        amount: RequestedAmount(minor),
+        key: key.parse().unwrap(),
+    });
+    (
+        keyed,
+        0..6,
+        "[A-Za-z0-9-]{1,64}",
+        "[a-z]{2}-[0-9]{5}",
+        any::<Option<i64>>(),
+    )
+        .prop_map(|(keyed, kind, hold, to, amount)| {
+            let hold = hold.parse().unwrap();
+            match kind {
+                0 => Order::Deposit(keyed),
+                1 => Order::Withdraw(keyed),
+                2 => Order::Transfer {
+                    to: to.parse().unwrap(),
+                    keyed,
+                },
+                3 => Order::Authorize(keyed),
+                4 => Order::Capture { hold, keyed },
+                _ => Order::Release {
+                    hold,
+                    key: keyed.key,
+                    amount,
+                },
+            }
+        })
+}
+
+proptest! {
+    #[test]
+    fn every_request_reads_back_as_it_was_written(order in any_order()) {
+        let written = record(order);
+        let line = String::from_utf8(written.to_line().unwrap()).unwrap();
+        prop_assert!(!line.contains('\n'));
+        prop_assert_eq!(Record::from_line(&line), Some(written));
+    }
+
+    #[test]
+    fn reading_any_text_never_panics(text in "\\PC{0,80}") {
+        let _ = Record::from_line(&text);
+    }
+}

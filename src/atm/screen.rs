@@ -1,0 +1,103 @@
+//! The full-screen terminal: [`machine`] decides, [`draw`] shows, [`worker`] asks the bank.
+
+mod draw;
+mod keyboard;
+mod machine;
+mod view;
+mod worker;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use ratatui::DefaultTerminal;
+use tokio::sync::mpsc;
+
+use self::keyboard::{Keyboard, Pressed};
+use self::machine::{Event, Machine};
+use self::view::Wish;
+use self::worker::{Heard, Worker};
+use super::error::Error;
+use super::stop::Stop;
+use super::teller::Teller;
+
+/// Animations and countdowns move this often.
+const TICK: Duration = Duration::from_millis(100);
+/// Wishes and replies that may wait. A customer has one wish at a time, and staying logged in.
+const WAITING_MAX: usize = 8;
+
+/// Serves customers until the attendant ends the terminal (Esc at the welcome, Ctrl-C anywhere)
+/// or a signal does. The window is restored whatever happens.
+///
+/// # Errors
+/// There is no bank at the start, it is not the right one, or the window is gone.
+pub async fn run(teller: &mut Teller, stop: &Stop) -> Result<(), Error> {
+    // Who answers must have proved to be the bank before any PIN is asked for.
+    teller.connect().await?;
+    let mut worker = Worker::new(teller);
+    let outcome = show(&mut worker, stop).await;
+    worker.put_down().await;
+    for report in &worker.reports {
+        // The window is gone; an operator who does not listen changes nothing.
+        let _ = writeln!(io::stderr(), "atm_client: {report}");
+    }
+    outcome
+}
+
+/// The window, as it was before once this is dropped; a panic restores it too.
+struct Window(DefaultTerminal);
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+async fn show(worker: &mut Worker<'_>, stop: &Stop) -> Result<(), Error> {
+    let mut window = Window(ratatui::try_init().map_err(Error::Output)?);
+    let mut keyboard = Keyboard::start().map_err(Error::Output)?;
+    let (wish, wishes) = mpsc::channel(WAITING_MAX);
+    let (hear, heard) = mpsc::channel(WAITING_MAX);
+    tokio::select! {
+        outcome = play(&mut window, &mut keyboard, wish, heard, stop) => outcome,
+        outcome = Box::pin(worker.run(wishes, hear)) => outcome,
+    }
+}
+
+async fn play(
+    window: &mut Window,
+    keyboard: &mut Keyboard,
+    wish: mpsc::Sender<Wish>,
+    mut heard: mpsc::Receiver<Heard>,
+    stop: &Stop,
+) -> Result<(), Error> {
+    let start = Instant::now();
+    let mut machine = Machine::new();
+    let mut ticks = tokio::time::interval(TICK);
+    while !machine.is_over() {
+        window
+            .0
+            .draw(|frame| draw::draw(frame, &machine))
+            .map_err(Error::Output)?;
+        let event = tokio::select! {
+            () = stop.wished() => return Ok(()),
+            pressed = keyboard.next() => match pressed {
+                Some(Pressed::Key(key)) => Event::Key(key),
+                Some(Pressed::Resized) => Event::Tick,
+                None => return Ok(()),
+            },
+            told = heard.recv() => match told {
+                Some(Heard::Reply(reply)) => Event::Reply(reply),
+                Some(Heard::News(news)) => Event::News(news),
+                None => return Ok(()),
+            },
+            _ = ticks.tick() => Event::Tick,
+        };
+        let now_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(wanted) = machine.handle(event, now_ms)
+            && wish.send(wanted).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,483 @@
+//! One terminal's dealings with its bank: who is logged in, money requests that survive losses,
+//! and what became of the ones that did not get an answer.
+
+mod recovery;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use recovery::{Outcome, Recovered};
+
+use super::connection::{Bank, Connection, closing};
+use super::error::Error;
+use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
+use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount, Timestamp};
+use crate::wire::answer::Answer;
+use crate::wire::code::Code;
+use crate::wire::request::{Keyed, Request};
+
+/// A keyed request is sent at most so often before it is left in the journal.
+const TRIES_MAX: u32 = 4;
+/// The wait before the first repeat; it doubles each time.
+const BACK_OFF_MS: u64 = 250;
+/// A connection silent for longer is tried with a ping before a PIN is sent over it.
+const TRUSTED_SILENCE: Duration = Duration::from_secs(3);
+/// The bank closes a connection after so many wrong PINs (docs/PROTOCOL.md).
+const WRONG_PINS_MAX: u32 = 3;
+
+/// The terminal's end of the counter.
+#[derive(Debug)]
+pub struct Teller {
+    bank: Bank,
+    origin: Origin,
+    connection: Option<Connection>,
+    last_heard: Instant,
+    wrong_pins: u32,
+    session: Option<Session>,
+    journal: Journal,
+    news: VecDeque<News>,
+    recovered: Vec<Recovered>,
+    back_off_ms: u64,
+}
+
+/// The customer who is logged in.
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    /// Whose account it is.
+    pub account: AccountNumber,
+    /// The account's currency.
+    pub currency: Currency,
+    /// The bank logs a customer out who is silent this long.
+    pub idle_timeout_ms: u64,
+    /// Whether nothing but a new PIN is served.
+    pub must_change_pin: bool,
+}
+
+/// What the bank said of its own accord, or what became of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The customer was logged out by the bank.
+    SessionEnded,
+    /// The bank closes the connection, with this code.
+    Closing(Code),
+    /// The connection is gone.
+    Lost(String),
+}
+
+/// Cash that may go out: its money is set aside at the bank.
+#[derive(Debug)]
+pub struct CashOut {
+    pending: Pending,
+    hold: HoldName,
+    /// Minor units.
+    pub amount: i64,
+}
+
+impl Teller {
+    /// A terminal that is not connected yet.
+    #[must_use]
+    pub fn new(bank: Bank, journal: Journal) -> Self {
+        let origin = Origin::new(&bank.trust.bank, bank.trust.terminal.clone());
+        Self {
+            bank,
+            origin,
+            connection: None,
+            last_heard: Instant::now(),
+            wrong_pins: 0,
+            session: None,
+            journal,
+            news: VecDeque::new(),
+            recovered: Vec::new(),
+            back_off_ms: BACK_OFF_MS,
+        }
+    }
+
+    /// The same with another first wait between repeats, for tests.
+    #[must_use]
+    pub const fn with_back_off_ms(mut self, back_off_ms: u64) -> Self {
+        self.back_off_ms = back_off_ms;
+        self
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// What the operator should know, each once.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        self.journal.take_warnings()
+    }
+
+    /// What the bank said of its own accord since the last call.
+    pub fn take_news(&mut self) -> Vec<News> {
+        self.news.drain(..).collect()
+    }
+
+    /// What became of earlier requests, for the customer who is logged in.
+    pub fn take_recovered(&mut self) -> Vec<Recovered> {
+        let Some(account) = self.session.map(|session| session.account) else {
+            return Vec::new();
+        };
+        let all = std::mem::take(&mut self.recovered);
+        let (own, others) = all
+            .into_iter()
+            .partition(|told| told.account == Some(account));
+        self.recovered = others;
+        own
+    }
+
+    /// Connects where there is no connection, and settles holds left from before, which needs
+    /// nobody to be logged in.
+    ///
+    /// # Errors
+    /// As [`Bank::connect`].
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        self.session = None;
+        self.connection = Some(self.bank.connect().await?);
+        self.wrong_pins = 0;
+        self.last_heard = Instant::now();
+        if self.origin.terminal.is_some() {
+            self.recover_holds().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the bank still listens, and connects anew where it does not.
+    ///
+    /// # Errors
+    /// As [`Bank::connect`].
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        if self.connection.is_some() && self.last_heard.elapsed() > TRUSTED_SILENCE {
+            // An idle connection may be long gone; a customer's PIN is not what finds out.
+            let heard = self.exchange(&Request::Ping).await;
+            self.news.clear();
+            drop(heard);
+        }
+        self.connect().await
+    }
+
+    /// Logs a customer in, and settles what was left unanswered on that account.
+    ///
+    /// # Errors
+    /// No connection, or it was lost.
+    pub async fn login(&mut self, account: AccountNumber, pin: Pin) -> Result<Answer, Error> {
+        self.refresh().await?;
+        let answer = self.exchange(&Request::Login { account, pin }).await?;
+        if answer.code != Code::Done {
+            self.count_wrong_pin(&answer);
+            return Ok(answer);
+        }
+        let members = &answer.members;
+        let currency = members.currency.as_deref().unwrap_or_default();
+        let Ok(currency) = currency.parse() else {
+            self.hang_up();
+            return Err(Error::Lost(
+                "the bank named no currency that is known here".into(),
+            ));
+        };
+        self.session = Some(Session {
+            account,
+            currency,
+            idle_timeout_ms: members
+                .session
+                .map_or(60_000, |times| times.idle_timeout_ms),
+            must_change_pin: members.must_change_pin == Some(true),
+        });
+        self.recover_account().await?;
+        Ok(answer)
+    }
+
+    /// Asks for something that moves no money.
+    ///
+    /// # Errors
+    /// No connection, or it was lost.
+    pub async fn ask(&mut self, request: Request) -> Result<Answer, Error> {
+        self.connect().await?;
+        let answer = self.exchange(&request).await?;
+        if answer.code == Code::Done {
+            match request {
+                Request::Logout => self.session = None,
+                Request::ChangePin { .. } => {
+                    if let Some(session) = &mut self.session {
+                        session.must_change_pin = false;
+                    }
+                    // The PIN is changed, whatever becomes of the rest.
+                    if let Err(error) = self.recover_account().await {
+                        self.news.push_back(News::Lost(error.to_string()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Moves money, at most once whatever happens: the request is in the journal before it is
+    /// sent, and stays there until its outcome is known.
+    ///
+    /// # Errors
+    /// No connection, or it was lost and the outcome is unknown.
+    pub async fn move_money(&mut self, order: Order) -> Result<Answer, Error> {
+        self.connect().await?;
+        let pending = self.begin(order);
+        self.settle(pending).await
+    }
+
+    /// Sets money aside before cash goes out. There is something to dispense only where a
+    /// [`CashOut`] comes back.
+    ///
+    /// # Errors
+    /// As [`Teller::move_money`]; nothing is dispensed then.
+    pub async fn authorize(&mut self, minor: i64) -> Result<(Answer, Option<CashOut>), Error> {
+        self.connect().await?;
+        let pending = self.begin(Order::Authorize(new_keyed(minor)));
+        let (answer, pending) = self.settle_open(pending).await?;
+        let Some(mut pending) = pending else {
+            return Ok((answer, None));
+        };
+        let hold = answer
+            .members
+            .hold
+            .as_deref()
+            .and_then(|hold| hold.parse::<HoldName>().ok());
+        let open = answer.members.expires_in_ms != Some(0);
+        let Some(hold) = hold.filter(|_| open && answer.code == Code::Done) else {
+            self.journal.finish(pending);
+            return Ok((answer, None));
+        };
+        let key = new_key();
+        let release = Order::Release {
+            hold: hold.clone(),
+            key,
+            amount: Some(minor),
+        };
+        // Where that cannot be written down, a repeat of the authorize finds the same hold.
+        let _ = self.journal.advance(&mut pending, release);
+        Ok((
+            answer,
+            Some(CashOut {
+                pending,
+                hold,
+                amount: minor,
+            }),
+        ))
+    }
+
+    /// Writes down that the cash goes out now. From here on it is captured, even after a crash.
+    /// Where that cannot be written down no cash may go out.
+    #[must_use]
+    pub fn dispense(&mut self, cash: &mut CashOut) -> bool {
+        let order = Order::Capture {
+            hold: cash.hold.clone(),
+            keyed: new_keyed(cash.amount),
+        };
+        self.journal.advance(&mut cash.pending, order)
+    }
+
+    /// Settles the hold: captures it where its cash went out, releases it where it did not.
+    ///
+    /// # Errors
+    /// No connection, or it was lost: it is settled at the next one.
+    pub async fn settle_cash(&mut self, cash: CashOut) -> Result<Answer, Error> {
+        if let Err(error) = self.connect().await {
+            self.journal.put_back(cash.pending);
+            return Err(error);
+        }
+        self.settle(cash.pending).await
+    }
+
+    /// Waits for what the bank says of its own accord. Nothing is lost where the wait is given
+    /// up. Between customers nobody needs to know that a connection ended.
+    pub async fn next_news(&mut self) -> News {
+        loop {
+            if let Some(news) = self.news.pop_front() {
+                return news;
+            }
+            let Some(connection) = &mut self.connection else {
+                return std::future::pending().await;
+            };
+            let logged_in = self.session.is_some();
+            match connection.notice().await {
+                Ok(notice) => self.note(&notice),
+                Err(error) => {
+                    self.hang_up();
+                    self.news.push_back(News::Lost(error.to_string()));
+                }
+            }
+            if !logged_in {
+                self.news.clear();
+            }
+        }
+    }
+
+    /// Logs out where somebody is logged in, and ends the connection politely.
+    pub async fn farewell(&mut self) {
+        let logged_in = self.session.take().is_some();
+        if let Some(connection) = self.connection.take() {
+            connection.farewell(logged_in).await;
+        }
+    }
+
+    /// A connection that the bank is about to close is not used for the next customer.
+    fn count_wrong_pin(&mut self, answer: &Answer) {
+        self.wrong_pins = self
+            .wrong_pins
+            .saturating_add(u32::from(answer.code == Code::NoMatch));
+        if self.wrong_pins >= WRONG_PINS_MAX {
+            self.hang_up();
+        }
+    }
+
+    /// Forgets the connection; the bank sees its end and frees the account.
+    fn hang_up(&mut self) {
+        self.connection = None;
+        self.session = None;
+    }
+
+    fn begin(&mut self, order: Order) -> Pending {
+        self.journal.begin(Record {
+            order,
+            account: self.session.map(|session| session.account),
+            currency: self.session.map(|session| session.currency),
+            origin: self.origin.clone(),
+            at: now(),
+        })
+    }
+
+    async fn settle(&mut self, pending: Pending) -> Result<Answer, Error> {
+        let (answer, pending) = self.settle_open(pending).await?;
+        if let Some(pending) = pending {
+            self.journal.finish(pending);
+        }
+        Ok(answer)
+    }
+
+    /// Sends the request until its outcome is known, or it has been tried often enough. It comes
+    /// back, still in the journal, only where the outcome is known.
+    async fn settle_open(&mut self, pending: Pending) -> Result<(Answer, Option<Pending>), Error> {
+        let order = pending.record().order.clone();
+        let may_reconnect = order.needs_no_login() && self.origin.terminal.is_some();
+        let mut maybe_done = false;
+        for attempt in 1..=TRIES_MAX {
+            let last = attempt == TRIES_MAX;
+            match self.exchange(&order.request()).await {
+                Ok(answer) if is_decided(&answer, maybe_done) => {
+                    return Ok((answer, Some(pending)));
+                }
+                Ok(answer) if last || answer.code != Code::StorageUnavailable => {
+                    self.journal.put_back(pending);
+                    return Ok((answer, None));
+                }
+                Ok(_) => {}
+                Err(error) if last || !may_reconnect => {
+                    self.journal.put_back(pending);
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+            maybe_done = true;
+            self.wait_before_repeat(attempt).await;
+            if self.connection.is_none()
+                && let Ok(connection) = self.bank.connect().await
+            {
+                self.connection = Some(connection);
+            }
+        }
+        self.journal.put_back(pending);
+        Err(Error::Lost("no answer".into()))
+    }
+
+    async fn wait_before_repeat(&self, attempt: u32) {
+        let factor = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(1);
+        tokio::time::sleep(Duration::from_millis(
+            self.back_off_ms.saturating_mul(factor),
+        ))
+        .await;
+    }
+
+    /// One request, one answer; keeps account of who is logged in.
+    async fn exchange(&mut self, request: &Request) -> Result<Answer, Error> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Error::Lost("there is none".into()));
+        };
+        let answer = match connection.ask(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.hang_up();
+                return Err(error);
+            }
+        };
+        self.last_heard = Instant::now();
+        let mut notices = Vec::new();
+        while let Some(notice) = connection.earlier_notice() {
+            notices.push(notice);
+        }
+        for notice in &notices {
+            self.note(notice);
+        }
+        if answer.code == Code::NotLoggedIn && !matches!(request, Request::Login { .. }) {
+            self.session = None;
+        }
+        Ok(answer)
+    }
+
+    fn note(&mut self, notice: &Answer) {
+        if notice.code == Code::SessionEnded {
+            self.session = None;
+            self.news.push_back(News::SessionEnded);
+        } else if closing(notice).is_some() {
+            self.hang_up();
+            self.news.push_back(News::Closing(notice.code));
+        }
+    }
+}
+
+/// An amount under a new key.
+#[must_use]
+pub fn new_keyed(minor: i64) -> Keyed {
+    Keyed {
+        amount: RequestedAmount(minor),
+        key: new_key(),
+    }
+}
+
+/// Whether the answer settles what became of a keyed request. Where an earlier try may have been
+/// done, a refusal that does not look at the key says nothing about it.
+const fn is_decided(answer: &Answer, maybe_done: bool) -> bool {
+    match answer.code {
+        Code::Done
+        | Code::Malformed
+        | Code::UnknownOp
+        | Code::InvalidAmount
+        | Code::InsufficientFunds
+        | Code::OverLimit
+        | Code::KeyReused
+        | Code::NoCounterparty
+        | Code::NoHold
+        | Code::PinRefused => true,
+        Code::NotLoggedIn | Code::MustChangePin | Code::TooMany | Code::AlreadyLoggedIn => {
+            !maybe_done
+        }
+        Code::FrameSize
+        | Code::NoMatch
+        | Code::InUse
+        | Code::LockedOut
+        | Code::Full
+        | Code::SessionEnded
+        | Code::Internal
+        | Code::StorageUnavailable
+        | Code::GoingDown => false,
+    }
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}

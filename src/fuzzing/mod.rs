@@ -1,0 +1,39 @@
+//! What fuzzing and simulations need. No road of the product leads here.
+//!
+//! A fuzz target (`fuzz/fuzz_targets/`) is one line that calls a function of this module with
+//! bytes that nobody chose; a finding is a panic. The same functions run in `cargo test` over the
+//! committed corpus and over seeded random bytes.
+//!
+//! | target | what it says |
+//! |---|---|
+//! | [`decoder()`] | frames come out the same however the stream is split; nothing is claimed beyond the limit |
+//! | [`request()`] | a request that is read, written and read again is the same |
+//! | [`accounts_file()`] | a file is read or refused; a refusal tells nothing of a PIN |
+//! | [`dialogue()`] | terminals at the bank get what a model of the protocol predicts, to the last member |
+//!
+//! [`World`] is a bank in memory with a clock and chance of its own, for `dialogue` and for the
+//! simulation in `tests/it`.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a finding is a panic, with what was found"
+)]
+
+mod accounts_file;
+mod decoder;
+mod dialogue;
+mod input;
+mod model;
+mod request;
+mod world;
+mod writing;
+
+pub use accounts_file::accounts_file;
+pub use decoder::decoder;
+pub use dialogue::dialogue;
+pub use input::Input;
+pub use request::request;
+pub use world::{Customer, LOCK_MS, MAX_TIMEOUT_MS, TRIES, World};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The targets over the committed corpus and over seeded random bytes.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use crate::domain::Timestamp;
+use crate::surroundings::Virtual;
+
+type Target = fn(&[u8]);
+
+fn replay(name: &str, target: Target) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let folder = folder.join(name);
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no corpus of {name}");
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        let run = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
+        assert!(run.is_ok(), "{name} finds something in {}", file.display());
+    }
+}
+
+/// Bytes of a seed: of all kinds, or of those that texts are made of.
+fn bytes_of(seed: u64, alphabet: &[u8], length_max: u64) -> Vec<u8> {
+    let chance = Virtual::new(Timestamp::from_unix_ms(0), seed);
+    let length = chance.next_u64() % length_max;
+    let byte = |chance: &Virtual| {
+        let number = chance.next_u64();
+        let index = usize::try_from(number >> 16).unwrap() % alphabet.len().max(1);
+        alphabet
+            .get(index)
+            .copied()
+            .unwrap_or(number.to_be_bytes()[7])
+    };
+    (0..length).map(|_| byte(&chance)).collect()
+}
+
+fn at_random(name: &str, target: Target, seeds: u64, alphabet: &[u8], length_max: u64) {
+    for seed in 0..seeds {
+        let bytes = bytes_of(seed, alphabet, length_max);
+        let run = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
+        assert!(run.is_ok(), "{name} finds something with seed {seed}");
+    }
+}
+
+#[test]
+fn frames_are_the_same_however_the_stream_is_split() {
+    replay("decoder", super::decoder);
+    at_random("decoder", super::decoder, 2_000, &[], 600);
+    let mostly_short = [0, 0, 0, 1, 2, 3, 5, 8, b'{', b'}', b'"', 0xff];
+    at_random("decoder", super::decoder, 2_000, &mostly_short, 600);
+}
+
+#[test]
+fn a_request_that_is_read_and_written_is_the_same() {
+    replay("request", super::request);
+    at_random("request", super::request, 2_000, &[], 300);
+    let of_json = b"{}[]\":,\\u0123456789eE.-+ \tidoplgnbacetwkyhrsm";
+    at_random("request", super::request, 2_000, of_json, 300);
+}
+
+#[test]
+fn a_file_of_accounts_is_read_or_refused_without_a_word_of_its_pins() {
+    replay("accounts_file", super::accounts_file);
+    at_random("accounts_file", super::accounts_file, 2_000, &[], 300);
+    let of_lines = b"aZ-0123456789,,,,.#\n\n\r\t \xef\xbb\xbf";
+    at_random("accounts_file", super::accounts_file, 2_000, of_lines, 300);
+}
+
+#[test]
+fn terminals_get_what_the_model_of_the_protocol_predicts() {
+    replay("dialogue", super::dialogue);
+    at_random("dialogue", super::dialogue, 1_000, &[], 700);
+}

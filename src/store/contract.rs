@@ -1,0 +1,27 @@
+//! The contract that every store keeps: one suite, run on each of them.
+//!
+//! [`Rig`] is a bank with a clock that stands until it is moved. Each test is written once, as a
+//! function of a rig, and runs on the reference model and on the embedded store.
+
+mod access;
+mod claims;
+mod differential;
+mod holds;
+mod ledger;
+mod office;
+mod orders;
+mod rig;
+mod sqlite;
+
+/// Runs every test named on every store.
+macro_rules! on_every_store {
+    ($($name:ident)*) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() { super::$name($crate::store::contract::rig::Rig::memory()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $name() { super::$name($crate::store::contract::rig::Rig::sqlite()).await; })*
+        }
+    };
+}
+use on_every_store;
