@@ -1,4 +1,4 @@
-//! The full-screen terminal: [`machine`] decides, [`draw`] shows, [`worker`] asks the bank.
+//! The full-screen terminal: `machine` decides, `draw` shows, `worker` asks the bank.
 
 mod draw;
 mod keyboard;

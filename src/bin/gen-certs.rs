@@ -58,7 +58,7 @@ struct MakeArguments {
     #[arg(long = "server-name", value_name = "NAME")]
     server_names: Vec<ServerName>,
     /// A terminal, 1 to 32 of a-z, 0-9 and -; may be repeated [default: terminal-1]
-    #[arg(long = "terminal", value_name = "NAME")]
+    #[arg(long = "terminal", value_name = "NAME", value_parser = own_name)]
     terminals: Vec<TerminalName>,
     /// How long certificates hold, in days [default: 825]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36500))]
@@ -70,11 +70,23 @@ struct MakeArguments {
     force: bool,
 }
 
+/// A terminal's name that is its own: `anonymous` is what terminals without a certificate share.
+fn own_name(text: &str) -> Result<TerminalName, String> {
+    match text.parse::<TerminalName>() {
+        Ok(name) if name.is_anonymous() => {
+            Err("terminals without a certificate are called that".to_owned())
+        }
+        Ok(name) => Ok(name),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the key and certificate of a terminal, where they are missing
     Terminal {
         /// The terminal, 1 to 32 of a-z, 0-9 and -
+        #[arg(value_parser = own_name)]
         name: TerminalName,
         #[command(flatten)]
         term: Term,

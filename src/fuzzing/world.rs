@@ -1,15 +1,16 @@
 //! A bank in memory, with a clock and chance of its own.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
-use crate::access::pin::{HashCost, PinHash, PinHasher};
+use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher};
 use crate::access::throttle::{KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::domain::{Currency, Pin, TerminalName, Timestamp};
@@ -81,14 +82,44 @@ pub struct World {
     shared: Shared,
 }
 
-/// One for the process: its thread hashes for every world.
-fn hasher() -> &'static PinHasher {
-    static HASHER: OnceLock<PinHasher> = OnceLock::new();
-    HASHER.get_or_init(|| {
+/// One for the process: what hashes and checks PINs for every world.
+struct Kitchen {
+    hasher: PinHasher,
+    kiln: Mutex<Kiln>,
+    /// By PIN.
+    hashes: Mutex<HashMap<String, PinHash>>,
+    chance: Arc<Virtual>,
+}
+
+fn kitchen() -> &'static Kitchen {
+    static KITCHEN: OnceLock<Kitchen> = OnceLock::new();
+    KITCHEN.get_or_init(|| {
         let chance = Arc::new(Virtual::new(Timestamp::from_unix_ms(0), 0));
         let peppers = Arc::new(Peppers::generate(&*chance));
-        PinHasher::start(peppers, CHEAPEST, 1, chance).expect("a thread")
+        let kiln = Mutex::new(Kiln::new(Arc::clone(&peppers), CHEAPEST));
+        let hasher = PinHasher::start(peppers, CHEAPEST, 1, chance.clone()).expect("a thread");
+        Kitchen {
+            hasher,
+            kiln,
+            hashes: Mutex::new(HashMap::new()),
+            chance,
+        }
     })
+}
+
+/// Made once for each PIN, on the calling thread: worlds are made often.
+fn hash(pin: &str) -> PinHash {
+    let kitchen = kitchen();
+    let mut hashes = kitchen
+        .hashes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let fresh = || {
+        let mut kiln = kitchen.kiln.lock().unwrap_or_else(PoisonError::into_inner);
+        let pin = Pin::parse(pin).expect("a PIN");
+        kiln.hash(&pin, &*kitchen.chance).expect("a hash")
+    };
+    hashes.entry(pin.to_owned()).or_insert_with(fresh).clone()
 }
 
 /// Runs to the end on the calling thread.
@@ -114,7 +145,7 @@ impl World {
         let clock = Arc::new(Virtual::new(now, seed));
         let around: Arc<dyn Surroundings> = clock.clone();
         let store = Arc::new(MemoryStore::new(currency, now));
-        let hasher = hasher().clone();
+        let hasher = kitchen().hasher.clone();
         let bank = Bank::new(store.clone(), hasher, around.clone(), TERMS, currency);
         let bank = Arc::new(bank);
         let world = Self {
@@ -182,7 +213,7 @@ impl World {
     pub fn open(&self, customers: &[Customer]) -> Report {
         let account = |customer: &Customer| OpenAccount {
             account: customer.number.to_owned(),
-            hash: (&self.hash(customer.pin)).into(),
+            hash: (&hash(customer.pin)).into(),
             balance: customer.balance,
             demo: false,
         };
@@ -194,13 +225,8 @@ impl World {
     pub fn set_pin(&self, account: &str, pin: &str, valid_ms: u64) -> Report {
         self.staff(Command::SetPin {
             account: account.to_owned(),
-            hash: (&self.hash(pin)).into(),
+            hash: (&hash(pin)).into(),
             valid_ms,
         })
-    }
-
-    fn hash(&self, pin: &str) -> PinHash {
-        let pin = Pin::parse(pin).expect("a PIN");
-        wait(hasher().hash(pin)).expect("a hash")
     }
 }

@@ -1,6 +1,6 @@
 //! The embedded store: one SQLite file, WAL, `synchronous=FULL`.
 //!
-//! One thread writes and commits whatever waits in one transaction ([`writer`]); one thread reads
+//! One thread writes and commits whatever waits in one transaction (`writer`); one thread reads
 //! for customers, from what is committed; what staff read goes over connections of its own.
 
 mod access;
