@@ -42,6 +42,7 @@ pub mod atm;
 pub mod bank;
 pub mod config;
 pub mod domain;
+pub mod fuzzing;
 pub mod limits;
 pub mod operator;
 pub mod pki;

@@ -1,5 +1,24 @@
-//! The product from outside: real binaries, real TLS, real files.
+//! Integration tests: the real programs, over real sockets, in folders of their own.
+//!
+//! Each test starts what it needs through [`support`] on a port of its own, so that all run side by
+//! side. Nothing sleeps to let something happen: every wait polls, and has a deadline.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::large_futures,
+    reason = "a test fails by panicking, and prints what repeats it"
+)]
 
 mod certificates;
+mod crash;
+mod identity;
+mod lockout;
+mod serving;
+mod sessions;
+
+mod simulation;
+mod support;
 mod terminal;
 mod traces;

@@ -65,6 +65,9 @@ impl Model {
             return expected;
         }
         self.tries.remove(&number);
+        if self.account(&number).status == Status::Locked {
+            return refused(Code::LockedOut);
+        }
         if WEAK.contains(&new_pin) || pin == new_pin {
             return refused(Code::PinRefused);
         }
