@@ -93,6 +93,13 @@ impl Desk {
                     format!("{name} is {state}"),
                 ))
             }
+            Command::Close { account } => {
+                let closed = number(&account)?;
+                let done = self.act(office, Act::Close(closed)).await?;
+                // Whoever still stands there with it is shown out.
+                let _ = self.bank.sessions().end(closed);
+                self.report(done, &account)
+            }
             command => {
                 let (act, account) = self.act_of(command)?;
                 let done = self.act(office, act).await?;
@@ -168,7 +175,6 @@ impl Desk {
         let currency = self.bank.currency();
         Ok(match command {
             Command::Show { .. } => Act::Show(number),
-            Command::Close { .. } => Act::Close(number),
             Command::Lock { locked, .. } => Act::Lock(number, locked),
             Command::SetPin { hash, valid_ms, .. } => {
                 let hash = hash
@@ -247,7 +253,6 @@ impl Command {
     fn account(&self) -> Option<&str> {
         match self {
             Self::Show { account }
-            | Self::Close { account }
             | Self::Lock { account, .. }
             | Self::SetPin { account, .. }
             | Self::Limit { account, .. }

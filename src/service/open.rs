@@ -38,6 +38,7 @@ impl OpenBank {
             );
             return Err(Stop::new(exit::NO_INPUT, reason));
         }
+        refuse_empty(&path)?;
         let peppers = Arc::new(peppers(config, made_store, &*surroundings)?);
         let currency = config.accounts.currency;
         let store = SqliteStore::open(&path, currency, surroundings.now())?;
@@ -62,6 +63,21 @@ impl OpenBank {
     #[must_use]
     pub fn bank(&self) -> Arc<Bank> {
         Arc::clone(&self.bank)
+    }
+}
+
+/// A file without a byte is what is left of a store that was cut off, or of a start that failed:
+/// it must not be taken for a new bank without a word.
+fn refuse_empty(path: &Path) -> Result<(), Stop> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() == 0 => {
+            let reason = format!(
+                "the store {0} is an empty file; mend: restore a backup, or remove it to begin a new bank: rm {0}",
+                path.display()
+            );
+            Err(Stop::new(exit::DATA, reason))
+        }
+        _ => Ok(()),
     }
 }
 

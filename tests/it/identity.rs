@@ -34,77 +34,64 @@ async fn is_let_in(site: &Site, server: &Server, issued: &IssuedCertificate) -> 
     !card.knock(server.address).await.is_empty()
 }
 
+/// Certificates that no terminal may come with, and what is wrong with each.
+fn bad_certificates(own: &Authority) -> Vec<(&'static str, IssuedCertificate)> {
+    type Change = Box<dyn FnOnce(&mut CertificateRequest)>;
+    fn names(names: Vec<AlternativeName>) -> Change {
+        Box::new(|request| request.alternative_names = names)
+    }
+    fn usages(usages: Vec<Usage>) -> Change {
+        Box::new(|request| request.usages = usages)
+    }
+    let now = OffsetDateTime::now_utc();
+    let uri = |name: &str| AlternativeName::Uri(format!("urn:atm:terminal:{name}"));
+    let dns = |name: &str| AlternativeName::Dns(name.to_owned());
+    let changes: Vec<(&str, Change)> = vec![
+        (
+            "ended",
+            Box::new(move |request| request.not_after = now - Duration::MINUTE),
+        ),
+        (
+            "not yet valid",
+            Box::new(move |request| request.not_before = now + Duration::HOUR),
+        ),
+        ("without usages", usages(Vec::new())),
+        ("for servers", usages(vec![Usage::Server])),
+        ("for anything", usages(vec![Usage::Any])),
+        ("without a name", names(Vec::new())),
+        ("with a DNS name only", names(vec![dns("terminal-9")])),
+        (
+            "with two names",
+            names(vec![uri("terminal-9"), uri("terminal-8")]),
+        ),
+        ("with a name in capitals", names(vec![uri("Terminal")])),
+        ("with too long a name", names(vec![uri(&"t".repeat(33))])),
+        ("with an empty name", names(vec![uri("")])),
+    ];
+    let foreign = Authority::create(now, 10).unwrap();
+    let mut bad = vec![("of another authority", issue(&foreign, |_| ()))];
+    bad.extend(
+        changes
+            .into_iter()
+            .map(|(which, change)| (which, issue(own, change))),
+    );
+    bad
+}
+
 #[tokio::test]
 async fn a_bad_certificate_never_gets_an_application_byte() {
     let site = Site::new();
     let server = site.start();
-    let (own, now) = (own_authority(&site), OffsetDateTime::now_utc());
-    let foreign = Authority::create(now, 10).unwrap();
-    let uri = |name: &str| AlternativeName::Uri(format!("urn:atm:terminal:{name}"));
+    let own = own_authority(&site);
     let good = issue(&own, |_| ());
     let good_with_more = issue(&own, |request| {
         let names = &mut request.alternative_names;
         names.push(AlternativeName::Dns("till.example".to_owned()));
         names.push(AlternativeName::Uri("urn:other:thing".to_owned()));
     });
-    let bad = [
-        ("of another authority", issue(&foreign, |_| ())),
-        (
-            "ended",
-            issue(&own, |request| request.not_after = now - Duration::MINUTE),
-        ),
-        (
-            "not yet valid",
-            issue(&own, |request| request.not_before = now + Duration::HOUR),
-        ),
-        (
-            "without usages",
-            issue(&own, |request| request.usages.clear()),
-        ),
-        (
-            "for servers",
-            issue(&own, |request| request.usages = vec![Usage::Server]),
-        ),
-        (
-            "for anything",
-            issue(&own, |request| request.usages = vec![Usage::Any]),
-        ),
-        (
-            "without a name",
-            issue(&own, |request| request.alternative_names.clear()),
-        ),
-        (
-            "with a DNS name only",
-            issue(&own, |request| {
-                request.alternative_names = vec![AlternativeName::Dns("terminal-9".to_owned())];
-            }),
-        ),
-        (
-            "with two names",
-            issue(&own, |request| {
-                request.alternative_names.push(uri("terminal-8"))
-            }),
-        ),
-        (
-            "with a name in capitals",
-            issue(&own, |request| {
-                request.alternative_names = vec![uri("Terminal")]
-            }),
-        ),
-        (
-            "with too long a name",
-            issue(&own, |request| {
-                request.alternative_names = vec![uri(&"t".repeat(33))]
-            }),
-        ),
-        (
-            "with an empty name",
-            issue(&own, |request| request.alternative_names = vec![uri("")]),
-        ),
-    ];
     assert!(is_let_in(&site, &server, &good).await);
     assert!(is_let_in(&site, &server, &good_with_more).await);
-    for (which, certificate) in bad {
+    for (which, certificate) in bad_certificates(&own) {
         assert!(!is_let_in(&site, &server, &certificate).await, "{which}");
     }
     assert!(is_let_in(&site, &server, &good).await);

@@ -13,12 +13,15 @@
 
 mod certificates;
 mod crash;
+mod house;
 mod identity;
+mod life;
+mod limits;
 mod lockout;
 mod serving;
 mod sessions;
-
 mod simulation;
+mod staff;
 mod support;
 mod terminal;
 mod traces;

@@ -50,6 +50,13 @@ impl Ran {
         self
     }
 
+    /// Checks that stdout has these words.
+    #[track_caller]
+    pub(crate) fn printing(self, words: &str) -> Self {
+        assert!(self.stdout.contains(words), "no {words:?} in {self:#?}");
+        self
+    }
+
     /// What was printed, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
