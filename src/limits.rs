@@ -131,6 +131,10 @@ pub const RATE_TABLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Accounts and opening entries that staff may bring into a running server at once: about half a
+/// second of its writer, which customers wait for. A stopped one takes any number.
+pub const OPEN_ROWS_MAX: usize = 40_000;
+
 /// Operators served at once.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 8;
 /// A frame between operator and server: an import or a statement of millions of lines.

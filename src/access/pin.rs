@@ -91,7 +91,7 @@ impl Ticket {
     }
 }
 
-/// Proof that an account's PIN was checked and right. Only [`PinHasher::verify`] makes one:
+/// Proof that an account's PIN was checked and right. Only [`Place::verify`] makes one:
 /// without it a store grants no claim, and without a claim there is no session.
 ///
 /// ```
@@ -309,12 +309,36 @@ impl PinHasher {
         })
     }
 
+    /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
+    /// nobody a try.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] where too many wait already.
+    pub fn place(&self) -> Result<Place, HashError> {
+        let place = self.queue.clone().try_reserve_owned();
+        let surroundings = Arc::clone(&self.surroundings);
+        place
+            .map(|place| Place {
+                place,
+                surroundings,
+            })
+            .map_err(|_| HashError::Busy)
+    }
+}
+
+/// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
+pub struct Place {
+    place: mpsc::OwnedPermit<Firing>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl Place {
     /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
     /// no such account: both take the same work.
     ///
     /// # Errors
-    /// [`HashError::Busy`] where too many wait already.
-    pub async fn verify(&self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
+    /// [`HashError`]; says nothing about the PIN.
+    pub async fn verify(self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
         let surroundings = Arc::clone(&self.surroundings);
         self.run(move |kiln| kiln.verify(ticket, &pin, &*surroundings))
             .await
@@ -323,14 +347,14 @@ impl PinHasher {
     /// Hashes a new PIN.
     ///
     /// # Errors
-    /// As [`PinHasher::verify`].
-    pub async fn hash(&self, pin: Pin) -> Result<PinHash, HashError> {
+    /// As [`Place::verify`].
+    pub async fn hash(self, pin: Pin) -> Result<PinHash, HashError> {
         let surroundings = Arc::clone(&self.surroundings);
         self.run(move |kiln| kiln.hash(&pin, &*surroundings)).await
     }
 
     async fn run<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         let (answer, answered) = oneshot::channel();
@@ -340,7 +364,7 @@ impl PinHasher {
                 let _ = answer.send(work(kiln));
             }
         });
-        self.queue.try_send(firing).map_err(|_| HashError::Busy)?;
+        self.place.send(firing);
         answered.await.map_err(|_| HashError::Failed)?
     }
 }
@@ -398,6 +422,8 @@ mod tests {
         };
         assert!(
             hasher
+                .place()
+                .unwrap()
                 .verify(ticket(None), pin("8264"))
                 .await
                 .unwrap()
@@ -405,12 +431,16 @@ mod tests {
         );
         assert!(
             hasher
+                .place()
+                .unwrap()
                 .verify(ticket(stored()), pin("8265"))
                 .await
                 .unwrap()
                 .is_none()
         );
         let proof = hasher
+            .place()
+            .unwrap()
             .verify(ticket(stored()), pin("8264"))
             .await
             .unwrap()
@@ -434,7 +464,26 @@ mod tests {
             revision: 1,
         };
         let ticket = Ticket::for_counted_try("zz-99999".parse().unwrap(), Some(stored));
-        let proof = hasher.verify(ticket, pin("8264")).await.unwrap().unwrap();
+        let proof = hasher
+            .place()
+            .unwrap()
+            .verify(ticket, pin("8264"))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(proof.upgrade().map(|hash| hash.cost), Some(dearer));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_gives_no_place_until_one_is_given_back() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let peppers = Arc::new(Peppers::generate(&*system));
+        let hasher = PinHasher::start(peppers, CHEAP, 1, system).unwrap();
+        let mut places: Vec<Place> = (0..WAITING_PER_THREAD)
+            .map(|_| hasher.place().unwrap())
+            .collect();
+        assert!(matches!(hasher.place(), Err(HashError::Busy)));
+        places.pop();
+        assert!(hasher.place().is_ok());
     }
 }

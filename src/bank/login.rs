@@ -59,19 +59,20 @@ impl Bank {
         }
     }
 
-    /// Counts a try, then checks the PIN.
+    /// Counts a try, then checks the PIN. Where there is no place to check it, none is counted.
     pub(super) async fn verify(
         &self,
         account: AccountNumber,
         pin: Pin,
         context: Context,
     ) -> Result<PinVerified, Failure> {
+        let place = self.hasher.place()?;
         match self.call(self.store.count_try(account, context)).await? {
             TryCounted::LockedOut(retry_after_ms) => Err(Failure::LockedOut(retry_after_ms)),
             TryCounted::TableFull => Err(Failure::TooMany(TABLE_FULL_RETRY_AFTER_MS)),
             TryCounted::Check(ticket) => {
                 let last = ticket.is_last();
-                let verdict = self.hasher.verify(ticket, pin).await?;
+                let verdict = place.verify(ticket, pin).await?;
                 verdict.ok_or(if last {
                     Failure::NoMatchAndLocked
                 } else {
@@ -84,3 +85,63 @@ impl Bank {
 
 /// A full table of tries empties as their locks run out.
 const TABLE_FULL_RETRY_AFTER_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::lockout::LockoutPolicy;
+    use crate::access::pepper::Peppers;
+    use crate::access::pin::{HashCost, Kiln, PinHasher};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Act, Done, NewAccount, Office, Terms};
+    use crate::surroundings::{Surroundings, System};
+
+    const CHEAP: HashCost = HashCost {
+        memory_kib: 8,
+        iterations: 1,
+        parallelism: 1,
+    };
+
+    #[tokio::test]
+    async fn a_right_pin_that_finds_no_place_to_be_checked_costs_no_try() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let peppers = Arc::new(Peppers::generate(&*system));
+        let currency = "USD".parse().unwrap();
+        let store = Arc::new(MemoryStore::new(currency, system.now()));
+        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, Arc::clone(&system)).unwrap();
+        let terms = Terms {
+            withdrawal_limit: 100,
+            daily_withdrawal_limit: 100,
+            hold_timeout_ms: 1_000,
+            lockout: LockoutPolicy {
+                tries: 3,
+                lock_ms: 1_000_000,
+            },
+            try_rows_max: 10,
+        };
+        let bank = Bank::new(store, hasher, Arc::clone(&system), terms, currency);
+        let pin = || Pin::parse("8264").unwrap();
+        let number: AccountNumber = "zz-99999".parse().unwrap();
+        let hash = Kiln::new(peppers, CHEAP).hash(&pin(), &*system).unwrap();
+        let account = NewAccount {
+            number,
+            hash,
+            balance: 0,
+            demo: false,
+        };
+        let office = Office::of("test");
+        assert!(bank.office(&office, Act::Open(vec![account])).await.is_ok());
+        let places: Vec<_> = std::iter::from_fn(|| bank.hasher().place().ok()).collect();
+        let terminal: TerminalName = "t-1".parse().unwrap();
+        for _ in 0..5 {
+            let busy = bank.login(&terminal, 1, number, pin()).await;
+            assert!(matches!(busy, Err(Failure::TooMany(_))));
+        }
+        drop(places);
+        let Ok(Done::Account(report)) = bank.office(&office, Act::Show(number)).await else {
+            panic!("no report");
+        };
+        assert_eq!(report.tries, 0);
+        assert!(bank.login(&terminal, 1, number, pin()).await.is_ok());
+    }
+}

@@ -20,9 +20,10 @@ impl Bank {
         let acceptable = !new_pin.is_weak(&account) && new_pin.digits() != pin.digits();
         let _turn = self.logins.turn(account).await;
         let context = self.context(session.terminal());
+        let place_of_new = self.hasher.place()?;
         let proof = self.verify(account, pin, context).await?;
         let new = if acceptable {
-            Some(self.hasher.hash(new_pin).await?)
+            Some(place_of_new.hash(new_pin).await?)
         } else {
             None
         };

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{Command, OpenAccount, Report};
 use crate::bank::Bank;
+use crate::domain::money::Opening;
 use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp};
+use crate::limits;
 use crate::store::{Act, Digest, Done, NewAccount, Office};
 
 /// sysexits' EX_DATAERR: what was given is wrong, or the rules refuse it.
@@ -18,6 +20,9 @@ const UNAVAILABLE: u8 = 69;
 pub trait Floor: Send + Sync {
     /// Lets a terminal in, or puts it out.
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool);
+
+    /// Whether customers stand there, who must not be kept waiting.
+    fn is_open(&self) -> bool;
 }
 
 /// No server runs: there is nobody to put out.
@@ -26,12 +31,18 @@ pub struct NoFloor;
 
 impl Floor for NoFloor {
     fn set_disabled(&self, _: &TerminalName, _: bool) {}
+
+    fn is_open(&self) -> bool {
+        false
+    }
 }
 
 /// Performs staff's commands on a bank.
 pub struct Desk {
     bank: Arc<Bank>,
     floor: Arc<dyn Floor>,
+    /// Held while a terminal is let in or put out, so that store and floor agree.
+    terminals: tokio::sync::Mutex<()>,
 }
 
 type Performed = Result<Report, Report>;
@@ -40,7 +51,12 @@ impl Desk {
     /// A desk of `bank`.
     #[must_use]
     pub fn new(bank: Arc<Bank>, floor: Arc<dyn Floor>) -> Self {
-        Self { bank, floor }
+        let terminals = tokio::sync::Mutex::default();
+        Self {
+            bank,
+            floor,
+            terminals,
+        }
     }
 
     /// Performs one command for `actor`.
@@ -81,6 +97,7 @@ impl Desk {
                 let name: TerminalName = terminal
                     .parse()
                     .map_err(|error| Report::failed(REFUSED, format!("{error}")))?;
+                let _turn = self.terminals.lock().await;
                 let act = Act::Terminal {
                     name: name.clone(),
                     disabled,
@@ -118,6 +135,18 @@ impl Desk {
     }
 
     async fn open(&self, office: &Office, accounts: Vec<OpenAccount>) -> Performed {
+        let entries = |account: &OpenAccount| {
+            Opening::new(account.balance).map_or(0, |all| all.parts().count())
+        };
+        let rows = accounts
+            .iter()
+            .map(|account| entries(account).saturating_add(1));
+        if self.floor.is_open() && rows.fold(0_usize, usize::saturating_add) > limits::OPEN_ROWS_MAX
+        {
+            // All or none is one transaction, and customers would wait for it.
+            let reason = "too much for a running server; stop it and import again";
+            return Err(Report::failed(REFUSED, reason));
+        }
         let mut new = Vec::with_capacity(accounts.len());
         for account in accounts {
             let hash = account

@@ -3,7 +3,7 @@
 //! One command a connection: a frame of JSON each way, 4 bytes of length, big endian, before it.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use crate::limits;
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    identity: Option<(u64, u64)>,
 }
 
 impl Socket {
-    /// Binds the socket, replacing a dead one. The caller holds the store's lock, so no living
-    /// server can be listening there.
+    /// Binds the socket, replacing a dead one; never anything else that is there.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `AlreadyExists` where something else is there, `AddrInUse` where a server is.
     pub fn bind(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path
             .parent()
@@ -36,16 +36,15 @@ impl Socket {
         {
             std::fs::create_dir_all(folder)?;
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        make_room(path)?;
         // The process's umask lets nobody else in even before the mode is set.
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let identity = identity(path);
         Ok(Self {
             listener,
             path: path.to_owned(),
+            identity,
         })
     }
 
@@ -77,8 +76,36 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // Another server may have put its own there since.
+        if identity(&self.path) != self.identity {
+            return;
+        }
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Removes a socket that nobody listens on.
+fn make_room(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            let reason = "something that is no socket is there";
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, reason))
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            let reason = "another server listens there";
+            Err(io::Error::new(io::ErrorKind::AddrInUse, reason))
+        }
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Which file stands at a path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path)
+        .map(|found| (found.dev(), found.ino()))
+        .ok()
 }
 
 /// The peer's user, if it is the server's own (or root).
@@ -144,4 +171,27 @@ async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> 
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(serde_json::from_slice(&payload)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_takes_the_place_of_a_dead_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.sock");
+        std::fs::write(&path, b"a ledger, say").unwrap();
+        let refused = Socket::bind(&path).err().map(|error| error.kind());
+        assert_eq!(refused, Some(io::ErrorKind::AlreadyExists));
+        assert_eq!(std::fs::read(&path).unwrap(), b"a ledger, say");
+        std::fs::remove_file(&path).unwrap();
+        let living = Socket::bind(&path).unwrap();
+        let refused = Socket::bind(&path).err().map(|error| error.kind());
+        assert_eq!(refused, Some(io::ErrorKind::AddrInUse));
+        drop(living);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists() && Socket::bind(&path).is_ok());
+    }
 }

@@ -188,10 +188,12 @@ impl Server {
             ),
         };
         // Entered before it is asked whether it is let in, so that no change falls in between.
-        let registered = chain.clone().map(|chain| {
-            self.registry
-                .enter(connection, terminal.clone(), chain, expelled.clone())
-        });
+        let registered = self.registry.enter(
+            connection,
+            terminal.clone(),
+            chain.clone().unwrap_or_default(),
+            expelled.clone(),
+        );
         let now = self.bank.surroundings().now();
         let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
         if self.disabled.load().contains(&terminal) || distrusted {

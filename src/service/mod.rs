@@ -7,6 +7,7 @@ mod check;
 mod import;
 mod open;
 mod quick_start;
+mod restore;
 mod run;
 mod stop;
 
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 pub use check::{CheckReport, check};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
-pub use open::{OpenBank, restore};
+pub use open::OpenBank;
 pub use quick_start::Made;
+pub use restore::restore;
 pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
 

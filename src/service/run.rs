@@ -44,6 +44,10 @@ impl Floor for RunningFloor {
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool) {
         self.0.set_disabled(terminal, disabled);
     }
+
+    fn is_open(&self) -> bool {
+        true
+    }
 }
 
 /// Serves until a signal ends it.

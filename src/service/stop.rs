@@ -66,7 +66,7 @@ impl From<OpenError> for Stop {
             OpenError::NotAStore(_) | OpenError::Newer { .. } | OpenError::OtherCurrency { .. } => {
                 exit::CONFIG
             }
-            OpenError::Damaged { .. } => exit::DATA,
+            OpenError::Damaged { .. } | OpenError::Orphan(_) => exit::DATA,
             OpenError::System { .. } => exit::IO,
         };
         Self::new(code, error.to_string())

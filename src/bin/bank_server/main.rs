@@ -39,7 +39,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report_stop(&Stop::new(exit::SYSTEM, error.to_string()), json),
     };
-    match runtime.block_on(dispatch(arguments)) {
+    let ended = runtime.block_on(dispatch(arguments));
+    // An audit or a backup that still runs is cut off, not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(stop) => report_stop(&stop, json),
     }

@@ -225,7 +225,11 @@ impl Rig {
     ) -> Result<Option<PinVerified>, TryCounted> {
         match self.count_try(account).await {
             TryCounted::Check(ticket) => {
-                let checked = self.hasher.verify(ticket, Pin::parse(pin).unwrap());
+                let checked = self
+                    .hasher
+                    .place()
+                    .unwrap()
+                    .verify(ticket, Pin::parse(pin).unwrap());
                 Ok(checked.await.unwrap())
             }
             refused => Err(refused),

@@ -120,6 +120,14 @@ impl Books {
         if accounts.iter().any(out_of_range) {
             return Ok(refused("an opening balance is out of range"));
         }
+        let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
+        if accounts
+            .iter()
+            .try_fold(self.balance_of(OPENING), left)
+            .is_none()
+        {
+            return Ok(refused("the opening balances together are out of range"));
+        }
         let (mut opened, mut existing) = (0, Vec::new());
         for new in accounts {
             if self.customers.contains_key(&new.number) {

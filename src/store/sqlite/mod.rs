@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
-pub use open::OpenError;
+pub use open::{OpenError, StoreLock};
 
 use self::access::{Admission, proven};
 use self::writer::{Books, Call, Job, QUEUE_MAX};
@@ -52,6 +52,7 @@ impl SqliteStore {
     /// [`OpenError`], in words that say what to do.
     pub fn open(path: &Path, currency: Currency, now: Timestamp) -> Result<Self, OpenError> {
         open::make_file(path)?;
+        let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
         let writing = open::writer(path, currency, now)?;
         let reading = open::reader(path)?;
@@ -83,6 +84,16 @@ impl SqliteStore {
             threads,
             _lock: lock,
         })
+    }
+
+    /// Keeps everybody from the store at `path`, whether it is there or not, until the lock is
+    /// dropped; returns the path it really has.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn keep_out(path: &Path) -> Result<(StoreLock, PathBuf), OpenError> {
+        let real = open::real_path(path)?;
+        Ok((open::lock(&real)?, real))
     }
 
     /// What `check` asks of a store that may be in use: header, schema, and the peppers it needs.

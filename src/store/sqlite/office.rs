@@ -83,6 +83,11 @@ impl Books<'_> {
             return Ok(Done::Refused(why.to_owned()));
         }
         let mut opening = self.named("opening")?;
+        let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
+        if accounts.iter().try_fold(opening.balance, left).is_none() {
+            let why = "the opening balances together are out of range";
+            return Ok(Done::Refused(why.to_owned()));
+        }
         let (mut opened, mut existing) = (0_usize, Vec::new());
         for new in accounts {
             if self.customer(new.number)?.is_some() {

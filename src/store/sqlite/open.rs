@@ -25,6 +25,12 @@ pub enum OpenError {
     /// There is none.
     #[error("there is no store {0}")]
     Missing(PathBuf),
+    /// Its journal is there without it.
+    #[error(
+        "there is a journal {0}-wal but no store {0}: it may hold money that was acknowledged; mend: put the store \
+         back beside it, or restore a backup"
+    )]
+    Orphan(PathBuf),
     /// It is some other file.
     #[error("{0} is not a bank's store")]
     NotAStore(PathBuf),
@@ -69,7 +75,7 @@ pub enum OpenError {
 }
 
 /// The only lock on a store: held by the process that may write it, gone with the process.
-pub(super) struct StoreLock {
+pub struct StoreLock {
     _file: File,
 }
 
@@ -101,12 +107,27 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The store's own path, whatever links lead to it, so that one store has one lock.
+pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(source) => Err(OpenError::System {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// Makes the file, mode 0600, and its folder, mode 0700, where they are missing.
 pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     let system = |source| OpenError::System {
         path: path.to_owned(),
         source,
     };
+    if !path.exists() && beside(path, "-wal").exists() {
+        return Err(OpenError::Orphan(path.to_owned()));
+    }
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

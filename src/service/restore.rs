@@ -1,0 +1,213 @@
+//! Putting a backup in the store's place: looked at first, swapped in at the end.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::open::{check_peppers, sqlite_path};
+use super::stop::{Stop, exit};
+use crate::access::pepper::Peppers;
+use crate::config::Config;
+use crate::server::tls::is_credential;
+use crate::store::sqlite::SqliteStore;
+use crate::surroundings::{Surroundings as _, System};
+
+/// SQLite's files beside a store that was not closed in order.
+const PARTS: [&str; 2] = ["-wal", "-shm"];
+
+/// Puts a backup in the store's place. What stood there is kept beside it, and returned.
+///
+/// # Errors
+/// [`Stop`] where a server runs, the backup is none or of another currency, or a pepper it needs is
+/// missing. Then the store is as it was.
+pub fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> {
+    let path = sqlite_path(config)?;
+    if !backup.is_file() {
+        let reason = format!("there is no backup {}", backup.display());
+        return Err(Stop::new(exit::NO_INPUT, reason));
+    }
+    check_backup_peppers(config, backup)?;
+    make_folder(&path)?;
+    let (_nobody_else, path) = SqliteStore::keep_out(&path)?;
+    let moment = System::default().now();
+    let copied = beside(&path, ".restoring");
+    copy(backup, &copied)?;
+    // Opened once as a store, so that what cannot be served never takes the place of what can.
+    let opened = SqliteStore::open(&copied, config.accounts.currency, moment).map(drop);
+    let _ = fs::remove_file(beside(&copied, "-lock"));
+    if let Err(error) = opened {
+        let _ = fs::remove_file(&copied);
+        return Err(error.into());
+    }
+    let kept = move_aside(&path, &moment.to_string().replace(':', "-"))?;
+    let failed = |error| cannot_write(&path, &error);
+    fs::rename(&copied, &path).map_err(failed)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)?;
+    Ok(kept)
+}
+
+fn check_backup_peppers(config: &Config, backup: &Path) -> Result<(), Stop> {
+    let file = &config.pin.pepper_file;
+    if file.exists() {
+        return check_peppers(backup, config, &Peppers::load(file, is_credential(file))?);
+    }
+    let needed = SqliteStore::inspect(backup)?;
+    let needed: Vec<String> = needed.iter().map(ToString::to_string).collect();
+    let reason = format!(
+        "the backup needs the pepper {}, and there is no pepper file {}; mend: put it back first",
+        needed.join(", "),
+        file.display()
+    );
+    Err(Stop::new(exit::CONFIG, reason))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Stop {
+    Stop::new(
+        exit::IO,
+        format!("cannot write {}: {error}", path.display()),
+    )
+}
+
+/// Moves the store and its journal, whichever of them is there; a journal alone may hold money too.
+fn move_aside(path: &Path, moment: &str) -> Result<Option<PathBuf>, Stop> {
+    let kept = beside(path, &format!(".before-restore-{moment}"));
+    let mut moved = false;
+    for part in PARTS.into_iter().chain([""]) {
+        let from = beside(path, part);
+        if from.exists() {
+            fs::rename(&from, beside(&kept, part)).map_err(|error| cannot_write(&from, &error))?;
+            moved = true;
+        }
+    }
+    Ok(moved.then_some(kept))
+}
+
+fn make_folder(path: &Path) -> Result<(), Stop> {
+    let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(|error| cannot_write(folder, &error))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Stop> {
+    let copying = || -> io::Result<()> {
+        let mut source = fs::File::open(from)?;
+        // What an interrupted restore left is written over.
+        let mut target = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(to)?;
+        io::copy(&mut source, &mut target)?;
+        target.sync_all()
+    };
+    copying().map_err(|error| {
+        let _ = fs::remove_file(to);
+        cannot_write(to, &error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+    use crate::service::OpenBank;
+    use crate::store::sqlite::OpenError;
+    use crate::store::{Act, Done, Office};
+
+    fn config(folder: &Path, currency: &str) -> Config {
+        let file = folder.join("bank.toml");
+        let text = format!(
+            "[tls]\ndir = \"{0}/certs\"\n[store]\nurl = \"sqlite:{0}/data/bank.db\"\n\
+             [pin]\nmemory_kib = 8\niterations = 1\n[accounts]\ncurrency = \"{currency}\"\n",
+            folder.display()
+        );
+        fs::write(&file, text).unwrap();
+        Config::load(Some(&file), std::iter::empty(), &Overrides::default())
+            .unwrap()
+            .config
+    }
+
+    async fn backed_up(config: &Config, folder: &Path) -> PathBuf {
+        let backup = folder.join("backup.db");
+        let open = OpenBank::open(config, true).unwrap();
+        let done = open
+            .bank()
+            .office(&Office::of("test"), Act::Backup(backup.clone()))
+            .await;
+        assert!(matches!(done, Ok(Done::Yes)));
+        backup
+    }
+
+    #[tokio::test]
+    async fn a_journal_left_alone_is_kept_and_never_played_over_the_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let backup = backed_up(&config, folder.path()).await;
+        let store = folder.path().join("data/bank.db");
+        fs::rename(&store, folder.path().join("elsewhere.db")).unwrap();
+        fs::write(beside(&store, "-wal"), b"the only copy of somebody's money").unwrap();
+        let orphan = OpenBank::open(&config, true).err().unwrap();
+        assert_eq!(orphan.code, exit::DATA);
+        let kept = restore(&config, &backup).unwrap().unwrap();
+        let journal = fs::read(beside(&kept, "-wal")).unwrap();
+        assert_eq!(journal, b"the only copy of somebody's money");
+        assert!(OpenBank::open(&config, false).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_backup_of_another_currency_leaves_the_store_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let dollars = config(folder.path(), "USD");
+        let backup = backed_up(&dollars, folder.path()).await;
+        let store = folder.path().join("data/bank.db");
+        fs::remove_file(&store).unwrap();
+        let euros = config(folder.path(), "EUR");
+        drop(OpenBank::open(&euros, true).unwrap_or_else(|stop| panic!("{stop}")));
+        let before = fs::read(&store).unwrap();
+        assert_eq!(restore(&euros, &backup).unwrap_err().code, exit::CONFIG);
+        assert_eq!(fs::read(&store).unwrap(), before);
+        let left: Vec<_> = fs::read_dir(store.parent().unwrap())
+            .unwrap()
+            .flatten()
+            .collect();
+        assert!(
+            left.iter()
+                .all(|file| !file.path().display().to_string().contains("restoring"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_open_is_not_restored_over_nor_opened_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let backup = backed_up(&config, folder.path()).await;
+        let _open = OpenBank::open(&config, false).unwrap_or_else(|stop| panic!("{stop}"));
+        assert_eq!(restore(&config, &backup).unwrap_err().code, exit::TEMPORARY);
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(folder.path().join("data/bank.db"), &link).unwrap();
+        let currency = config.accounts.currency;
+        let second = SqliteStore::open(&link, currency, System::default().now());
+        assert!(matches!(second.err(), Some(OpenError::InUse(_))));
+    }
+}
