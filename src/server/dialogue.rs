@@ -476,3 +476,6 @@ fn history_line(line: Line) -> HistoryLine {
 fn haste_window_ms() -> u64 {
     u64::try_from(limits::HASTE_WINDOW.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
