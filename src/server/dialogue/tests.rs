@@ -14,6 +14,20 @@ const CHEAP: HashCost = HashCost {
     parallelism: 1,
 };
 
+fn terms() -> Terms {
+    let lockout = LockoutPolicy {
+        tries: 3,
+        lock_ms: 1_000_000,
+    };
+    Terms {
+        withdrawal_limit: 100,
+        daily_withdrawal_limit: 100,
+        hold_timeout_ms: 1_000,
+        lockout,
+        try_rows_max: 10,
+    }
+}
+
 /// A dialogue over a bank with one account, whose PIN was hashed with a pepper that the bank has
 /// (or not).
 async fn dialogue(pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
@@ -24,23 +38,12 @@ async fn dialogue(pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
     let hasher = PinHasher::start(Arc::clone(held), CHEAP, 1, Arc::clone(&system)).unwrap();
     let currency = "USD".parse().unwrap();
     let store = Arc::new(MemoryStore::new(currency, system.now()));
-    let lockout = LockoutPolicy {
-        tries: 3,
-        lock_ms: 1_000_000,
-    };
-    let terms = Terms {
-        withdrawal_limit: 100,
-        daily_withdrawal_limit: 100,
-        hold_timeout_ms: 1_000,
-        lockout,
-        try_rows_max: 10,
-    };
     let shared: Arc<MemoryStore> = Arc::clone(&store);
     let bank = Arc::new(Bank::new(
         shared,
         hasher,
         Arc::clone(&system),
-        terms,
+        terms(),
         currency,
     ));
     let number: AccountNumber = "zz-99999".parse().unwrap();
