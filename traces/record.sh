@@ -116,7 +116,7 @@ say() { # window, command, expected pattern
     before="$(wc -l < "$work/$1.out")"
     note "$1" "> $(sed -E 's/^(login [^ ]+) .*/\1 ****/; s/^(change-pin) .*/\1 **** ****/' <<< "$2")"
     printf '%s\n' "$2" >&"${feeds[$1]}"
-    for _ in $(seq 200); do
+    for _ in $(seq 500); do
         answer="$(tail -n "+$((before + 1))" "$work/$1.out")"
         [ -n "$answer" ] && break
         sleep 0.02
@@ -157,9 +157,13 @@ staff() { # arguments, expected pattern
 rude() { # what they are, bytes for printf, expected pattern of the answer's bytes
     local answer
     note rude "> $1"
-    answer="$( { printf '%b' "$2"; sleep 0.4; } | timeout 10 openssl s_client -quiet -no_ign_eof -connect "localhost:$port" -alpn atm/1 \
-        -CAfile "$work/bank/certs/ca.pem" -cert "$work/bank/certs/terminals/terminal-2.pem" \
-        -key "$work/bank/certs/terminals/terminal-2.key" 2>/dev/null | tr -d '\000-\037' | sed -E 's/[^{]*(\{)/ \1/; s/\}[^{]+\{/} {/g')" || true
+    : > "$work/rude"
+    # The input stays open until the answer is there, however busy the machine is.
+    { printf '%b' "$2"; for _ in $(seq 100); do [ -s "$work/rude" ] && break; sleep 0.1; done; sleep 0.2; } |
+        timeout 20 openssl s_client -quiet -no_ign_eof -connect "localhost:$port" -alpn atm/1 \
+            -CAfile "$work/bank/certs/ca.pem" -cert "$work/bank/certs/terminals/terminal-2.pem" \
+            -key "$work/bank/certs/terminals/terminal-2.key" > "$work/rude" 2>/dev/null || true
+    answer="$(tr -d '\000-\037' < "$work/rude" | sed -E 's/[^{]*(\{)/ \1/; s/\}[^{]+\{/} {/g')"
     note rude "  ${answer:-(closed without an answer)}"
     grep -qE "$3" <<< "$answer" || fail "'$1' was answered '$answer', not '$3'"
 }
