@@ -63,9 +63,9 @@ impl Surroundings for System {
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         if self.random.fill(&mut bytes).is_err() {
-            // The system has no randomness left to give, which Linux never reports after boot. A
-            // version 4 UUID draws from the same source by another road.
-            bytes = uuid::Uuid::now_v7().into_bytes();
+            // Linux never reports this once it has booted. Salts and peppers that could be guessed
+            // would be worse than no bank at all.
+            std::process::abort();
         }
         bytes
     }

@@ -29,7 +29,7 @@ impl Bank {
         account: AccountNumber,
         pin: Pin,
     ) -> Result<Opened, Failure> {
-        let _turn = self.logins.turn(account).await;
+        let _turn = self.turn(account).await?;
         let context = self.context(terminal);
         let proof = self.verify(account, pin, context.clone()).await?;
         let context = Context {

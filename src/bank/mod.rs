@@ -26,15 +26,18 @@ pub use login::Opened;
 pub use money::Moved;
 pub use session::{Session, Sessions};
 
-use self::locks::AccountLocks;
+use self::locks::{AccountLocks, Turn};
 use crate::access::pin::PinHasher;
-use crate::domain::{Currency, TerminalName};
+use crate::domain::{AccountNumber, Currency, TerminalName};
 use crate::store::{Act, Done};
 use crate::store::{Context, Office, Store, StoreError, Terms};
 use crate::surroundings::Surroundings;
 
 /// No call waits longer for the store or for a PIN's turn.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where others stood in line for an account for so long, it is worth waiting a little.
+const TURN_RETRY_AFTER_MS: u64 = 1_000;
 
 /// The bank's rules over a store. Shared by all connections.
 pub struct Bank {
@@ -130,6 +133,12 @@ impl Bank {
             terminal: terminal.clone(),
             terms,
         }
+    }
+
+    /// Waits for the account's turn to have its PIN looked at, but not for ever.
+    async fn turn(&self, account: AccountNumber) -> Result<Turn<'_>, Failure> {
+        let turn = tokio::time::timeout(CALL_DEADLINE, self.logins.turn(account)).await;
+        turn.map_err(|_| Failure::TooMany(TURN_RETRY_AFTER_MS))
     }
 
     /// Waits for the store, but not for ever.

@@ -18,7 +18,7 @@ impl Bank {
     ) -> Result<(), Failure> {
         let account = session.account();
         let acceptable = !new_pin.is_weak(&account) && new_pin.digits() != pin.digits();
-        let _turn = self.logins.turn(account).await;
+        let _turn = self.turn(account).await?;
         let context = self.context(session.terminal());
         let place_of_new = self.hasher.place()?;
         let proof = self.verify(account, pin, context).await?;

@@ -139,7 +139,7 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Report>> {
         }
         Err(error) => return Err(error),
     };
-    send(&mut stream, command).await?;
+    timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(&mut stream, command)).await??;
     timeout(limits::OPERATOR_ANSWER_TIMEOUT, receive(&mut stream))
         .await?
         .map(Some)

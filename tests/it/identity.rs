@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use rustls::HandshakeKind;
 use time::{Duration, OffsetDateTime};
 
-use crate::support::{Card, Ran, Server, Site, card, in_time};
+use crate::support::{Card, Ran, Server, Site, Terminal, card, in_time};
 
 /// A revoked terminal's open connections end within this time.
 const REVOCATION_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -314,4 +314,16 @@ async fn a_disabled_terminals_connections_end_at_once_and_no_new_one_gets_in() {
             .await
             .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminals_without_a_certificate_can_be_disabled_too() {
+    let mut site = Site::new();
+    site.set("tls.client_auth", "\"off\"");
+    let server = site.start();
+    let nobody = Card::none(&site.path("certs"));
+    let mut customer = Terminal::connect(server.address, nobody).await;
+    customer.login("zz-99999", "9999").await.expect_code(0);
+    site.run(&["terminal", "disable", "anonymous"]).expect(0);
+    in_time("the connection to end", customer.expect_end()).await;
 }

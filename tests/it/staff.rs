@@ -355,3 +355,18 @@ fn an_import_leaves_an_account_that_exists_alone_and_names_it() {
     }
     assert_eq!(site.verify()["faults"], Value::Array(Vec::new()));
 }
+
+#[test]
+fn an_import_that_would_keep_customers_waiting_is_for_a_stopped_server_only() {
+    let site = Site::new();
+    // The largest balance takes a thousand entries.
+    let lines: String = (0..41)
+        .map(|index| format!("qq-{index:05}, 8264, 10000000000000.00\n"))
+        .collect();
+    let server = site.start();
+    site.import(&lines)
+        .expect(65)
+        .saying("stop it and import again");
+    server.stop();
+    site.import(&lines).expect(0);
+}

@@ -9,6 +9,7 @@ super::on_every_store! {
     accounts_are_opened_with_their_balance_and_existing_ones_left_alone
     an_opening_balance_over_one_entrys_most_is_posted_in_parts
     an_opening_balance_out_of_range_opens_nothing
+    opening_balances_whose_sum_is_out_of_range_open_nothing
     accounts_are_listed_in_the_order_of_their_numbers
     an_adjustment_is_an_entry_with_a_reason
     an_adjustment_never_takes_what_is_held_or_not_there
@@ -109,6 +110,18 @@ async fn an_opening_balance_out_of_range_opens_nothing(rig: Rig) {
         assert_refused(&rig, Act::Open(two), "an opening balance is out of range").await;
     }
     assert!(listed(&rig, None, 10).await.is_empty());
+}
+
+async fn opening_balances_whose_sum_is_out_of_range_open_nothing(rig: Rig) {
+    let one = new_account(&rig, ANNE, BALANCE_MAX, false);
+    let many = (0..9_300).map(|index| NewAccount {
+        number: number(&format!("qq-{index:05}")),
+        ..one.clone()
+    });
+    let act = Act::Open(many.collect());
+    assert_refused(&rig, act, "the opening balances together are out of range").await;
+    assert!(listed(&rig, None, 10).await.is_empty());
+    rig.assert_clean().await;
 }
 
 async fn accounts_are_listed_in_the_order_of_their_numbers(rig: Rig) {
