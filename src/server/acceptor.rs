@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -88,10 +89,15 @@ impl Server {
         let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let server = Arc::clone(self);
         self.tasks.spawn(async move {
-            if let Err(reason) = server
-                .serve(stream, address, connection, live, &place)
-                .await
-            {
+            let served = match prepare(&stream) {
+                Ok(()) => {
+                    server
+                        .serve(stream, address, connection, live, &place)
+                        .await
+                }
+                Err(_) => Err("socket"),
+            };
+            if let Err(reason) = served {
                 server.metrics.count_refused(reason);
                 tracing::debug!(connection, %address, reason, "connection refused");
             }
@@ -126,16 +132,16 @@ impl Server {
         })
     }
 
-    async fn serve(
+    /// One peer, from its handshake to its end.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: S,
         address: SocketAddr,
         connection: u64,
         live: Arc<Live>,
         place: &Place,
     ) -> Result<(), &'static str> {
         let _ = &place.counted;
-        prepare(&stream).map_err(|_| "socket")?;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.trust.load().server));
         let handshake = timeout(
             live.config.server.handshake_timeout,
@@ -167,9 +173,9 @@ impl Server {
             .await
     }
 
-    async fn serve_terminal(
+    async fn serve_terminal<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: &mut TlsStream<TcpStream>,
+        stream: &mut TlsStream<S>,
         terminal: TerminalName,
         chain: Option<Vec<CertificateDer<'static>>>,
         (address, connection): (SocketAddr, u64),
@@ -227,7 +233,7 @@ impl Server {
 struct Identity(Option<(TerminalName, Option<Vec<CertificateDer<'static>>>)>);
 
 impl Identity {
-    fn of(stream: &TlsStream<TcpStream>) -> Self {
+    fn of<S>(stream: &TlsStream<S>) -> Self {
         Self(match stream.get_ref().1.peer_certificates() {
             None => Some((TerminalName::anonymous(), None)),
             Some(chain) => terminal_of(chain).map(|terminal| (terminal, Some(chain.to_vec()))),
@@ -235,7 +241,7 @@ impl Identity {
     }
 }
 
-async fn tell_full(stream: &mut TlsStream<TcpStream>, live: &Live) {
+async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut TlsStream<S>, live: &Live) {
     use tokio::io::AsyncWriteExt as _;
     let mut out = Vec::new();
     if Answer::refused(None, Code::Full)
