@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -23,7 +23,7 @@ use crate::surroundings::Surroundings;
 use crate::wire::code::Code;
 
 /// Connections that fail for another reason than the attack are tried so often.
-const CONNECT_TRIES: usize = 4;
+const CONNECT_TRIES: usize = 6;
 /// Between two of them.
 const CONNECT_PAUSE: Duration = Duration::from_millis(300);
 
@@ -141,6 +141,8 @@ pub struct Arena {
     pub(super) places: Arc<Semaphore>,
     pub(super) sends: Arc<Sends>,
     pub(super) chance: Arc<dyn Surroundings>,
+    /// Wrong PINs that a number has, once that is known; `None` where there seems to be no end.
+    pub(super) tries: OnceCell<Option<usize>>,
 }
 
 impl Arena {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -98,6 +98,7 @@ impl Suite {
             places: Arc::new(Semaphore::new(plan.connections)),
             sends: Sends::of(limits::ATTACK_SENDS_MAX),
             chance,
+            tries: OnceCell::new(),
         };
         Ok(Self {
             arena,
@@ -166,7 +167,11 @@ impl Suite {
             probes,
         } = self;
         let address = arena.address;
-        let outcomes = run_all(Arc::new(arena), probes, ends).await;
+        let arena = Arc::new(arena);
+        let outcomes = run_all(&arena, probes, ends).await;
+        if outcomes.iter().any(|outcome| outcome.finding == over()) {
+            forget(&arena).await;
+        }
         Ok(Report {
             target: target.address().to_string(),
             address: address.to_string(),
@@ -233,7 +238,7 @@ impl Suite {
 }
 
 /// Runs the probes at their paces and gives the outcomes in the probes' order.
-async fn run_all(arena: Arc<Arena>, probes: Vec<Probe>, ends: Instant) -> Vec<Outcome> {
+async fn run_all(arena: &Arc<Arena>, probes: Vec<Probe>, ends: Instant) -> Vec<Outcome> {
     let mut done: Vec<(usize, Outcome)> = Vec::with_capacity(probes.len());
     let mut waiting = JoinSet::new();
     let of_pace = |pace| {
@@ -241,15 +246,15 @@ async fn run_all(arena: Arc<Arena>, probes: Vec<Probe>, ends: Instant) -> Vec<Ou
         numbered.filter(move |(_, probe)| probe.pace == pace)
     };
     for (index, probe) in of_pace(Pace::Waits) {
-        let arena = Arc::clone(&arena);
+        let arena = Arc::clone(arena);
         waiting.spawn(async move { (index, run_one(&arena, probe, ends).await) });
     }
     for (index, probe) in of_pace(Pace::Quick) {
-        done.push((index, run_one(&arena, probe, ends).await));
+        done.push((index, run_one(arena, probe, ends).await));
     }
     done.extend(waiting.join_all().await);
     for (index, probe) in of_pace(Pace::Loud) {
-        done.push((index, run_one(&arena, probe, ends).await));
+        done.push((index, run_one(arena, probe, ends).await));
     }
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, outcome)| outcome).collect()
@@ -270,6 +275,17 @@ async fn run_one(arena: &Arena, probe: Probe, ends: Instant) -> Outcome {
         finding: judged.unwrap_or_else(|early| early),
         took: began.elapsed(),
     }
+}
+
+/// A probe that was cut off may have left a wrong PIN behind; the right one makes the bank forget.
+async fn forget(arena: &Arena) {
+    let right = async {
+        if let Ok((line, _)) = arena.logged_in().await {
+            line.leave().await;
+        }
+    };
+    // One wrong PIN does no harm either.
+    let _ = timeout(limits::ATTACK_ANSWER_TIMEOUT, right).await;
 }
 
 fn over() -> Finding {

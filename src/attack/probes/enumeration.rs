@@ -6,7 +6,7 @@ use super::super::arena::{Arena, timed, wrong};
 use super::super::line::{Heard, span};
 use super::super::probe::{Family, Pace, Probe};
 use super::super::verdict::{Finding, Judged, Severity};
-use super::guessing::{guess, real, too_fast};
+use super::guessing::{guess, may_be_wrong_once, real, too_fast};
 use crate::domain::AccountNumber;
 use crate::wire::code::Code;
 
@@ -77,6 +77,7 @@ fn counted(heard: Heard) -> Result<Heard, Finding> {
 
 async fn same_answer(arena: &Arena) -> Judged {
     arena.customer()?;
+    may_be_wrong_once(arena).await?;
     let (known, _) = own(arena).await?;
     let (unknown, _) = unknown(arena, &arena.invent()?).await?;
     Ok(match (known, unknown) {
@@ -94,6 +95,7 @@ async fn same_answer(arena: &Arena) -> Judged {
 
 async fn same_time(arena: &Arena) -> Judged {
     arena.customer()?;
+    may_be_wrong_once(arena).await?;
     let rounds = usize::try_from(arena.budget.as_secs() / SECONDS_A_ROUND).unwrap_or(ROUNDS_MAX);
     let rounds = rounds.clamp(ROUNDS_MIN, ROUNDS_MAX);
     let (mut known, mut made_up) = (Vec::new(), Vec::new());

@@ -75,27 +75,54 @@ pub(super) fn too_fast() -> Finding {
     Finding::skipped("the bank takes no more log-ins from here (code 40): wait a minute")
 }
 
-async fn lock_out(arena: &Arena) -> Judged {
+/// How many wrong PINs a number has, or `None` where no end was found; looked for once.
+async fn tries(arena: &Arena) -> Result<Option<usize>, Finding> {
+    arena
+        .tries
+        .get_or_try_init(|| count_tries(arena))
+        .await
+        .copied()
+}
+
+async fn count_tries(arena: &Arena) -> Result<Option<usize>, Finding> {
     let number = arena.invent()?;
     for tried in 0..=TRIES_MAX {
         let mut line = arena.line().await?;
         let heard = guess(&mut line, &number, tried).await?;
         match heard {
             heard if heard.is(Code::NoMatch) => {}
-            heard if heard.is(Code::LockedOut) && tried > 0 => {
-                return Ok(Finding::held(format!("code 22 after {tried} tries")));
+            // At the first, someone has used them up already, as an earlier attack may have.
+            heard if heard.is(Code::LockedOut) && tried > 0 => return Ok(Some(tried)),
+            heard if heard.is(Code::LockedOut) => {
+                return Err(Finding::skipped(
+                    "the number that was made up is locked already",
+                ));
             }
-            // Someone has used it up already, as an earlier attack may have.
-            heard if heard.is(Code::LockedOut) => return Ok(Finding::held("code 22 at once")),
             heard if heard.is(Code::TooMany) => return Err(too_fast()),
             heard if heard.is(Code::Done) => return Err(real()),
-            other => return Ok(Finding::broken(format!("{other} to a wrong PIN"))),
+            other => return Err(Finding::broken(format!("{other} to a wrong PIN"))),
         }
     }
-    Ok(Finding::broken(format!(
-        "{} tries, and no end",
-        TRIES_MAX + 1
-    )))
+    Ok(None)
+}
+
+/// Our own account is never locked by the attack: not where one wrong PIN would do it.
+///
+/// # Errors
+/// The finding that it would, or that it is not known.
+pub(super) async fn may_be_wrong_once(arena: &Arena) -> Result<(), Finding> {
+    let unknown = |found: Finding| Finding::skipped(format!("tries are not known: {}", found.seen));
+    match tries(arena).await.map_err(unknown)? {
+        Some(..=1) => Err(Finding::skipped("one wrong PIN would lock your account")),
+        _ => Ok(()),
+    }
+}
+
+async fn lock_out(arena: &Arena) -> Judged {
+    Ok(match tries(arena).await? {
+        Some(tries) => Finding::held(format!("code 22 after {tries} tries")),
+        None => Finding::broken(format!("{} tries, and no end", TRIES_MAX + 1)),
+    })
 }
 
 async fn one_connection(arena: &Arena) -> Judged {

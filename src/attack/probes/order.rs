@@ -166,6 +166,7 @@ async fn behind_a_log_out(arena: &Arena) -> Judged {
 
 async fn change_pin(arena: &Arena) -> Judged {
     let customer = arena.customer()?;
+    super::guessing::may_be_wrong_once(arena).await?;
     let (mut line, _) = arena.logged_in().await?;
     let to_old = |pin| -> Result<Request, Finding> {
         let new_pin = copy(&customer.pin)?;
@@ -232,7 +233,8 @@ async fn replay(arena: &Arena) -> Judged {
         }
         Heard::Answer(said) => match &said.answer.members.hold {
             Some(second) => {
-                release(arena, &mut line, second).await?;
+                // Where even that fails the hold runs out by itself.
+                let _ = release(arena, &mut line, second).await;
                 Finding::broken("a second hold under the same key")
             }
             None => Finding::broken(format!("{again} instead of the first answer")),
