@@ -14,11 +14,10 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::client::TlsStream;
 
 use crate::support::terminal::framed;
 use crate::support::{Card, Server, Site};
@@ -30,6 +29,8 @@ pub(super) enum Fault {
     None,
     /// Says this code where that one is due.
     Says { instead_of: u16, code: u16 },
+    /// Changes a PIN for whoever gives a wrong one.
+    ChangesPinUnasked,
     /// Says in its refusals what was sent.
     Echoes,
     /// Says in its refusals where in the source they come from.
@@ -42,6 +43,16 @@ pub(super) enum Fault {
     ForgetsKeys,
     /// Closes nothing, and has no deadlines.
     NeverCloses,
+    /// Goes on where the bank has closed, as if nothing had been.
+    Forgives,
+    /// Does not notice that a client is gone.
+    KeepsTheDead,
+    /// Gives answers the wrong numbers.
+    MixesUpAnswers,
+    /// Cuts all off when there are many.
+    Buckles,
+    /// Is gone after the first few connections.
+    Dies,
     /// Answers what does not begin with TLS.
     SpeaksPlain,
     /// Answers any greeting of TLS with one of its own.
@@ -65,6 +76,13 @@ const HANDSHAKE: Duration = Duration::from_secs(1);
 /// How much longer a wrong PIN takes on an account that exists.
 const SLOWER: Duration = Duration::from_millis(200);
 
+/// How many connections it takes before it dies: those that come before the first probe.
+const DIES_AFTER: usize = 3;
+/// How many connections at once make it buckle.
+const BUCKLES_AT: usize = 12;
+/// How long it takes a dead client for a living one, at most.
+const UNNOTICED: Duration = Duration::from_secs(30);
+
 /// A listening meddler; it ends with the test's runtime.
 pub(super) struct Meddler {
     /// Where it listens.
@@ -79,13 +97,23 @@ impl Meddler {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
+            let (open, mut accepted) = (Arc::new(()), 0);
             while let Ok((tcp, _)) = listener.accept().await {
-                let card = Card::of(&certificates, "terminal-1");
+                let meddling = Meddling {
+                    fault,
+                    bank,
+                    card: Card::of(&certificates, "terminal-1"),
+                    open: open.clone(),
+                };
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     // How a connection ends is the attack's to judge.
-                    let _ = serve(fault, tcp, acceptor, bank, card).await;
+                    let _ = meddling.serve(tcp, acceptor).await;
                 });
+                accepted += 1;
+                if fault == Fault::Dies && accepted == DIES_AFTER {
+                    return;
+                }
             }
         });
         Self { address }
@@ -187,58 +215,107 @@ impl ClientCertVerifier for Blind {
     }
 }
 
-async fn serve(
+/// One connection's meddling.
+struct Meddling {
     fault: Fault,
-    mut tcp: TcpStream,
-    acceptor: TlsAcceptor,
     bank: SocketAddr,
     card: Card,
-) -> std::io::Result<()> {
-    match fault {
-        Fault::SpeaksPlain => {
-            let mut first = [0];
-            if tcp.peek(&mut first).await? == 1 && first != [22] {
-                return tcp.write_all(b"HTTP/1.0 200 OK\r\n\r\n").await;
-            }
-        }
-        Fault::TakesAnyGreeting => {
-            let mut hello = [0; 1_024];
-            let count = tcp.peek(&mut hello).await?;
-            if !is_proper(&hello[..count]) {
-                return tcp.write_all(&[22, 3, 3, 0, 4, 2, 0, 0, 0]).await;
-            }
-        }
-        _ => {}
-    }
-    let shaking = acceptor.accept(tcp);
-    let client = match fault {
-        Fault::NeverCloses => shaking.await?,
-        _ => timeout(HANDSHAKE, shaking).await??,
-    };
-    if fault != Fault::IgnoresAlpn && client.get_ref().1.alpn_protocol().is_none() {
-        return Ok(());
-    }
-    let bank = card.connect(bank).await?;
-    let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_bank, mut to_bank) = tokio::io::split(bank);
-    let (mut asked, mut chunk) = (Vec::new(), [0; 4_096]);
-    let mut answers = Vec::new();
-    loop {
-        tokio::select! {
-            read = from_client.read(&mut chunk) => match read? {
-                0 => return to_bank.shutdown().await,
-                count => {
-                    asked = chunk[..count].to_vec();
-                    to_bank.write_all(&asked).await?;
-                    to_bank.flush().await?;
+    /// As many of it as there are connections, and one more.
+    open: Arc<()>,
+}
+
+impl Meddling {
+    async fn serve(self, mut tcp: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> {
+        match self.fault {
+            Fault::SpeaksPlain => {
+                let mut first = [0];
+                if tcp.peek(&mut first).await? == 1 && first != [22] {
+                    return tcp.write_all(b"HTTP/1.0 200 OK\r\n\r\n").await;
                 }
-            },
-            read = from_bank.read_buf(&mut answers) => match read {
-                Ok(1..) => pass_on(fault, &asked, &mut answers, &mut to_client).await?,
-                _ if fault == Fault::NeverCloses => return hold(from_client, to_bank).await,
-                _ => return to_client.shutdown().await,
-            },
+            }
+            Fault::TakesAnyGreeting => {
+                // A key exchange that is hybrid takes more than a kilobyte.
+                let mut hello = [0; 4_096];
+                let count = tcp.peek(&mut hello).await?;
+                if !is_proper(&hello[..count]) {
+                    return tcp.write_all(&[22, 3, 3, 0, 4, 2, 0, 0, 0]).await;
+                }
+            }
+            _ => {}
         }
+        let shaking = acceptor.accept(tcp);
+        let client = match self.fault {
+            Fault::NeverCloses => shaking.await?,
+            _ => timeout(HANDSHAKE, shaking).await??,
+        };
+        if self.fault != Fault::IgnoresAlpn && client.get_ref().1.alpn_protocol().is_none() {
+            return Ok(());
+        }
+        self.pass_between(client).await
+    }
+
+    async fn pass_between<S: AsyncRead + AsyncWrite>(&self, client: S) -> std::io::Result<()> {
+        let (mut from_client, mut to_client) = tokio::io::split(client);
+        let mut bank = self.card.connect(self.bank).await?;
+        let (mut asked, mut chunk, mut answers) = (Vec::new(), [0; 4_096], Vec::new());
+        loop {
+            tokio::select! {
+                read = from_client.read(&mut chunk) => match read {
+                    Ok(count @ 1..) => {
+                        asked = chunk[..count].to_vec();
+                        bank.write_all(&asked).await?;
+                        bank.flush().await?;
+                    }
+                    _ if self.fault == Fault::KeepsTheDead => sleep(UNNOTICED).await,
+                    _ => return bank.shutdown().await,
+                },
+                read = bank.read_buf(&mut answers) => match read {
+                    Ok(1..) => self.pass_on(&asked, &mut answers, &mut to_client).await?,
+                    _ if self.fault == Fault::NeverCloses => {
+                        while from_client.read(&mut chunk).await? > 0 {}
+                        return Ok(());
+                    }
+                    _ if self.fault == Fault::Forgives => {
+                        bank = self.card.connect(self.bank).await?;
+                    }
+                    _ => return to_client.shutdown().await,
+                },
+            }
+        }
+    }
+
+    /// Sends the whole answers that are here on, each with the fault in it.
+    async fn pass_on<S: AsyncWrite>(
+        &self,
+        asked: &[u8],
+        answers: &mut Vec<u8>,
+        to_client: &mut WriteHalf<S>,
+    ) -> std::io::Result<()> {
+        if self.fault == Fault::Buckles && Arc::strong_count(&self.open) > BUCKLES_AT {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        while let Some(header) = answers.first_chunk::<4>() {
+            let end = 4 + usize::try_from(u32::from_be_bytes(*header)).unwrap();
+            if answers.len() < end {
+                break;
+            }
+            let frame: Vec<u8> = answers.drain(..end).collect();
+            if self.fault == Fault::None {
+                to_client.write_all(&frame).await?;
+                continue;
+            }
+            let answer: Value = serde_json::from_slice(&frame[4..]).unwrap();
+            let asked = String::from_utf8_lossy(asked);
+            let known = answer["code"] == 20 && !asked.contains("\"xq-");
+            if self.fault == Fault::IsSlowForKnown && known {
+                sleep(SLOWER).await;
+            }
+            let answer = meddled(self.fault, &asked, answer);
+            to_client
+                .write_all(&framed(answer.to_string().as_bytes()))
+                .await?;
+        }
+        to_client.flush().await
     }
 }
 
@@ -255,53 +332,15 @@ fn is_proper(hello: &[u8]) -> bool {
     is_plain && is_new
 }
 
-/// Reads on, and says and closes nothing.
-async fn hold<S: tokio::io::AsyncRead>(
-    mut from_client: ReadHalf<S>,
-    to_bank: WriteHalf<TlsStream<TcpStream>>,
-) -> std::io::Result<()> {
-    let mut chunk = [0; 4_096];
-    while from_client.read(&mut chunk).await? > 0 {}
-    drop(to_bank);
-    Ok(())
-}
-
-/// Sends the whole answers that are here on, each with the fault in it.
-async fn pass_on<S: tokio::io::AsyncWrite>(
-    fault: Fault,
-    asked: &[u8],
-    answers: &mut Vec<u8>,
-    to_client: &mut WriteHalf<S>,
-) -> std::io::Result<()> {
-    while let Some(header) = answers.first_chunk::<4>() {
-        let end = 4 + usize::try_from(u32::from_be_bytes(*header)).unwrap();
-        if answers.len() < end {
-            break;
-        }
-        let frame: Vec<u8> = answers.drain(..end).collect();
-        if fault == Fault::None {
-            to_client.write_all(&frame).await?;
-            continue;
-        }
-        let answer: Value = serde_json::from_slice(&frame[4..]).unwrap();
-        let asked = String::from_utf8_lossy(asked);
-        if fault == Fault::IsSlowForKnown && answer["code"] == 20 && !asked.contains("\"xq-") {
-            sleep(SLOWER).await;
-        }
-        let answer = meddled(fault, &asked, answer);
-        to_client
-            .write_all(&framed(answer.to_string().as_bytes()))
-            .await?;
-    }
-    to_client.flush().await
-}
-
 fn meddled(fault: Fault, asked: &str, mut answer: Value) -> Value {
     let refused = answer["code"] != 0;
     match fault {
         Fault::Says { instead_of, code } if answer["code"] == instead_of => {
             json!({ "id": answer["id"], "code": code, "balance": 1, "available": 1,
                 "hold": "made-up", "currency": "USD" })
+        }
+        Fault::ChangesPinUnasked if refused && asked.contains("change_pin") => {
+            json!({ "id": answer["id"], "code": 0 })
         }
         Fault::Echoes if refused => {
             answer["message"] = json!(format!("bad message: {asked}"));
@@ -316,8 +355,16 @@ fn meddled(fault: Fault, asked: &str, mut answer: Value) -> Value {
             answer
         }
         Fault::ForgetsKeys if answer["replayed"] == true => {
-            answer["hold"] = json!("another");
+            if let Some(entry) = answer["entry"].as_i64() {
+                answer["entry"] = json!(entry + 1);
+            } else {
+                answer["hold"] = json!("another");
+            }
             answer["replayed"] = json!(null);
+            answer
+        }
+        Fault::MixesUpAnswers if answer["id"].is_u64() => {
+            answer["id"] = json!(answer["id"].as_u64().map(|id| id / 2));
             answer
         }
         _ => answer,
