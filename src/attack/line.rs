@@ -173,7 +173,9 @@ impl Line {
     /// # Errors
     /// As [`Line::send`].
     pub(super) async fn say(&mut self, payload: &[u8]) -> Result<Heard, Finding> {
-        self.send(&framed(payload)).await?;
+        // It may hold a PIN.
+        let frame = Zeroizing::new(framed(payload));
+        self.send(&frame).await?;
         Ok(self.receive().await)
     }
 
@@ -274,7 +276,9 @@ pub(super) fn request(id: u64, op: &str, members: Value) -> Vec<u8> {
 /// A payload as a frame, whatever its size.
 pub(super) fn framed(payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let mut out = length.to_be_bytes().to_vec();
+    // Room for all of it at once, so that growing leaves no copy of a PIN behind.
+    let mut out = Vec::with_capacity(HEADER_BYTES.saturating_add(payload.len()));
+    out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(payload);
     out
 }

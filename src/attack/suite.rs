@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::arena::{Admission, Arena, Block, Customer, NoLine, Sends};
 use super::line::Heard;
-use super::probe::{Pace, Probe};
+use super::probe::{Family, Pace, Probe};
 use super::report::{Outcome, Report};
 use super::target::Target;
 use super::verdict::{Finding, Judged};
@@ -126,11 +126,13 @@ impl Suite {
             arena.connections,
             limits::ATTACK_SENDS_MAX
         )];
-        lines.push(format!(
-            "wrong PINs are tried on numbers that are made up, {}-NNNNN, some 20 of them, which the \
+        if self.guesses() {
+            lines.push(format!(
+            "wrong PINs are tried on numbers that are made up, {}-NNNNN, one or two dozen, which the \
              bank goes on counting; if that block has customers, choose another with --block",
             arena.block
-        ));
+            ));
+        }
         if let Some(customer) = &arena.customer {
             lines.push(format!(
                 "on {} at most one wrong PIN at a time, then the right one; {}",
@@ -152,14 +154,27 @@ impl Suite {
         lines.join("\n")
     }
 
+    /// Whether wrong PINs are tried on numbers that are made up.
+    fn guesses(&self) -> bool {
+        self.probes.iter().any(|probe| match probe.family {
+            Family::Guessing | Family::Flood => true,
+            // How many wrong PINs a number has must be known before our own gets one.
+            Family::Enumeration | Family::Order => self.arena.customer.is_some(),
+            _ => false,
+        })
+    }
+
     /// Attacks, within the budget, and reports.
     ///
     /// # Errors
     /// [`Error::NoBank`] and [`Error::NotTheBank`] where there is nothing to attack.
     pub async fn run(mut self) -> Result<Report, Error> {
         let began = Instant::now();
-        self.find().await?;
-        self.arena.admission = self.look().await?;
+        let budget = self.arena.budget;
+        self.arena.admission = match timeout(budget, self.look()).await {
+            Ok(admission) => admission?,
+            Err(_) => return Err(self.no_bank("nobody answered within the budget".to_owned())),
+        };
         let ends = began + self.arena.budget;
         let Self {
             arena,
@@ -190,24 +205,26 @@ impl Suite {
                 Err(error) => reasons.push(format!("{address}: {}", error.words())),
             }
         }
-        Err(Error::NoBank {
-            target: self.target.address().to_string(),
-            reason: reasons.join("; "),
-        })
+        Err(self.no_bank(reasons.join("; ")))
+    }
+
+    fn no_bank(&self, reason: String) -> Error {
+        let target = self.target.address().to_string();
+        Error::NoBank { target, reason }
     }
 
     /// Who is let in. Whoever does not prove to be the bank is left alone.
-    async fn look(&self) -> Result<Admission, Error> {
+    async fn look(&mut self) -> Result<Admission, Error> {
+        self.find().await?;
         let own = self.knock(&self.arena.own).await?;
         let nameless = match self.arena.has_certificate {
             true => self.knock(&self.arena.bare).await?.is_none(),
             false => own.is_none(),
         };
         match own {
-            Some(words) if self.arena.has_certificate => Err(Error::NoBank {
-                target: self.target.address().to_string(),
-                reason: format!("it does not serve this terminal: {words}"),
-            }),
+            Some(words) if self.arena.has_certificate => {
+                Err(self.no_bank(format!("it does not serve this terminal: {words}")))
+            }
             own => Ok(Admission {
                 own: own.is_none(),
                 nameless,
@@ -217,14 +234,11 @@ impl Suite {
 
     /// A handshake and a `ping`: `None` where it is answered, else what happened instead.
     async fn knock(&self, config: &Arc<ClientConfig>) -> Result<Option<String>, Error> {
-        let target = || self.target.address().to_string();
         let mut line = match self.arena.shake(config).await {
             Ok(line) => line,
             Err(NoLine::NotTheBank(reason)) => {
-                return Err(Error::NotTheBank {
-                    target: target(),
-                    reason,
-                });
+                let target = self.target.address().to_string();
+                return Err(Error::NotTheBank { target, reason });
             }
             Err(NoLine::Refused(words) | NoLine::Lost(words)) => return Ok(Some(words)),
         };

@@ -56,6 +56,13 @@ async fn the_real_server_holds_against_every_probe() {
     arguments.extend(["--refused-cert", certificate, "--refused-key", key]);
     arguments.extend(LIMITS);
     let ran = attack(&site, server.address, &arguments, "9999\n");
+    for said in [
+        "at most 60 s, 64 connections",
+        "xq-NNNNN",
+        "zz-***99 at most one wrong PIN",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {ran:#?}");
+    }
     let mut verdicts = verdicts(&ran);
     // On a machine that is busy with other tests a clock proves nothing.
     let clocked = verdicts.remove("enumeration/same-time").unwrap();
