@@ -12,6 +12,7 @@
 )]
 
 mod certificates;
+mod confinement;
 mod crash;
 mod house;
 mod identity;
