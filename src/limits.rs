@@ -144,6 +144,9 @@ pub const OPERATOR_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// An operator's command over the socket must be answered by then: an audit of a large ledger.
 pub const OPERATOR_ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
+/// A service manager must take a message by then; it is told nothing more of that then.
+pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Connections to the metrics' listener served at once.
 pub const METRICS_CONNECTIONS_MAX: usize = 16;
 /// A request for metrics must be read and answered by then.

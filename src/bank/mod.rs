@@ -16,6 +16,7 @@ mod sweeper;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -49,6 +50,8 @@ pub struct Bank {
     sessions: Sessions,
     logins: AccountLocks,
     broken: watch::Sender<Option<String>>,
+    /// When the store last answered, milliseconds of the surroundings' `elapsed`.
+    answered_at_ms: AtomicU64,
 }
 
 impl Bank {
@@ -70,7 +73,16 @@ impl Bank {
             sessions: Sessions::default(),
             logins: AccountLocks::default(),
             broken: watch::Sender::new(None),
+            answered_at_ms: AtomicU64::new(0),
         }
+    }
+
+    /// How long the store has not answered, whether well or with an error. The sweeper asks it
+    /// each second.
+    #[must_use]
+    pub fn store_silent_for(&self) -> Duration {
+        let answered = Duration::from_millis(self.answered_at_ms.load(Ordering::Relaxed));
+        self.surroundings.elapsed().saturating_sub(answered)
     }
 
     /// Time and chance, as the bank sees them.
@@ -147,7 +159,12 @@ impl Bank {
         reply: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let result = match tokio::time::timeout(CALL_DEADLINE, reply).await {
-            Ok(result) => result,
+            Ok(result) => {
+                let now_ms = self.surroundings.elapsed().as_millis();
+                let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+                self.answered_at_ms.store(now_ms, Ordering::Relaxed);
+                result
+            }
             Err(_) => Err(StoreError::Unavailable(
                 "the store did not answer in time".to_owned(),
             )),

@@ -10,10 +10,12 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Source;
+use super::backup::remove_stale;
+use super::confinement::{Confinement, lock_memory};
 use super::open::{OpenBank, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
+use super::{Source, supervisor};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::TerminalName;
@@ -36,6 +38,8 @@ pub struct RunOptions {
     pub quick_start: bool,
     /// No flag and no command but `run` was given.
     pub bare: bool,
+    /// What the process has given up already.
+    pub confinement: Confinement,
 }
 
 struct RunningFloor(Arc<Server>);
@@ -63,6 +67,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     // The log ends last, so that it holds everything.
     let _log = start_log(config.log.format, config.log.level);
     log_panics();
+    options.confinement.log();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -85,6 +90,9 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }
     refuse_public_demo(&config, &open.bank()).await?;
+    remove_stale(&sqlite_path(&config)?);
+    // Keys and peppers are in memory now.
+    lock_memory().log();
     serve(config, trust, open, options, &made).await
 }
 
@@ -166,9 +174,14 @@ async fn serve(
                 }
             }
         }),
+        tokio::spawn({
+            let bank = Arc::clone(&bank);
+            async move { supervisor::report(&bank, doors.address).await }
+        }),
     ];
     announce(doors.address, &config, made)?;
     let ending = signals.wait(&server, &bank, &options.source).await;
+    supervisor::report_stopping().await;
     tracing::info!(connections = server.connections(), "going down");
     let drained = server.drain().await;
     tracing::info!(drained, "stopped");

@@ -13,6 +13,7 @@
 
 mod attack;
 mod certificates;
+mod confinement;
 mod crash;
 mod house;
 mod identity;

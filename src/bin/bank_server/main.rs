@@ -5,15 +5,15 @@ mod attack;
 mod listing;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use atm_bank::config::{Config, Overrides};
 use atm_bank::domain::{AccountNumber, Pin};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
-    RunOptions, Source, Stop, check, exit, hash_accounts, hash_pin, one_time_pin, perform, restore,
-    run,
+    Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
+    one_time_pin, perform, restore, run,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -34,6 +34,11 @@ fn main() -> ExitCode {
     // What this process makes is for its own user only.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let json = arguments.json;
+    // Before any other thread runs, which would not be confined.
+    let confinement = match &arguments.command {
+        None | Some(Task::Run(_)) => confine_server(&arguments),
+        Some(_) => Confinement::default(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report_stop(&Stop::new(exit::SYSTEM, error.to_string()), json),
     };
-    let ended = runtime.block_on(dispatch(arguments));
+    let ended = runtime.block_on(dispatch(arguments, confinement));
     // An audit or a backup that still runs is cut off, not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended {
@@ -63,7 +68,17 @@ fn report_stop(stop: &Stop, json: bool) -> ExitCode {
     ExitCode::from(stop.code)
 }
 
-async fn dispatch(arguments: Arguments) -> Result<u8, Stop> {
+/// What is wrong with the configuration is said when it is read again to serve.
+fn confine_server(arguments: &Arguments) -> Confinement {
+    let source = Source {
+        file: arguments.config.clone(),
+        overrides: Overrides::default(),
+    };
+    let loaded = source.load().ok();
+    confine(loaded.as_ref().map(|loaded| &loaded.config))
+}
+
+async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, Stop> {
     let Arguments {
         config,
         json,
@@ -84,6 +99,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Stop> {
                 source,
                 quick_start,
                 bare,
+                confinement,
             })
             .await
             .map(|()| 0)
@@ -129,9 +145,7 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
-        Task::Backup { file } => Command::Backup {
-            file: absolute(&file)?,
-        },
+        Task::Backup { file } => return show(&backup(config, &file).await?, json),
         Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
             return Err(Stop::new(exit::SOFTWARE, "this command is not the staff's"));
         }
@@ -388,10 +402,4 @@ fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
         },
         json,
     )
-}
-
-/// The server has a working folder of its own.
-fn absolute(path: &Path) -> Result<PathBuf, Stop> {
-    std::path::absolute(path)
-        .map_err(|error| Stop::new(exit::IO, format!("{}: {error}", path.display())))
 }
