@@ -154,6 +154,31 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header bytes of a request for metrics.
 pub const METRICS_HEADER_BYTES_MAX: usize = 8_192;
 
+/// An attack on a deployment of one's own: how long it may take at most, unless told otherwise.
+pub const ATTACK_BUDGET_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest budget that an attack may be given.
+pub const ATTACK_BUDGET_MAX: Duration = Duration::from_secs(3_600);
+/// How long an attack waits for a silent target to close, unless told otherwise.
+pub const ATTACK_PATIENCE_DEFAULT: Duration = Duration::from_secs(15);
+/// Connections that an attack has open at once, unless told otherwise.
+pub const ATTACK_CONNECTIONS_DEFAULT: usize = 64;
+/// The fewest connections with which every probe can be run.
+pub const ATTACK_CONNECTIONS_MIN: usize = 16;
+/// The most connections that an attack may have open at once.
+pub const ATTACK_CONNECTIONS_MAX: usize = 1_000;
+/// Frames and greetings that an attack sends at most.
+pub const ATTACK_SENDS_MAX: usize = 20_000;
+/// Addresses that a target's name may have.
+pub const ATTACK_ADDRESSES_MAX: usize = 16;
+/// An attack's name must be found, its connection stand, its handshake be done, within this time.
+pub const ATTACK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A target that has not answered by then does not.
+pub const ATTACK_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that an attack does as code 40 asks, and comes again later.
+pub const ATTACK_RETRY_MAX: Duration = Duration::from_secs(3);
+/// Bytes of what a target says outside of TLS that an attack looks at.
+pub const ATTACK_HEARD_BYTES_MAX: usize = 16_384;
+
 // An address's share is at most the whole.
 const _: () = assert!(default::CONNECTIONS_PER_IP_MAX <= default::CONNECTIONS_MAX);
 // A burst is at least what one second allows.
@@ -175,6 +200,13 @@ const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
 );
+// A silent peer is waited for longer than any default deadline lasts, and within the budget.
+const _: () =
+    assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::HANDSHAKE_TIMEOUT_MS);
+const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::FRAME_TIMEOUT_MS);
+const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_secs() < ATTACK_BUDGET_DEFAULT.as_secs());
+const _: () = assert!(ATTACK_CONNECTIONS_MIN <= ATTACK_CONNECTIONS_DEFAULT);
+const _: () = assert!(ATTACK_CONNECTIONS_DEFAULT <= ATTACK_CONNECTIONS_MAX);
 // One day's limit leaves room for at least one withdrawal.
 const _: () = assert!(default::WITHDRAWAL_LIMIT <= default::DAILY_WITHDRAWAL_LIMIT);
 const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::attack::AttackArguments;
+
 /// A hardened bank server for terminals (ATMs, kiosks, tills).
 #[derive(Parser)]
 #[command(name = "bank_server", version)]
@@ -69,6 +71,8 @@ pub(crate) enum Task {
         /// The backup.
         file: PathBuf,
     },
+    /// Attack a deployment of your own, and say what held.
+    Attack(Box<AttackArguments>),
     /// Print a shell's completions.
     Completions {
         /// The shell.

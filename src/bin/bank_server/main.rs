@@ -1,6 +1,7 @@
 //! The bank's server and its staff's commands: arguments in, exit code out.
 
 mod arguments;
+mod attack;
 mod listing;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
+use self::attack::attack;
 use self::listing::{list, statement, terminals};
 
 fn main() -> ExitCode {
@@ -103,6 +105,8 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
             .map(|()| 0)
         }
         Task::Check { config_only } => check_report(&source, config_only, json),
+        // It knows the bank from outside only: no configuration is read.
+        Task::Attack(arguments) => Box::pin(attack(*arguments, json)).await,
         Task::Completions { shell } => {
             let mut out = io::stdout();
             clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut out);
@@ -142,7 +146,7 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Backup { file } => return show(&backup(config, &file).await?, json),
-        Task::Run(_) | Task::Check { .. } | Task::Completions { .. } => {
+        Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
             return Err(Stop::new(exit::SOFTWARE, "this command is not the staff's"));
         }
     };
@@ -290,22 +294,40 @@ fn number(text: &str) -> Result<AccountNumber, Stop> {
 
 /// Asked for twice at a terminal; else the first line of standard input.
 fn ask_pin() -> Result<Pin, Stop> {
-    let failed = |error: io::Error| Stop::new(exit::IO, format!("cannot read the PIN: {error}"));
-    let text = if io::stdin().is_terminal() {
-        let first = Zeroizing::new(rpassword::prompt_password("PIN: ").map_err(failed)?);
-        let again = Zeroizing::new(rpassword::prompt_password("PIN again: ").map_err(failed)?);
-        if first != again {
-            return Err(Stop::new(exit::DATA, "the two PINs differ"));
-        }
-        first
-    } else {
-        let mut text = Zeroizing::new(String::new());
-        io::stdin()
-            .take(1_024)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-        Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
-    };
+    if !io::stdin().is_terminal() {
+        return ask_pin_once("PIN: ");
+    }
+    let first = prompt("PIN: ")?;
+    if first != prompt("PIN again: ")? {
+        return Err(Stop::new(exit::DATA, "the two PINs differ"));
+    }
+    parse_pin(&first)
+}
+
+/// Asked for once at a terminal; else the first line of standard input.
+fn ask_pin_once(words: &str) -> Result<Pin, Stop> {
+    if io::stdin().is_terminal() {
+        return parse_pin(&prompt(words)?);
+    }
+    let mut text = Zeroizing::new(String::new());
+    io::stdin()
+        .take(1_024)
+        .read_to_string(&mut text)
+        .map_err(pin_unread)?;
+    parse_pin(text.lines().next().unwrap_or_default())
+}
+
+fn prompt(words: &str) -> Result<Zeroizing<String>, Stop> {
+    rpassword::prompt_password(words)
+        .map(Zeroizing::new)
+        .map_err(pin_unread)
+}
+
+fn pin_unread(error: io::Error) -> Stop {
+    Stop::new(exit::IO, format!("cannot read the PIN: {error}"))
+}
+
+fn parse_pin(text: &str) -> Result<Pin, Stop> {
     Pin::parse(text.trim()).map_err(|error| Stop::new(exit::DATA, error.to_string()))
 }
 
