@@ -98,6 +98,11 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Connections over the maximum whose handshake is still finished to tell them that the server
 /// is full; more are closed without a word.
 pub const FULL_HANDSHAKES_MAX: usize = 64;
+/// Of all places, and of an address's, one in so many may be in a handshake at once: peers who
+/// never finish one do not take the places of those who do.
+pub const HANDSHAKES_SHARE: usize = 4;
+/// So many handshakes may be in progress, in all and from one address, however few places there are.
+pub const HANDSHAKES_MIN: usize = 64;
 /// File descriptors kept for the store, the logs, the operator and the metrics.
 pub const FILES_RESERVED: u64 = 128;
 /// The first probe of TCP keep-alive comes after so much silence.
@@ -171,6 +176,10 @@ const _: () = assert!(default::IDLE_TIMEOUT_MS < default::HOLD_TIMEOUT_MS);
 const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
+);
+// A burst of honest terminals behind one address shakes hands without displacing its own.
+const _: () = assert!(
+    default::CONNECTION_BURST_PER_IP <= default::CONNECTIONS_PER_IP_MAX / HANDSHAKES_SHARE as i64
 );
 // One day's limit leaves room for at least one withdrawal.
 const _: () = assert!(default::WITHDRAWAL_LIMIT <= default::DAILY_WITHDRAWAL_LIMIT);

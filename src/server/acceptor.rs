@@ -147,15 +147,21 @@ impl Server {
             live.config.server.handshake_timeout,
             acceptor.accept(stream),
         );
+        let block = AddressBlock::from(address.ip());
+        let in_handshake = self
+            .handshakes
+            .enter(connection, block, live.handshakes());
         let mut stream = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
+            () = in_handshake.displaced() => return Err("handshake displaced"),
             done = handshake => match done {
                 Err(_) => return Err("handshake timed out"),
                 Ok(Err(_)) => return Err("handshake failed"),
                 Ok(Ok(stream)) => stream,
             },
         };
+        drop(in_handshake);
         let write_timeout = live.config.server.write_timeout;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             connection::close(&mut stream, write_timeout).await;

@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod connection;
 pub mod dialogue;
+pub mod handshakes;
 pub mod metrics;
 pub mod registry;
 pub mod tls;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Between, Terms};
+use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
 use self::tls::{TlsError, Trust};
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
@@ -36,6 +38,7 @@ pub struct Server {
     trust: ArcSwap<Trust>,
     live: ArcSwap<Live>,
     registry: Arc<Registry>,
+    handshakes: Arc<Handshakes>,
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
     places: Arc<Semaphore>,
@@ -93,6 +96,11 @@ impl Live {
         }
     }
 
+    fn handshakes(&self) -> Bounds {
+        let server = &self.config.server;
+        Bounds::of_places(server.max_connections, server.max_connections_per_ip)
+    }
+
     fn times(&self) -> SessionTimes {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         SessionTimes {
@@ -121,6 +129,7 @@ impl Server {
             trust: ArcSwap::from_pointee(trust),
             live: ArcSwap::from_pointee(live),
             registry: Arc::new(Registry::default()),
+            handshakes: Arc::new(Handshakes::default()),
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
             places: Arc::new(Semaphore::new(places)),
