@@ -111,6 +111,24 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes after which a peer is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// How often the files of certificates, keys and revocations are looked at; a change is taken at
+/// the second look that sees it.
+pub const TLS_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks at which a bad change is tried before it is said to be bad.
+pub const TLS_WATCH_TRIES: u32 = 3;
+/// A bad change is tried again, without a word, at each so many looks.
+pub const TLS_WATCH_RETRY_LOOKS: u32 = 60;
+/// A change of certificates is taken, and a revoked terminal is out, by then.
+pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Days before the end of a certificate or revocation list at which it is warned of.
+pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
+/// How often ends are compared with these days.
+pub const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Of so many terminals it is remembered that their certificate's end was warned of.
+pub const EXPIRING_TERMINALS_MAX: usize = 10_000;
+/// Of so many authorities and revocation lists it is remembered that their end was warned of.
+pub const EXPIRIES_MAX: usize = 1_000;
+
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.
@@ -177,6 +195,8 @@ const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
 );
+// A change is seen, seen again and loaded in time, with time to spare for the loading.
+const _: () = assert!(2 * TLS_WATCH_INTERVAL.as_millis() * 2 < REVOCATION_TIMEOUT.as_millis());
 // A burst of honest terminals behind one address shakes hands without displacing its own.
 const _: () = assert!(
     default::CONNECTION_BURST_PER_IP <= default::CONNECTIONS_PER_IP_MAX / HANDSHAKES_SHARE as i64

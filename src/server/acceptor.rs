@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
-use super::tls::terminal_of;
+use super::tls::{chain_ends, terminal_of};
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
 use crate::domain::TerminalName;
@@ -148,9 +148,7 @@ impl Server {
             acceptor.accept(stream),
         );
         let block = AddressBlock::from(address.ip());
-        let in_handshake = self
-            .handshakes
-            .enter(connection, block, live.handshakes());
+        let in_handshake = self.handshakes.enter(connection, block, live.handshakes());
         let mut stream = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
@@ -207,12 +205,14 @@ impl Server {
             expelled.clone(),
         );
         let now = self.bank.surroundings().now();
+        let ends = chain.as_deref().and_then(chain_ends);
         let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
         if self.disabled.load().contains(&terminal) || distrusted {
             connection::close(stream, server.write_timeout).await;
             return Err("terminal not let in");
         }
         tracing::info!(connection, %address, %terminal, "connected");
+        self.warn_of_terminal(&terminal, ends);
         let shared = Shared {
             bank: Arc::clone(&self.bank),
             logins: Arc::clone(&live.logins),
