@@ -13,6 +13,7 @@
 
 mod certificates;
 mod crash;
+mod handshakes;
 mod house;
 mod identity;
 mod life;
