@@ -19,6 +19,7 @@ mod identity;
 mod life;
 mod limits;
 mod lockout;
+mod rotation;
 mod serving;
 mod sessions;
 mod simulation;
