@@ -1,7 +1,7 @@
 //! Certificates, authorities and revocations that change while customers are served.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -287,100 +287,129 @@ fn pin_of(certs: &Path) -> String {
         .to_owned()
 }
 
+/// A bank on its way from one authority to another.
+struct Rollover {
+    server: Server,
+    certs: PathBuf,
+    old: PathBuf,
+    new: PathBuf,
+    field: [InTheField; 2],
+    /// Logged in before it all began, with a certificate that stays the old one.
+    from_before: Terminal,
+    /// Rounds of customers so far.
+    rounds: i64,
+    _site: Site,
+}
+
+impl Rollover {
+    /// The bank as it was, and a new authority in a folder of its own, with certificates for the
+    /// server and each terminal.
+    async fn begin() -> Self {
+        let site = Site::new();
+        let server = site.start();
+        let certs = site.path("certs");
+        let (old, new) = (site.path("certs-old"), site.path("certs-new"));
+        fs::create_dir(&old).unwrap();
+        for file in ["ca.pem", "crl.pem"] {
+            fs::copy(certs.join(file), old.join(file)).unwrap();
+        }
+        let mut make = Command::new(env!("CARGO_BIN_EXE_gen-certs"));
+        for (name, _, _) in FIELD {
+            make.args(["--terminal", name]);
+        }
+        make.arg("--out").arg(&new);
+        Ran::of(make, "").expect(0);
+        let from_before = server.customer("terminal-3", "wf-14351", "9834").await;
+        Self {
+            field: FIELD.map(|terminal| InTheField::new(&certs, terminal)),
+            server,
+            certs,
+            old,
+            new,
+            from_before,
+            rounds: 0,
+            _site: site,
+        }
+    }
+
+    /// A customer at each terminal, one of them with the real program, which pins these keys; and
+    /// one more request by the customer from before.
+    async fn serve_all(&mut self, pins: &[&str]) {
+        for terminal in &self.field {
+            terminal.serve(&self.server).await;
+        }
+        self.field[0].serve_by_program(&self.server, pins);
+        self.from_before.deposit(1).await.expect_code(0);
+        self.rounds += 1;
+    }
+
+    /// Puts a file in the server's place that is made of the same files of these folders.
+    fn put(&self, file: &str, from: &[&Path]) {
+        let parts: String = from.iter().map(|folder| read(&folder.join(file))).collect();
+        put(&self.certs.join(file), parts);
+    }
+}
+
+const FIELD: [(&str, &str, &str); 2] = [
+    ("terminal-1", "zz-99999", "9999"),
+    ("terminal-2", "ac-12345", "1324"),
+];
+
 /// The steps of docs/OPERATIONS.md, "A new CA, step by step".
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_authority_takes_over_step_by_step_and_no_customer_is_refused() {
-    let site = Site::new();
-    let server = site.start();
-    let certs = site.path("certs");
-    let (old, new) = (site.path("old"), site.path("certs-new"));
-    let field = [
-        ("terminal-1", "zz-99999", "9999"),
-        ("terminal-2", "ac-12345", "1324"),
-    ]
-    .map(|terminal| InTheField::new(&certs, terminal));
-    let [first, second] = &field;
-    let mut from_before = server.customer("terminal-3", "wf-14351", "9834").await;
-    let mut served = 0;
-    let mut serve_all = async |pins: &[&str]| {
-        first.serve(&server).await;
-        second.serve(&server).await;
-        first.serve_by_program(&server, pins);
-        served += 1;
-        from_before.deposit(1).await.expect_code(0);
-    };
-
-    // 1. A new authority in a folder of its own, with a certificate for the server and each terminal.
-    fs::create_dir(&old).unwrap();
-    for file in ["ca.pem", "crl.pem"] {
-        fs::copy(certs.join(file), old.join(file)).unwrap();
-    }
-    let mut make = Command::new(env!("CARGO_BIN_EXE_gen-certs"));
-    make.args([
-        "--terminal",
-        "terminal-1",
-        "--terminal",
-        "terminal-2",
-        "--out",
-    ]);
-    make.arg(&new);
-    Ran::of(make, "").expect(0);
+    // 1. A new authority beside the old.
+    let mut bank = Rollover::begin().await;
+    let (old, new) = (bank.old.clone(), bank.new.clone());
     let (old_pin, new_pin) = (pin_of(&old), pin_of(&new));
-    serve_all(&[&old_pin]).await;
-
+    let both_pins = [old_pin.as_str(), new_pin.as_str()];
+    bank.serve_all(&[&old_pin]).await;
     // 2. The server trusts both: lists first, then authorities.
-    change(&server, || {
-        put(
-            &certs.join("crl.pem"),
-            read(&old.join("crl.pem")) + &read(&new.join("crl.pem")),
-        );
-        put(
-            &certs.join("ca.pem"),
-            read(&old.join("ca.pem")) + &read(&new.join("ca.pem")),
-        );
+    change(&bank.server, || {
+        bank.put("crl.pem", &[&old, &new]);
+        bank.put("ca.pem", &[&old, &new]);
     });
-    serve_all(&[&old_pin]).await;
-
+    bank.serve_all(&[&old_pin]).await;
     // 3. Every terminal trusts both.
-    first.bring_authorities(&[&old, &new]);
-    serve_all(&[&old_pin, &new_pin]).await;
-    second.bring_authorities(&[&old, &new]);
-    serve_all(&[&old_pin, &new_pin]).await;
-
+    for place in 0..2 {
+        bank.field[place].bring_authorities(&[&old, &new]);
+        bank.serve_all(&both_pins).await;
+    }
     // 4. The server shows the new authority's certificate.
-    change(&server, || {
-        for file in ["server.key", "server.pem"] {
-            put(&certs.join(file), fs::read(new.join(file)).unwrap());
-        }
+    change(&bank.server, || {
+        bank.put("server.key", &[&new]);
+        bank.put("server.pem", &[&new]);
     });
-    serve_all(&[&old_pin, &new_pin]).await;
-
+    bank.serve_all(&both_pins).await;
     // 5. Terminals get their new certificates, one by one.
-    first.bring_certificate(&new);
-    serve_all(&[&old_pin, &new_pin]).await;
-    second.bring_certificate(&new);
-    serve_all(&[&old_pin, &new_pin]).await;
+    for place in 0..2 {
+        bank.field[place].bring_certificate(&new);
+        bank.serve_all(&both_pins).await;
+    }
+    take_the_old_one_out(bank, &new_pin).await;
+}
 
-    // 6. The old authority is taken out, authorities first: its terminals are out, no other is.
-    let mut moved = Terminal::connect(server.address, first.card()).await;
-    change(&server, || {
-        put(&certs.join("ca.pem"), read(&new.join("ca.pem")));
-        put(&certs.join("crl.pem"), read(&new.join("crl.pem")));
+/// 6 and 7: the server's trust ends, then the terminals'.
+async fn take_the_old_one_out(mut bank: Rollover, new_pin: &str) {
+    let new = bank.new.clone();
+    let mut moved = Terminal::connect(bank.server.address, bank.field[0].card()).await;
+    change(&bank.server, || {
+        bank.put("ca.pem", &[&new]);
+        bank.put("crl.pem", &[&new]);
     });
-    from_before.expect_end().await;
+    // Who did not move is out; who did stays.
+    bank.from_before.expect_end().await;
     moved.ping().await.expect_code(0);
-    let left = Card::of(&certs, "terminal-3").trusting(&new.join("ca.pem"));
-    assert!(left.knock(server.address).await.is_empty());
-
-    // 7. Terminals forget the old one too.
-    for terminal in &field {
+    let left = Card::of(&bank.certs, "terminal-3").trusting(&new.join("ca.pem"));
+    assert!(left.knock(bank.server.address).await.is_empty());
+    for terminal in &bank.field {
         terminal.bring_authorities(&[&new]);
-        terminal.serve(&server).await;
-        terminal.serve_by_program(&server, &[&new_pin]);
+        terminal.serve(&bank.server).await;
+        terminal.serve_by_program(&bank.server, &[new_pin]);
     }
     moved.login("zz-99999", "9999").await.expect_code(0);
     let balance = moved.balance().await.balance();
-    assert_eq!(balance, 65_535 + 2 * served + 2);
+    assert_eq!(balance, 65_535 + 2 * bank.rounds + 2);
 }
 
 #[tokio::test]
