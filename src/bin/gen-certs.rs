@@ -277,7 +277,10 @@ impl Text for RevokeReport {
             )?;
         }
         if !self.revoked.is_empty() {
-            writeln!(out, "give crl.pem to the server: it takes it within five seconds")?;
+            writeln!(
+                out,
+                "give crl.pem to the server: it takes it within five seconds"
+            )?;
         }
         Ok(())
     }

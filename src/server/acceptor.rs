@@ -148,7 +148,8 @@ impl Server {
             acceptor.accept(stream),
         );
         let block = AddressBlock::from(address.ip());
-        let in_handshake = self.handshakes.enter(connection, block, live.handshakes());
+        let bounds = self.handshake_bounds(&live);
+        let in_handshake = self.handshakes.enter(connection, block, bounds);
         let mut stream = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
@@ -206,8 +207,11 @@ impl Server {
         );
         let now = self.bank.surroundings().now();
         let ends = chain.as_deref().and_then(chain_ends);
-        let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
-        if self.disabled.load().contains(&terminal) || distrusted {
+        // The handshake may have begun before a reload, by which nobody is let in without a
+        // certificate any more, or not with this one.
+        let trust = self.trust.load_full();
+        let admitted = trust.still_admits(chain.as_deref().unwrap_or_default(), now);
+        if self.disabled.load().contains(&terminal) || !admitted {
             connection::close(stream, server.write_timeout).await;
             return Err("terminal not let in");
         }

@@ -50,6 +50,8 @@ pub struct Server {
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
     places: Arc<Semaphore>,
+    /// As many as there were places at the start; a reload does not change them.
+    places_max: usize,
     places_to_say_full: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -104,11 +106,6 @@ impl Live {
         }
     }
 
-    fn handshakes(&self) -> Bounds {
-        let server = &self.config.server;
-        Bounds::of_places(server.max_connections, server.max_connections_per_ip)
-    }
-
     fn times(&self) -> SessionTimes {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         SessionTimes {
@@ -143,6 +140,7 @@ impl Server {
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
             places: Arc::new(Semaphore::new(places)),
+            places_max: places,
             places_to_say_full: Arc::new(Semaphore::new(limits::FULL_HANDSHAKES_MAX)),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -150,6 +148,10 @@ impl Server {
         };
         server.show_expiries();
         server
+    }
+
+    fn handshake_bounds(&self, live: &Live) -> Bounds {
+        Bounds::of_places(self.places_max, live.config.server.max_connections_per_ip)
     }
 
     /// Lets a terminal in, or puts it out at once.

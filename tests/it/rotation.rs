@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use atm_bank::pki::{Authority, CertificateRequest, IssuedCertificate, ServerName};
 use time::{Duration, OffsetDateTime};
+use tokio::net::TcpStream;
 
+use crate::support::card::shake_hands;
 use crate::support::{Card, Monitor, Ran, Server, Site, Terminal, until};
 
 /// A change on disk is taken, and a revoked terminal is out, by then.
@@ -127,6 +129,43 @@ async fn a_bad_change_keeps_the_old_and_is_said_once_and_the_next_good_one_is_ta
         assert_eq!(server.log().matches(REFUSED).count(), count);
     }
     open.balance().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn a_handshake_begun_before_a_change_gets_in_by_what_holds_after_it() {
+    let mut site = Site::with(&[("server.handshake_timeout_ms", "600000")]);
+    let server = site.start();
+    let begun = async |name: &str| {
+        let tcp = TcpStream::connect(server.address).await.unwrap();
+        (tcp, Arc::new(server.card(name).client()))
+    };
+    let (good, revoked) = (begun("terminal-1").await, begun("terminal-2").await);
+    site.gen_certs(&["revoke", "terminal-2"]).expect(0);
+    server.reload();
+    let stream = shake_hands(good.0, good.1).await.unwrap();
+    Terminal::over(stream).ping().await.expect_code(0);
+    assert!(!is_served(revoked).await);
+    // From no certificates to certificates.
+    server.stop();
+    site.set("tls.client_auth", "\"off\"");
+    let server = site.start();
+    let tcp = TcpStream::connect(server.address).await.unwrap();
+    let nobody = Arc::new(Card::none(&site.path("certs")).client());
+    site.set("tls.client_auth", "\"required\"");
+    server.reload();
+    assert!(!is_served((tcp, nobody)).await);
+}
+
+/// Whether a terminal that shakes hands only now gets an answer.
+async fn is_served((tcp, client): (TcpStream, Arc<rustls::ClientConfig>)) -> bool {
+    let Ok(stream) = shake_hands(tcp, client).await else {
+        return false;
+    };
+    let mut terminal = Terminal::over(stream);
+    terminal
+        .try_ask("ping", serde_json::json!({}))
+        .await
+        .is_ok()
 }
 
 /// A customer at work until `over`; every answer must be 0. Gives how often they deposited.
