@@ -98,6 +98,11 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Connections over the maximum whose handshake is still finished to tell them that the server
 /// is full; more are closed without a word.
 pub const FULL_HANDSHAKES_MAX: usize = 64;
+/// Of all places, and of an address's, one in so many may be in a handshake at once: peers who
+/// never finish one do not take the places of those who do.
+pub const HANDSHAKES_SHARE: usize = 4;
+/// So many handshakes may be in progress, in all and from one address, however few places there are.
+pub const HANDSHAKES_MIN: usize = 64;
 /// File descriptors kept for the store, the logs, the operator and the metrics.
 pub const FILES_RESERVED: u64 = 128;
 /// The first probe of TCP keep-alive comes after so much silence.
@@ -106,6 +111,24 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes after which a peer is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// How often the files of certificates, keys and revocations are looked at; a change is taken at
+/// the second look that sees it.
+pub const TLS_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks at which a bad change is tried before it is said to be bad.
+pub const TLS_WATCH_TRIES: u32 = 3;
+/// A bad change is tried again, without a word, at each so many looks.
+pub const TLS_WATCH_RETRY_LOOKS: u32 = 60;
+/// A change of certificates is taken, and a revoked terminal is out, by then.
+pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Days before the end of a certificate or revocation list at which it is warned of.
+pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
+/// How often ends are compared with these days.
+pub const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Of so many terminals it is remembered that their certificate's end was warned of.
+pub const EXPIRING_TERMINALS_MAX: usize = 10_000;
+/// Of so many authorities and revocation lists it is remembered that their end was warned of.
+pub const EXPIRIES_MAX: usize = 1_000;
+
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.
@@ -207,6 +230,12 @@ const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::
 const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_secs() < ATTACK_BUDGET_DEFAULT.as_secs());
 const _: () = assert!(ATTACK_CONNECTIONS_MIN <= ATTACK_CONNECTIONS_DEFAULT);
 const _: () = assert!(ATTACK_CONNECTIONS_DEFAULT <= ATTACK_CONNECTIONS_MAX);
+// A change is seen, seen again and loaded in time, with time to spare for the loading.
+const _: () = assert!(2 * TLS_WATCH_INTERVAL.as_millis() * 2 < REVOCATION_TIMEOUT.as_millis());
+// A burst of honest terminals behind one address shakes hands without displacing its own.
+const _: () = assert!(
+    default::CONNECTION_BURST_PER_IP <= default::CONNECTIONS_PER_IP_MAX / HANDSHAKES_SHARE as i64
+);
 // One day's limit leaves room for at least one withdrawal.
 const _: () = assert!(default::WITHDRAWAL_LIMIT <= default::DAILY_WITHDRAWAL_LIMIT);
 const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);

@@ -75,6 +75,15 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// No label: a family of one gauge, which is not shown while there is nothing to show.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 /// Counters and gauges of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,6 +97,9 @@ pub struct Metrics {
     pub sessions: Gauge<i64, AtomicI64>,
     /// Seconds until the server's certificate ends.
     pub certificate_seconds: Gauge<i64, AtomicI64>,
+    authority_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
+    revocation_list_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
+    tls_reloads: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -100,6 +112,9 @@ impl Default for Metrics {
             connections: Gauge::default(),
             sessions: Gauge::default(),
             certificate_seconds: Gauge::default(),
+            authority_seconds: Family::default(),
+            revocation_list_seconds: Family::default(),
+            tls_reloads: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -128,6 +143,21 @@ impl Default for Metrics {
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
         );
+        registry.register(
+            "authority_expiry_seconds",
+            "Seconds until the first of the trusted authorities ends",
+            metrics.authority_seconds.clone(),
+        );
+        registry.register(
+            "revocation_list_expiry_seconds",
+            "Seconds until the first of the revocation lists is overdue",
+            metrics.revocation_list_seconds.clone(),
+        );
+        registry.register(
+            "tls_reloads",
+            "Certificates and revocations taken anew, or refused",
+            metrics.tls_reloads.clone(),
+        );
         metrics
     }
 }
@@ -146,6 +176,30 @@ impl Metrics {
     /// Counts a connection that was not let in.
     pub fn count_refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Seconds until the first trusted authority ends and until the first revocation list is
+    /// overdue; `None` where there is none, and then none is shown.
+    pub fn set_trust_seconds(&self, authority: Option<i64>, revocation_list: Option<i64>) {
+        for (family, seconds) in [
+            (&self.authority_seconds, authority),
+            (&self.revocation_list_seconds, revocation_list),
+        ] {
+            match seconds {
+                Some(seconds) => {
+                    family.get_or_create(&NoLabels {}).set(seconds);
+                }
+                None => family.clear(),
+            }
+        }
+    }
+
+    /// Counts certificates and revocations that were taken anew, or refused.
+    pub fn count_tls_reload(&self, taken: bool) {
+        let outcome = if taken { "done" } else { "refused" };
+        self.tls_reloads
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
     }
 
     /// Counts a connection's task that panicked.
@@ -173,13 +227,18 @@ mod tests {
         metrics.count_request("deposit", Code::Done);
         metrics.count_refused("handshake");
         metrics.connections.inc();
+        metrics.set_trust_seconds(Some(86_400), None);
+        metrics.count_tls_reload(false);
         let text = metrics.encode();
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
             r#"bank_refused_connections_total{reason="handshake"} 1"#,
             "bank_connections 1",
+            "bank_authority_expiry_seconds{} 86400",
+            r#"bank_tls_reloads_total{outcome="refused"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }
+        assert!(!text.contains("\nbank_revocation_list_expiry_seconds"));
     }
 }

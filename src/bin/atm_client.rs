@@ -52,9 +52,10 @@ struct Cli {
     /// The private key of the certificate
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Trust only a CA whose public key (SubjectPublicKeyInfo) has this SHA-256
+    /// Trust only a CA whose public key (SubjectPublicKeyInfo) has this SHA-256; may be repeated,
+    /// for the old CA and the new
     #[arg(long, value_name = "HEX")]
-    pin_sha256: Option<KeyDigest>,
+    pin_sha256: Vec<KeyDigest>,
     /// Questions and answers line by line, also on a terminal
     #[arg(long, conflicts_with = "script")]
     plain: bool,
@@ -124,7 +125,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             _ => TrustFiles::first_identity(Path::new(TERMINALS)),
         },
-        pin: cli.pin_sha256,
+        pins: cli.pin_sha256,
     };
     let bank = Bank {
         address: cli.server,

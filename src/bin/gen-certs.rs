@@ -30,8 +30,8 @@ list is due again after 365 days; renew and revoke make a new one.
 
 The server never needs ca.key. Keep it elsewhere and put it into DIR for the runs that sign.
 
-A lost terminal: gen-certs revoke NAME, give crl.pem to the server and send it SIGHUP, then
-gen-certs terminal NAME --force for its successor.
+A lost terminal: gen-certs revoke NAME, give crl.pem to the server, which takes it within five
+seconds, then gen-certs terminal NAME --force for its successor.
 
 Exit codes: 0 done, 64 wrong usage, 65 damaged file or unknown name, 66 a file is not there,
 70 signing failed, 73 cannot create, 74 input/output, 75 another run is at work, 78 certificates
@@ -277,7 +277,10 @@ impl Text for RevokeReport {
             )?;
         }
         if !self.revoked.is_empty() {
-            writeln!(out, "give crl.pem to the server and send it SIGHUP")?;
+            writeln!(
+                out,
+                "give crl.pem to the server: it takes it within five seconds"
+            )?;
         }
         Ok(())
     }

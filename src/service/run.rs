@@ -82,9 +82,6 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
         quick_start::make_certificates(&config, &mut made)?;
     }
     let trust = Trust::load(&config.tls, System::default().now())?;
-    for warning in &trust.warnings {
-        tracing::warn!("{warning}");
-    }
     let open = OpenBank::open(&config, true)?;
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
@@ -166,6 +163,10 @@ async fn serve(
             async move { bank.keep_sweeping().await }
         }),
         tokio::spawn(async move { doors.staff.serve(desk).await }),
+        tokio::spawn({
+            let server = Arc::clone(&server);
+            async move { server.keep_watching().await }
+        }),
         tokio::spawn({
             let server = Arc::clone(&server);
             async move {

@@ -121,7 +121,7 @@ async fn prepare(arguments: AttackArguments) -> Result<Suite, Stop> {
     let files = |identity| TrustFiles {
         ca: arguments.ca.clone(),
         identity,
-        pin: None,
+        pins: Vec::new(),
     };
     let own = arguments.cert.zip(arguments.key);
     let customer = match arguments.account {
