@@ -75,6 +75,19 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SprayLabels {
+    /// A keyword of Rust, so not derived.
+    place: &'static str,
+}
+
+impl EncodeLabelSet for SprayLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel as _;
+        ("where", self.place).encode(encoder.encode_label())
+    }
+}
+
 /// Counters and gauges of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,6 +95,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     panics: Counter,
+    sprays: Family<SprayLabels, Counter>,
     /// Connections that are open now.
     pub connections: Gauge<i64, AtomicI64>,
     /// Sessions that run now.
@@ -97,6 +111,7 @@ impl Default for Metrics {
             requests: Family::default(),
             refused: Family::default(),
             panics: Counter::default(),
+            sprays: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
             certificate_seconds: Gauge::default(),
@@ -116,6 +131,11 @@ impl Default for Metrics {
             "panics",
             "Connections ended by a panic",
             metrics.panics.clone(),
+        );
+        registry.register(
+            "sprays_noticed",
+            "PIN sprays noticed, at one source or over the whole bank",
+            metrics.sprays.clone(),
         );
         registry.register(
             "connections",
@@ -153,6 +173,11 @@ impl Metrics {
         self.panics.inc();
     }
 
+    /// Counts a spray that was noticed at one `source`, or over the whole `bank`.
+    pub fn count_spray(&self, place: &'static str) {
+        self.sprays.get_or_create(&SprayLabels { place }).inc();
+    }
+
     /// All of them in the text format of OpenMetrics.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -173,11 +198,13 @@ mod tests {
         metrics.count_request("deposit", Code::Done);
         metrics.count_refused("handshake");
         metrics.connections.inc();
+        metrics.count_spray("bank");
         let text = metrics.encode();
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
             r#"bank_refused_connections_total{reason="handshake"} 1"#,
             "bank_connections 1",
+            r#"bank_sprays_noticed_total{where="bank"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }

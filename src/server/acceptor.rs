@@ -210,6 +210,7 @@ impl Server {
         let shared = Shared {
             bank: Arc::clone(&self.bank),
             logins: Arc::clone(&live.logins),
+            sprays: Arc::clone(&self.sprays),
             metrics: Arc::clone(&self.metrics),
         };
         let peer = Peer {

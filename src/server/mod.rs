@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Between, Terms};
 use self::registry::Registry;
 use self::tls::{TlsError, Trust};
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub struct Server {
     trust: ArcSwap<Trust>,
     live: ArcSwap<Live>,
     registry: Arc<Registry>,
+    /// Outlives reloads: a sprayer is not forgotten because something else is set anew.
+    sprays: Arc<SprayWatch>,
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
     places: Arc<Semaphore>,
@@ -114,6 +117,8 @@ impl Server {
     ) -> Self {
         metrics.certificate_seconds.set(seconds_left(&trust, &bank));
         let places = config.server.max_connections.min(Semaphore::MAX_PERMITS);
+        let around = Arc::clone(bank.surroundings());
+        let sprays = Arc::new(SprayWatch::new(config.limits.spray_tries, around));
         let live = Live::new(config, bank.surroundings());
         Self {
             bank,
@@ -121,6 +126,7 @@ impl Server {
             trust: ArcSwap::from_pointee(trust),
             live: ArcSwap::from_pointee(live),
             registry: Arc::new(Registry::default()),
+            sprays,
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
             places: Arc::new(Semaphore::new(places)),
@@ -146,6 +152,7 @@ impl Server {
             .certificate_seconds
             .set(seconds_left(&trust, &self.bank));
         self.bank.set_terms(config.terms());
+        self.sprays.set_tries(config.limits.spray_tries);
         self.trust.store(Arc::new(trust));
         self.live
             .store(Arc::new(Live::new(config, self.bank.surroundings())));

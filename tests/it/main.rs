@@ -21,6 +21,7 @@ mod lockout;
 mod serving;
 mod sessions;
 mod simulation;
+mod spray;
 mod staff;
 mod support;
 mod terminal;
