@@ -43,7 +43,8 @@ pub mod default {
     pub const CONNECTION_BURST_PER_IP: i64 = 200;
     /// Log-ins a terminal may try each minute.
     pub const LOGINS_PER_MINUTE_PER_TERMINAL: i64 = 60;
-    /// Account numbers one source may fail upon before it is taken for a PIN sprayer.
+    /// Account numbers that a PIN spray may fail upon before it is noticed, at one source or in the
+    /// whole bank.
     pub const SPRAY_TRIES: i64 = 50;
     /// Rows of wrong-PIN counts beyond which numbers without a row are refused: about 100 MB.
     pub const TRY_ROWS: i64 = 1_000_000;
@@ -151,6 +152,30 @@ pub const NO_COUNTERPARTY_PER_SESSION_MAX: u32 = 5;
 pub const RATE_TABLE_ENTRIES_MAX: usize = 100_000;
 /// How often idle entries of the tables of rates are dropped.
 pub const RATE_TABLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// `limits.spray_tries` counts so far at most: all numbers of a spray are remembered until then.
+pub const SPRAY_TRIES_MAX: usize = 10_000;
+/// A source's unresolved numbers are let go at the pace of `spray_tries` in so many hours (at the
+/// default: 2 an hour).
+pub const SPRAY_SOURCE_LEAK_HOURS: u64 = 25;
+/// Those of the whole bank at the pace of `spray_tries` in so many hours (at the default: 10 an
+/// hour, which is what honest customers leave behind at the busiest hour of 100,000 log-ins a day).
+pub const SPRAY_BANK_LEAK_HOURS: u64 = 5;
+/// A slowed source may try one log-in in this time at first; it doubles with each further failure.
+pub const SPRAY_INTERVAL_FIRST: Duration = Duration::from_secs(15);
+/// And in this time at last.
+pub const SPRAY_INTERVAL_LAST: Duration = Duration::from_secs(900);
+/// Failures that are remembered beyond those that a spray is noticed by: as many as it takes to
+/// double the first interval to the last.
+pub const SPRAY_DOUBLINGS_MAX: usize = 6;
+/// Sources of failed log-ins remembered at once; beyond it the longest idle is forgotten, one that
+/// sprays last of all.
+pub const SPRAY_SOURCES_MAX: usize = 10_000;
+/// Numbers remembered by all sources together; beyond it the same.
+pub const SPRAY_NUMBERS_MAX: usize = 200_000;
+/// A log-in waits so long at most for others of its source to be judged.
+pub const SPRAY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Where that was not enough, it is worth waiting a little.
+pub const SPRAY_BUSY_RETRY: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -247,3 +272,11 @@ const _: () =
 const _: () = assert!(default::PIN_LOCK_MS <= CONFIGURED_MAX);
 // The answers to the largest pipelined input are flushed in time; a read fits what may come.
 const _: () = assert!(READ_CHUNK_BYTES as i64 <= default::FRAME_AFTER_LOGIN_BYTES);
+// What is let go while a spray makes its tries in `SPRAY_BANK_LEAK_HOURS` hours is all of them: a
+// spray is noticed by four fifths, so one that takes less than a fifth of that time is.
+const _: () = assert!(SPRAY_BANK_LEAK_HOURS >= 5 && SPRAY_SOURCE_LEAK_HOURS >= 5);
+// The last interval is reached, and not by far.
+const _: () =
+    assert!(SPRAY_INTERVAL_FIRST.as_secs() << SPRAY_DOUBLINGS_MAX >= SPRAY_INTERVAL_LAST.as_secs());
+const _: () = assert!(SPRAY_TRIES_MAX + SPRAY_DOUBLINGS_MAX <= SPRAY_NUMBERS_MAX);
+const _: () = assert!(default::SPRAY_TRIES <= SPRAY_TRIES_MAX as i64);

@@ -83,6 +83,18 @@ struct OutcomeLabels {
 /// No label: a family of one gauge, which is not shown while there is nothing to show.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoLabels {}
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SprayLabels {
+    /// A keyword of Rust, so not derived.
+    place: &'static str,
+}
+
+impl EncodeLabelSet for SprayLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel as _;
+        ("where", self.place).encode(encoder.encode_label())
+    }
+}
 
 /// Counters and gauges of one server.
 #[derive(Debug)]
@@ -91,6 +103,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     panics: Counter,
+    sprays: Family<SprayLabels, Counter>,
     /// Connections that are open now.
     pub connections: Gauge<i64, AtomicI64>,
     /// Sessions that run now.
@@ -109,6 +122,7 @@ impl Default for Metrics {
             requests: Family::default(),
             refused: Family::default(),
             panics: Counter::default(),
+            sprays: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
             certificate_seconds: Gauge::default(),
@@ -131,6 +145,11 @@ impl Default for Metrics {
             "panics",
             "Connections ended by a panic",
             metrics.panics.clone(),
+        );
+        registry.register(
+            "sprays_noticed",
+            "PIN sprays noticed, at one source or over the whole bank",
+            metrics.sprays.clone(),
         );
         registry.register(
             "connections",
@@ -207,6 +226,11 @@ impl Metrics {
         self.panics.inc();
     }
 
+    /// Counts a spray that was noticed at one `source`, or over the whole `bank`.
+    pub fn count_spray(&self, place: &'static str) {
+        self.sprays.get_or_create(&SprayLabels { place }).inc();
+    }
+
     /// All of them in the text format of OpenMetrics.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -229,6 +253,7 @@ mod tests {
         metrics.connections.inc();
         metrics.set_trust_seconds(Some(86_400), None);
         metrics.count_tls_reload(false);
+        metrics.count_spray("bank");
         let text = metrics.encode();
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
@@ -236,6 +261,7 @@ mod tests {
             "bank_connections 1",
             "bank_authority_expiry_seconds{} 86400",
             r#"bank_tls_reloads_total{outcome="refused"} 1"#,
+            r#"bank_sprays_noticed_total{where="bank"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }

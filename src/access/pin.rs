@@ -10,6 +10,7 @@ use aws_lc_rs::constant_time;
 use tokio::sync::{mpsc, oneshot};
 
 use super::pepper::{PepperId, Peppers};
+pub use super::ticket::{HashTraits, StoredPin, Ticket};
 use crate::domain::{AccountNumber, Pin};
 use crate::surroundings::Surroundings;
 
@@ -47,47 +48,6 @@ pub struct PinHash {
 impl fmt::Debug for PinHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PinHash({:?}, {})", self.cost, self.pepper)
-    }
-}
-
-/// Leave to check one PIN: granted by a store that has counted the try.
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket {
-    account: AccountNumber,
-    stored: Option<StoredPin>,
-    last: bool,
-}
-
-/// A hash together with the number of the PIN it is of; a new PIN has a new number.
-#[derive(Debug, Clone)]
-pub struct StoredPin {
-    /// The hash.
-    pub hash: PinHash,
-    /// Which of the account's PINs it is.
-    pub revision: i64,
-}
-
-impl Ticket {
-    /// For the store: the try upon `account` is on disk. `stored` is `None` for an account that
-    /// does not exist or is closed; checking it takes the same work and never succeeds.
-    pub fn for_counted_try(account: AccountNumber, stored: Option<StoredPin>) -> Self {
-        Self {
-            account,
-            stored,
-            last: false,
-        }
-    }
-
-    /// For the store: whether this try was the budget's last, so that a wrong PIN locks.
-    pub fn with_last(self, last: bool) -> Self {
-        Self { last, ..self }
-    }
-
-    /// Whether a wrong PIN now locks the account.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.last
     }
 }
 
@@ -198,6 +158,22 @@ impl Kiln {
         Ok(constant_time::verify_slices_are_equal(&digest, &hash.digest).is_ok())
     }
 
+    /// A hash that no PIN has, with the stand-in's traits, or else those of a new one.
+    fn decoy(&self, traits: Option<HashTraits>) -> Result<PinHash, HashError> {
+        let current = || {
+            let pepper = self.peppers.current().ok_or(HashError::Failed)?.clone();
+            let cost = self.cost;
+            Ok(HashTraits { cost, pepper })
+        };
+        let HashTraits { cost, pepper } = traits.map_or_else(current, Ok)?;
+        Ok(PinHash {
+            cost,
+            pepper,
+            salt: [0; 16],
+            digest: [0; 32],
+        })
+    }
+
     fn is_current(&self, hash: &PinHash) -> bool {
         hash.cost == self.cost && self.peppers.current() == Some(&hash.pepper)
     }
@@ -241,8 +217,9 @@ impl Kiln {
         surroundings: &dyn Surroundings,
     ) -> Result<Option<PinVerified>, HashError> {
         let Some(stored) = ticket.stored else {
-            // The same work for an account that is not there.
-            self.hash(pin, surroundings)?;
+            // The same work for an account that is not there; what comes of it does not matter.
+            let decoy = self.decoy(ticket.stand_in)?;
+            self.matches(pin, &decoy)?;
             return Ok(None);
         };
         if !self.matches(pin, &stored.hash)? {
@@ -447,6 +424,35 @@ mod tests {
             .unwrap();
         assert_eq!((proof.account(), proof.revision()), (account, 4));
         assert!(proof.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_number_is_checked_like_its_stand_in_and_fails_like_it() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let (peppers, lost) = (
+            Arc::new(Peppers::generate(&*system)),
+            Peppers::generate(&*system),
+        );
+        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, system).unwrap();
+        let ticket = |cost: HashCost, pepper: &PepperId| {
+            let pepper = pepper.clone();
+            Ticket::for_counted_try("zz-99999".parse().unwrap(), None)
+                .with_stand_in(Some(HashTraits { cost, pepper }))
+        };
+        let (held, lost) = (peppers.current().unwrap(), lost.current().unwrap());
+        // That the stand-in's cost is taken shows where argon2 refuses it.
+        let refused = HashCost {
+            memory_kib: 1,
+            ..CHEAP
+        };
+        for (ticket, expected) in [
+            (ticket(CHEAP, held), Ok(true)),
+            (ticket(CHEAP, lost), Err(HashError::NoPepper(lost.clone()))),
+            (ticket(refused, held), Err(HashError::Failed)),
+        ] {
+            let checked = hasher.place().unwrap().verify(ticket, pin("8264")).await;
+            assert_eq!(checked.map(|proof| proof.is_none()), expected);
+        }
     }
 
     #[tokio::test]

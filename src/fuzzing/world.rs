@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher};
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::domain::{Currency, Pin, TerminalName, Timestamp};
@@ -154,7 +155,8 @@ impl World {
             desk: Desk::new(Arc::clone(&bank), Arc::new(NoFloor)),
             shared: Shared {
                 bank: Arc::clone(&bank),
-                logins: Arc::new(KeyedThrottle::new(UNLIMITED, around)),
+                logins: Arc::new(KeyedThrottle::new(UNLIMITED, Arc::clone(&around))),
+                sprays: Arc::new(SprayWatch::new(0, around)),
                 metrics: Arc::new(Metrics::default()),
             },
             bank,

@@ -46,16 +46,22 @@ impl Report {
              withdrawal limit  {}\ndaily limit       {}\nwrong PINs        {}\nPIN               {}\nhome terminal     {}",
             report.account,
             report.status,
-            if report.locked_out {
-                ", locked out by wrong PINs"
-            } else {
-                ""
+            match (report.locked_out_at_home, report.locked_out_elsewhere) {
+                (true, true) => ", locked out by wrong PINs",
+                (true, false) => ", locked out by wrong PINs at its home terminal",
+                // Without a home all terminals are others.
+                (false, true) if report.home_terminal.is_none() => ", locked out by wrong PINs",
+                (false, true) => ", locked out by wrong PINs at all but its home terminal",
+                (false, false) => "",
             },
             currency.format(report.balance),
             currency.format(report.available),
             money(report.withdrawal_limit),
             money(report.daily_withdrawal_limit),
-            report.tries,
+            match report.tries_at_home {
+                0 => report.tries.to_string(),
+                at_home => format!("{}, {at_home} of them at its home terminal", report.tries),
+            },
             match (report.must_change_pin, report.demo) {
                 (true, _) => "one-time, to be changed",
                 (_, true) => "public (demo account)",

@@ -220,6 +220,7 @@ impl Server {
         let shared = Shared {
             bank: Arc::clone(&self.bank),
             logins: Arc::clone(&live.logins),
+            sprays: Arc::clone(&self.sprays),
             metrics: Arc::clone(&self.metrics),
         };
         let peer = Peer {

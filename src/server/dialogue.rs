@@ -1,14 +1,17 @@
 //! One connection's talk with the bank: a request in, an answer out. No sockets here: bytes come
 //! in as payloads, and what is to be done with the connection comes out as a value.
 
+mod guesses;
+
 use std::sync::Arc;
 
 use tracing::field::display;
 
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
 use crate::bank::hold::Settled;
 use crate::bank::{Bank, Failure, Moved, Opened, Session};
-use crate::domain::{Pin, Refusal, TerminalName};
+use crate::domain::{Refusal, TerminalName};
 use crate::limits;
 use crate::store::{Balances, Line};
 use crate::telemetry::Metrics;
@@ -59,6 +62,8 @@ pub struct Shared {
     pub bank: Arc<Bank>,
     /// The rate of log-ins of each terminal.
     pub logins: Arc<KeyedThrottle<Requester>>,
+    /// Who tries PINs on many accounts.
+    pub sprays: Arc<SprayWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -152,7 +157,8 @@ impl Dialogue {
         self.throttle.check()?;
         match request {
             Some(Request::Login { .. } | Request::ChangePin { .. }) => {
-                self.shared.logins.check(&self.peer.requester)
+                self.shared.logins.check(&self.peer.requester)?;
+                self.shared.sprays.check(&self.peer.requester)
             }
             Some(Request::Transfer { .. }) => self.admit_transfer(),
             _ => Ok(()),
@@ -187,9 +193,7 @@ impl Dialogue {
                 if self.session.is_some() {
                     return Err(Failed::Code(Code::AlreadyLoggedIn));
                 }
-                let opened = bank
-                    .login(&self.peer.terminal, self.peer.connection, account, pin)
-                    .await?;
+                let opened = self.log_in(account, pin).await?;
                 Ok(self.begin(opened))
             }
             Request::Capture { hold, keyed } => {
@@ -266,15 +270,6 @@ impl Dialogue {
             // The others were served before.
             _ => Err(Failed::Code(Code::Internal)),
         }
-    }
-
-    async fn change_pin(&mut self, pin: Pin, new_pin: Pin) -> Result<Members, Failed> {
-        let session = self
-            .session
-            .as_mut()
-            .ok_or(Failed::Code(Code::NotLoggedIn))?;
-        self.shared.bank.change_pin(session, pin, new_pin).await?;
-        Ok(Members::default())
     }
 
     /// Whether a capture or release comes with a session; without a certificate it must.
@@ -411,6 +406,12 @@ impl Drop for Dialogue {
 enum Failed {
     Code(Code),
     Bank(Failure),
+}
+
+impl From<RetryAfter> for Failed {
+    fn from(RetryAfter(ms): RetryAfter) -> Self {
+        Self::Bank(Failure::TooMany(ms))
+    }
 }
 
 impl From<Failure> for Failed {

@@ -27,6 +27,7 @@ use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
 use self::rotation::Rotation;
 use self::tls::Trust;
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
@@ -47,6 +48,8 @@ pub struct Server {
     reminded: Mutex<Reminders<TerminalName>>,
     registry: Arc<Registry>,
     handshakes: Arc<Handshakes>,
+    /// Outlives reloads: a sprayer is not forgotten because something else is set anew.
+    sprays: Arc<SprayWatch>,
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
     places: Arc<Semaphore>,
@@ -127,6 +130,8 @@ impl Server {
     ) -> Self {
         let rotation = Rotation::new(trust.stamps.clone());
         let places = config.server.max_connections.min(Semaphore::MAX_PERMITS);
+        let around = Arc::clone(bank.surroundings());
+        let sprays = Arc::new(SprayWatch::new(config.limits.spray_tries, around));
         let live = Live::new(config, bank.surroundings());
         let server = Self {
             bank,
@@ -137,6 +142,7 @@ impl Server {
             live: ArcSwap::from_pointee(live),
             registry: Arc::new(Registry::default()),
             handshakes: Arc::new(Handshakes::default()),
+            sprays,
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
             places: Arc::new(Semaphore::new(places)),

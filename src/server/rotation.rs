@@ -46,6 +46,7 @@ impl Server {
         rotation.watch.loaded_by_hand(looked_like, refused);
         let trust = loaded?;
         self.bank.set_terms(config.terms());
+        self.sprays.set_tries(config.limits.spray_tries);
         self.live
             .store(Arc::new(Live::new(config, self.bank.surroundings())));
         let expelled = self.put_in_force(trust, &mut rotation);

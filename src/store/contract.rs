@@ -8,10 +8,12 @@ mod claims;
 mod differential;
 mod holds;
 mod ledger;
+mod migration;
 mod office;
 mod orders;
 mod rig;
 mod sqlite;
+mod stand_ins;
 
 /// Runs every test named on every store.
 macro_rules! on_every_store {

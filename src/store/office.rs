@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Line;
+use crate::access::lockout::{LockoutPolicy, TryRecord};
 use crate::access::pin::PinHash;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
@@ -157,7 +158,7 @@ pub enum Done {
 }
 
 /// An account as staff see it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AccountReport {
     /// Its number.
     pub account: String,
@@ -173,16 +174,47 @@ pub struct AccountReport {
     pub withdrawal_limit: Option<i64>,
     /// Minor units, where it has its own.
     pub daily_withdrawal_limit: Option<i64>,
-    /// Wrong PINs that count now.
+    /// Wrong PINs that count now, of both budgets.
     pub tries: u32,
-    /// No PIN is looked at now.
+    /// Those of them from the terminal of the last good log-in.
+    pub tries_at_home: u32,
+    /// No PIN is looked at now: from that terminal, from all others, or from any.
     pub locked_out: bool,
+    /// None from that terminal is.
+    pub locked_out_at_home: bool,
+    /// None from any other is.
+    pub locked_out_elsewhere: bool,
     /// Its PIN is a one-time PIN.
     pub must_change_pin: bool,
     /// Its PIN is public.
     pub demo: bool,
     /// The terminal of the last good log-in.
     pub home_terminal: Option<String>,
+}
+
+impl AccountReport {
+    /// With what a record of tries means now.
+    #[must_use]
+    pub fn with_tries(
+        self,
+        record: Option<TryRecord>,
+        policy: LockoutPolicy,
+        now: Timestamp,
+    ) -> Self {
+        let Some(record) = record.and_then(|record| record.at(policy, now)) else {
+            return self;
+        };
+        let at_home = record.home.is_locked(policy);
+        let elsewhere = record.other.is_locked(policy);
+        Self {
+            tries: record.total(),
+            tries_at_home: record.home.count,
+            locked_out: at_home || elsewhere,
+            locked_out_at_home: at_home,
+            locked_out_elsewhere: elsewhere,
+            ..self
+        }
+    }
 }
 
 /// A terminal as staff see it.

@@ -25,6 +25,7 @@ mod rotation;
 mod serving;
 mod sessions;
 mod simulation;
+mod spray;
 mod staff;
 mod support;
 mod terminal;

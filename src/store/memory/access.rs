@@ -1,8 +1,9 @@
 //! Tries, claims, PINs, sweeping.
 
 use super::books::{Books, Customer, Status, Tries};
-use crate::access::lockout::{Origin, TryRecord};
-use crate::access::pin::{PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::lockout::{Counted, TryRecord};
+use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::{AccountNumber, Timestamp};
 use crate::store::{Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted};
 
@@ -37,26 +38,42 @@ impl Books {
     pub(super) fn count_try(&mut self, number: AccountNumber, context: &Context) -> TryCounted {
         let policy = context.terms.lockout;
         let rows = u64::try_from(self.tries.len()).unwrap_or(u64::MAX);
-        let record = self.tries.get(&number).map(|tries| tries.record);
+        let record = self.tries.get(&number).map(|tries| tries.record.clone());
         if record.is_none() && rows >= context.terms.try_rows_max {
             return TryCounted::TableFull;
         }
-        let customer = self.customers.get(&number);
-        let home = customer.and_then(|customer| customer.home.as_ref());
-        let origin = match home == Some(&context.terminal) {
-            true => Origin::Home,
-            false => Origin::Other,
-        };
-        match TryRecord::count(record, origin, policy, context.now) {
+        let known = self.customers.get(&number);
+        let stored = known.and_then(|customer| customer.pin_at(context.now));
+        let stand_in = self.stand_in(number);
+        let shown = known.filter(|_| stored.is_some()).or(stand_in);
+        let home = shown.and_then(|customer| customer.home.as_ref());
+        match TryRecord::count(record, home, &context.terminal, policy, context.now) {
             Err(locked) => TryCounted::LockedOut(locked.retry_after_ms),
-            Ok(record) => {
-                let stored = customer.and_then(|customer| customer.pin_at(context.now));
+            Ok(Counted { record, last }) => {
+                let traits = stand_in.map(|customer| HashTraits {
+                    cost: customer.pin.hash.cost,
+                    pepper: customer.pin.hash.pepper.clone(),
+                });
                 let ticket = Ticket::for_counted_try(number, stored.cloned());
+                let ticket = ticket.with_stand_in(traits).with_last(last);
                 let expires_at = record.expires_at(policy);
                 self.tries.insert(number, Tries { record, expires_at });
-                TryCounted::Check(ticket.with_last(record.is_locked(policy)))
+                TryCounted::Check(ticket)
             }
         }
+    }
+
+    /// The account that `number` looks like where it is none itself: of all accounts ever made,
+    /// drawn again and again, the first that is a customer's and not closed.
+    pub(super) fn stand_in(&self, number: AccountNumber) -> Option<&Customer> {
+        let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+        let mut draws = (0..DRAWS_MAX).map(|index| self.stand_in_key.draw(number, index, rows));
+        draws.find_map(|row| {
+            let row = usize::try_from(row.checked_sub(1)?).ok()?;
+            let number: AccountNumber = self.rows.get(row)?.parse().ok()?;
+            let customer = self.customers.get(&number)?;
+            (customer.status != Status::Closed).then_some(customer)
+        })
     }
 
     pub(super) fn admit(

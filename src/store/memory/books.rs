@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::access::lockout::TryRecord;
 use crate::access::pin::StoredPin;
+use crate::access::stand_in::StandInKey;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
@@ -26,6 +27,9 @@ pub(super) struct Books {
     pub(super) customers: BTreeMap<AccountNumber, Customer>,
     /// Every account by its name in the ledger: customers', terminals' cash, the bank's own.
     pub(super) ledger: BTreeMap<String, LedgerAccount>,
+    /// The names of `ledger` in the order in which they were opened.
+    pub(super) rows: Vec<String>,
+    pub(super) stand_in_key: StandInKey,
     /// Entry 1 is the first.
     pub(super) entries: Vec<Entry>,
     pub(super) holds: BTreeMap<HoldName, HeldMoney>,
@@ -130,9 +134,11 @@ pub(super) struct Posting<'a> {
 }
 
 impl Books {
-    pub(super) fn new(currency: Currency) -> Self {
+    pub(super) fn new(currency: Currency, stand_in_key: StandInKey) -> Self {
         let mut books = Self {
             currency,
+            rows: Vec::new(),
+            stand_in_key,
             customers: BTreeMap::new(),
             ledger: BTreeMap::new(),
             entries: Vec::new(),
@@ -154,7 +160,10 @@ impl Books {
             head: CHAIN_START,
             entries: Vec::new(),
         };
-        self.ledger.entry(name.to_owned()).or_insert(empty);
+        self.ledger.entry(name.to_owned()).or_insert_with(|| {
+            self.rows.push(name.to_owned());
+            empty
+        });
     }
 
     /// The name of a terminal's cash, which is opened where the terminal is new.

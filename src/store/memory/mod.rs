@@ -21,7 +21,8 @@ use super::{
     Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pin::{PinHash, PinVerified};
-use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, Timestamp};
+use crate::access::stand_in::StandInKey;
+use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, TerminalName, Timestamp};
 
 /// A bank's store in memory: gone when it is dropped.
 #[derive(Debug)]
@@ -55,8 +56,14 @@ impl MemoryStore {
     /// that can be asked depends on it.
     #[must_use]
     pub fn new(currency: Currency, _now: Timestamp) -> Self {
+        Self::with_stand_ins(currency, StandInKey::new(&[0; 32]))
+    }
+
+    /// An empty bank that draws stand-ins with this key: runs with the same one repeat.
+    #[must_use]
+    pub fn with_stand_ins(currency: Currency, key: StandInKey) -> Self {
         Self {
-            books: Mutex::new(Books::new(currency)),
+            books: Mutex::new(Books::new(currency, key)),
             seats: Seats::default(),
             faults: Faults::default(),
             closed: AtomicBool::new(false),
@@ -67,6 +74,13 @@ impl MemoryStore {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The home that an unknown number borrows now, for simulations that must know it.
+    #[must_use]
+    pub fn borrowed_home(&self, number: AccountNumber) -> Option<TerminalName> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.stand_in(number)?.home.clone()
     }
 
     /// From now on every call fails as [`StoreError::Closed`].

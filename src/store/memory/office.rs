@@ -1,13 +1,12 @@
 //! What the bank's staff ask.
 
 use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
-use crate::access::lockout::TryRecord;
 use crate::access::pin::StoredPin;
 use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
 use crate::domain::money::{BALANCE_MAX, Opening};
 use crate::domain::{AccountNumber, EntryKind, Refusal};
 use crate::store::{
-    AccountReport, Act, Context, Done, Line, NewAccount, StoreError, TerminalReport, is_locked_out,
+    AccountReport, Act, Context, Done, Line, NewAccount, StoreError, TerminalReport,
 };
 
 fn refused(why: &str) -> Done {
@@ -290,21 +289,13 @@ impl Books {
         customer: &Customer,
         context: &Context,
     ) -> AccountReport {
-        let policy = context.terms.lockout;
-        let counts = |record: &TryRecord| {
-            let end = record.expires_at(policy);
-            end.is_none_or(|end| context.now < end)
-        };
-        let record = self.tries.get(&number).map(|tries| tries.record);
-        let record = record.filter(counts);
-        let locked_out = |record| is_locked_out(&record, policy, context.now);
         let money = self.balances_at(number, context.now);
         let status = match customer.status {
             Status::Open => "open",
             Status::Locked => "locked",
             Status::Closed => "closed",
         };
-        AccountReport {
+        let report = AccountReport {
             account: number.to_string(),
             status: status.to_owned(),
             currency: self.currency.code().to_owned(),
@@ -312,12 +303,13 @@ impl Books {
             available: money.available,
             withdrawal_limit: customer.withdrawal_limit,
             daily_withdrawal_limit: customer.daily_limit,
-            tries: record.map_or(0, |record| record.home + record.other),
-            locked_out: record.is_some_and(locked_out),
             must_change_pin: customer.must_change_pin,
             demo: customer.demo,
             home_terminal: customer.home.as_ref().map(ToString::to_string),
-        }
+            ..AccountReport::default()
+        };
+        let record = self.tries.get(&number).map(|tries| tries.record.clone());
+        report.with_tries(record, context.terms.lockout, context.now)
     }
 
     fn terminals(&self) -> Vec<TerminalReport> {

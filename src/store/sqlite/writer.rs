@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
 use crate::store::StoreError;
 
@@ -33,6 +34,8 @@ pub(super) struct Memory {
     pub(super) last_entry: Option<i64>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
+    /// The key that stand-ins are drawn with.
+    pub(super) stand_in_key: Option<StandInKey>,
 }
 
 #[derive(Clone, Copy)]
