@@ -11,6 +11,7 @@ mod locks;
 mod login;
 mod money;
 mod pin;
+mod records;
 mod session;
 mod sweeper;
 
@@ -27,6 +28,7 @@ pub use money::Moved;
 pub use session::{Session, Sessions};
 
 use self::locks::{AccountLocks, Turn};
+use self::records::Pen;
 use crate::access::pin::PinHasher;
 use crate::domain::{AccountNumber, Currency, TerminalName};
 use crate::store::{Act, Done};
@@ -48,6 +50,7 @@ pub struct Bank {
     currency: Currency,
     sessions: Sessions,
     logins: AccountLocks,
+    pen: Pen,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -69,6 +72,7 @@ impl Bank {
             currency,
             sessions: Sessions::default(),
             logins: AccountLocks::default(),
+            pen: Pen::default(),
             broken: watch::Sender::new(None),
         }
     }
@@ -115,7 +119,7 @@ impl Bank {
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
         let done = self
             .store
-            .office(office, act, self.context(&TerminalName::anonymous()))
+            .office(office, act, self.context(&TerminalName::anonymous(), None))
             .await;
         self.watch_error(done)
     }
@@ -126,11 +130,12 @@ impl Bank {
         self.store.seats()
     }
 
-    fn context(&self, terminal: &TerminalName) -> Context {
+    fn context(&self, terminal: &TerminalName, connection: Option<u64>) -> Context {
         let terms = **self.terms.load();
         Context {
             now: self.surroundings.now(),
             terminal: terminal.clone(),
+            connection,
             terms,
         }
     }

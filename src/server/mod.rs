@@ -7,7 +7,7 @@ pub mod metrics;
 pub mod registry;
 pub mod tls;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -132,11 +132,12 @@ impl Server {
     }
 
     /// Takes certificates, revocations and limits anew; open connections whose certificate is no
-    /// longer admitted end at once. Where a file is bad, everything stays as it was.
+    /// longer admitted end at once, and it is told how many of which terminal. Where a file is
+    /// bad, everything stays as it was.
     ///
     /// # Errors
     /// [`TlsError`], naming the file and the mend.
-    pub fn reload(&self, config: Config) -> Result<(), TlsError> {
+    pub fn reload(&self, config: Config) -> Result<BTreeMap<TerminalName, usize>, TlsError> {
         let now = self.bank.surroundings().now();
         let trust = Trust::load(&config.tls, now)?;
         for warning in &trust.warnings {
@@ -150,8 +151,12 @@ impl Server {
         self.live
             .store(Arc::new(Live::new(config, self.bank.surroundings())));
         let expelled = self.registry.expel_distrusted(&self.trust.load(), now);
-        tracing::info!(expelled, "reloaded certificates, revocations and limits");
-        Ok(())
+        let connections: usize = expelled.values().sum();
+        tracing::info!(
+            expelled = connections,
+            "reloaded certificates, revocations and limits"
+        );
+        Ok(expelled)
     }
 
     /// Lets a terminal in, or puts it out at once.

@@ -23,7 +23,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Office};
+use crate::store::{Act, Done, Event, Note, Office, StoreError};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -167,6 +167,13 @@ async fn serve(
             }
         }),
     ];
+    let note = |event| Note::new(event, bank.surroundings().now());
+    let started = note(Event::Start).detail(format!(
+        "version {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        doors.address
+    ));
+    bank.note(started).await.map_err(not_recorded)?;
     announce(doors.address, &config, made)?;
     let ending = signals.wait(&server, &bank, &options.source).await;
     tracing::info!(connections = server.connections(), "going down");
@@ -178,7 +185,22 @@ async fn serve(
         // Waited for, so that the operator's socket is gone and the store closed behind us.
         let _ = task.await;
     }
+    let stopped = match &ending {
+        Ok(()) => note(Event::Stop),
+        Err(stop) => note(Event::Stop).outcome("failed").detail(&*stop.reason),
+    };
+    let recorded = bank.write_waiting(true).await;
+    if let Err(error) = recorded.and(bank.note(stopped).await) {
+        tracing::error!(%error, "the last audit records were not written");
+    }
     ending
+}
+
+fn not_recorded(error: StoreError) -> Stop {
+    Stop::new(
+        exit::IO,
+        format!("the audit log cannot be written: {error}"),
+    )
 }
 
 /// The one line on stdout that says the server is ready; everything else goes to stderr.
@@ -325,7 +347,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(server, source).await,
+                _ = self.hang_up.recv() => reload(server, bank, source).await,
                 Ok(found) = broken.wait_for(Option::is_some) => {
                     let reason = found.clone().unwrap_or_default();
                     tracing::error!(reason, "the ledger is broken: serving stops");
@@ -336,16 +358,32 @@ impl Signals {
     }
 }
 
-async fn reload(server: &Arc<Server>, source: &Source) {
+async fn reload(server: &Arc<Server>, bank: &Bank, source: &Source) {
     let (server, source) = (Arc::clone(server), source.clone());
     let reloading = tokio::task::spawn_blocking(move || {
         let mut config = source.load().map_err(|stop| stop.reason)?.config;
         raise_open_files(&mut config);
         server.reload(config).map_err(|error| error.to_string())
     });
+    let note = |event| Note::new(event, bank.surroundings().now());
     match reloading.await {
-        Ok(Ok(())) => {}
-        Ok(Err(reason)) => tracing::error!(reason, "reload refused; everything stays as it was"),
-        Err(_) => tracing::error!("reload failed; everything stays as it was"),
+        Ok(Ok(expelled)) => {
+            for (terminal, count) in expelled {
+                let revoked = note(Event::TerminalRevoked).about(terminal);
+                bank.note_soon(revoked.detail(format!("connections {count}")));
+            }
+            bank.note_soon(note(Event::Reload));
+        }
+        Ok(Err(reason)) => {
+            tracing::error!(reason, "reload refused; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("refused").detail(reason));
+        }
+        Err(_) => {
+            tracing::error!("reload failed; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("failed"));
+        }
+    }
+    if let Err(error) = bank.write_waiting(false).await {
+        tracing::error!(%error, "audit records wait to be written");
     }
 }

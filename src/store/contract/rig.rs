@@ -142,6 +142,7 @@ impl Rig {
         Context {
             now: self.clock.now(),
             terminal: self.terminal.parse().unwrap(),
+            connection: None,
             terms: self.terms,
         }
     }

@@ -17,8 +17,8 @@ use self::access::Admission;
 use self::books::Books;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
-    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
+    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pin::{PinHash, PinVerified};
 use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, Timestamp};
@@ -109,6 +109,10 @@ impl MemoryStore {
         context: &Context,
     ) -> Result<Claimed, StoreError> {
         let account = proof.account();
+        let context = &Context {
+            connection: Some(connection),
+            ..context.clone()
+        };
         let terminal = context.terminal.clone();
         let fence = self.seats.take(account, terminal, connection, context.now);
         let reserved = Reserved {
@@ -207,6 +211,7 @@ impl Store for MemoryStore {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange> {
         Box::pin(async move {
             self.call(|books| {
@@ -214,7 +219,16 @@ impl Store for MemoryStore {
                 if proof.account() != claim.account {
                     return Err(StoreError::Fenced);
                 }
-                Ok(books.change_pin(proof, new))
+                Ok(books.change_pin(proof, new, &context))
+            })
+        })
+    }
+
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.call(|books| {
+                notes.iter().for_each(|note| books.append(note));
+                Ok(())
             })
         })
     }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::TerminalName;
-use crate::store::StoreError;
+use crate::store::{LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -31,6 +31,8 @@ pub(super) struct Memory {
     pub(super) peppers: HashSet<String>,
     /// The last entry's number.
     pub(super) last_entry: Option<i64>,
+    /// The audit log's end.
+    pub(super) log: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
 }
