@@ -200,3 +200,6 @@ impl Bank {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

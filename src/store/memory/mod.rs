@@ -35,6 +35,8 @@ pub struct MemoryStore {
 /// Switches that make calls fail, for tests of what stands above the store.
 #[derive(Debug, Default)]
 pub struct Faults {
+    /// So many of the next calls are let through before the others count.
+    pub pass_first: AtomicU64,
     /// So many of the next calls fail as [`StoreError::Unavailable`] and do nothing.
     pub fail_before: AtomicU64,
     /// So many of the next calls do what they do and then fail as [`StoreError::Unavailable`]:
@@ -83,12 +85,13 @@ impl MemoryStore {
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
-        if spend(&self.faults.fail_before) {
+        let passes = spend(&self.faults.pass_first);
+        if !passes && spend(&self.faults.fail_before) {
             return Err(StoreError::Unavailable("told to fail before".to_owned()));
         }
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = work(&mut books);
-        if spend(&self.faults.fail_after) {
+        if !passes && spend(&self.faults.fail_after) {
             return Err(StoreError::Unavailable("told to fail after".to_owned()));
         }
         outcome
