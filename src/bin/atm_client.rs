@@ -90,6 +90,12 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "atm_client: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

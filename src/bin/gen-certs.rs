@@ -148,6 +148,12 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "gen-certs: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse().and_then(refuse_stray_flags) {
         Ok(cli) => cli,
         Err(error) => {

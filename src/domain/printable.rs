@@ -3,6 +3,7 @@
 //! Whoever can choose a text that others read can otherwise steer their screen, forge lines of
 //! their log, or turn words around. What steers is shown as the code of its character instead.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 /// Whether a terminal would act on the character, or show it other than where it stands: control
@@ -18,6 +19,18 @@ pub fn is_steering(c: char) -> bool {
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
     !text.chars().any(is_steering)
+}
+
+/// Which of a command's arguments, the program's name being 0, has a control character: no name or
+/// reason needs one, and a file's name with a line's end could forge what the program says.
+#[must_use]
+pub fn first_with_control<T: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = T>,
+) -> Option<usize> {
+    arguments.into_iter().position(|argument| {
+        let text = argument.as_ref().to_string_lossy();
+        text.chars().any(char::is_control)
+    })
 }
 
 /// One line: whatever steers, line ends too, is written as `\u{1b}`.
@@ -91,6 +104,15 @@ mod tests {
         assert_eq!(line("Zoë, 東京, \"=1\" \\"), "Zoë, 東京, \"=1\" \\");
         assert_eq!(line("a\nb"), "a\\u{a}b");
         assert_eq!(lines("a\r\nb"), "a\\u{d}\nb");
+    }
+
+    #[test]
+    fn the_first_argument_with_a_control_character_is_found() {
+        assert_eq!(first_with_control(["a", "b c", "Zoë\u{200d}"]), None);
+        for control in ["\u{1b}", "\n", "\r", "\t", "\u{7f}", "\u{9b}"] {
+            let named = format!("a{control}b");
+            assert_eq!(first_with_control(["a", &named, &named]), Some(1));
+        }
     }
 
     #[test]

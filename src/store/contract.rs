@@ -13,6 +13,7 @@ mod orders;
 mod records;
 mod rig;
 mod sqlite;
+mod tampering;
 
 /// Runs every test named on every store.
 macro_rules! on_every_store {

@@ -11,8 +11,10 @@
     reason = "a test fails by panicking, and prints what repeats it"
 )]
 
+mod audit;
 mod certificates;
 mod crash;
+mod escapes;
 mod house;
 mod identity;
 mod life;

@@ -22,6 +22,12 @@ use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
 use self::listing::{audit, list, statement, terminals};
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "bank_server: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(exit::DATA);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
