@@ -23,7 +23,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Event, Note, Office, StoreError};
+use crate::store::{Act, Done, Event, Note, Office};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -167,13 +167,7 @@ async fn serve(
             }
         }),
     ];
-    let note = |event| Note::new(event, bank.surroundings().now());
-    let started = note(Event::Start).detail(format!(
-        "version {}, {}",
-        env!("CARGO_PKG_VERSION"),
-        doors.address
-    ));
-    bank.note(started).await.map_err(not_recorded)?;
+    record_start(&bank, doors.address).await?;
     announce(doors.address, &config, made)?;
     let ending = signals.wait(&server, &bank, &options.source).await;
     tracing::info!(connections = server.connections(), "going down");
@@ -185,22 +179,31 @@ async fn serve(
         // Waited for, so that the operator's socket is gone and the store closed behind us.
         let _ = task.await;
     }
-    let stopped = match &ending {
-        Ok(()) => note(Event::Stop),
-        Err(stop) => note(Event::Stop).outcome("failed").detail(&*stop.reason),
-    };
-    let recorded = bank.write_waiting(true).await;
-    if let Err(error) = recorded.and(bank.note(stopped).await) {
-        tracing::error!(%error, "the last audit records were not written");
-    }
+    record_stop(&bank, &ending).await;
     ending
 }
 
-fn not_recorded(error: StoreError) -> Stop {
-    Stop::new(
-        exit::IO,
-        format!("the audit log cannot be written: {error}"),
-    )
+async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
+    let version = env!("CARGO_PKG_VERSION");
+    let note = Note::new(Event::Start, bank.surroundings().now());
+    let note = note.detail(format!("version {version}, {address}"));
+    bank.note(note).await.map_err(|error| {
+        let reason = format!("the audit log cannot be written: {error}");
+        Stop::new(exit::IO, reason)
+    })
+}
+
+/// The last records: what waits, what was counted, and the end itself.
+async fn record_stop(bank: &Bank, ending: &Result<(), Stop>) {
+    let note = Note::new(Event::Stop, bank.surroundings().now());
+    let note = match ending {
+        Ok(()) => note,
+        Err(stop) => note.outcome("failed").detail(&*stop.reason),
+    };
+    let written = bank.write_waiting(true).await;
+    if let Err(error) = written.and(bank.note(note).await) {
+        tracing::error!(%error, "the last audit records were not written");
+    }
 }
 
 /// The one line on stdout that says the server is ready; everything else goes to stderr.
