@@ -86,8 +86,14 @@ impl Bank {
             TryCounted::TableFull => Err(Failure::TooMany(TABLE_FULL_RETRY_AFTER_MS)),
             TryCounted::Check(ticket) => {
                 let last = ticket.is_last();
-                if let Some(proof) = place.verify(ticket, pin).await? {
-                    return Ok(proof);
+                match place.verify(ticket, pin).await {
+                    Ok(Some(proof)) => return Ok(proof),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let note = self.at_once(context).note(asked, account);
+                        self.note_bounded(note.outcome("failed")).await;
+                        return Err(error.into());
+                    }
                 }
                 let context = self.at_once(context);
                 let mut notes = vec![context.note(asked, account).outcome("wrong_pin")];

@@ -24,8 +24,9 @@ struct Desk {
     waiting: VecDeque<Note>,
     interval_started_ms: u64,
     written: u32,
-    sources: BTreeMap<TerminalName, Source>,
-    /// Of sources beyond those that are remembered one by one, and of none.
+    /// By terminal; `None`: whatever came from none.
+    sources: BTreeMap<Option<TerminalName>, Source>,
+    /// Of sources beyond those that are remembered one by one.
     others: Counts,
 }
 
@@ -51,14 +52,12 @@ impl Desk {
     /// Whether a flood's record may be written in full; where not, it is counted.
     fn admit(&mut self, note: &Note) -> bool {
         let room = self.written < limits::AUDIT_FLOOD_RECORDS_MAX;
-        let Some(name) = &note.terminal else {
-            return self.admit_other(note, room);
-        };
-        let known = self.sources.len() < limits::AUDIT_SOURCES_MAX;
-        if !known && !self.sources.contains_key(name) {
-            return self.admit_other(note, false);
+        let known = self.sources.contains_key(&note.terminal);
+        if !known && self.sources.len() >= limits::AUDIT_SOURCES_MAX {
+            count(&mut self.others, note.event, 1);
+            return false;
         }
-        let source = self.sources.entry(name.clone()).or_default();
+        let source = self.sources.entry(note.terminal.clone()).or_default();
         if room && source.written < limits::AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX {
             source.written = source.written.saturating_add(1);
             self.written = self.written.saturating_add(1);
@@ -68,24 +67,12 @@ impl Desk {
         false
     }
 
-    fn admit_other(&mut self, note: &Note, room: bool) -> bool {
-        if room {
-            self.written = self.written.saturating_add(1);
-        } else {
-            count(&mut self.others, note.event, 1);
-        }
-        room
-    }
-
     fn count_unwritten(&mut self, note: &Note) {
-        match note
-            .terminal
-            .as_ref()
-            .and_then(|name| self.sources.get_mut(name))
-        {
-            Some(source) => count(&mut source.counted, note.event, 1),
-            None => count(&mut self.others, note.event, 1),
-        }
+        let counts = match self.sources.get_mut(&note.terminal) {
+            Some(source) => &mut source.counted,
+            None => &mut self.others,
+        };
+        count(counts, note.event, 1);
     }
 
     fn wait(&mut self, note: Note) {
@@ -107,7 +94,8 @@ impl Desk {
             .filter(|(_, source)| !source.counted.is_empty());
         for (index, (name, source)) in counted.enumerate() {
             if index < limits::AUDIT_SUMMARIES_MAX {
-                let note = Note::new(Event::Suppressed, now).about(name);
+                let mut note = Note::new(Event::Suppressed, now);
+                note.terminal = name;
                 self.wait(note.outcome("counted").detail(words(&source.counted)));
             } else {
                 for (event, more) in source.counted {

@@ -39,7 +39,7 @@ pub fn line(text: &str) -> String {
     escaped(text, false)
 }
 
-/// Several lines: as [`line`], but `\n` still ends a line.
+/// Several lines: as [`line()`], but `\n` still ends a line.
 #[must_use]
 pub fn lines(text: &str) -> String {
     escaped(text, true)
