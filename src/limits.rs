@@ -179,6 +179,23 @@ pub const SPRAY_BUSY_RETRY: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the audit log is told of what was only counted.
+pub const AUDIT_INTERVAL_MS: u64 = 60_000;
+/// Records of refusals that one terminal can cause in an interval; more are counted.
+pub const AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX: u32 = 30;
+/// Records of refusals in an interval, of all terminals together; more are counted.
+pub const AUDIT_FLOOD_RECORDS_MAX: u32 = 600;
+/// Terminals whose refusals are counted each on its own; those of others are counted together.
+pub const AUDIT_SOURCES_MAX: usize = 10_000;
+/// Terminals that get a record of their own about what was counted in an interval.
+pub const AUDIT_SUMMARIES_MAX: usize = 100;
+/// Records that wait to be written with the next round; more are counted.
+pub const AUDIT_WAITING_MAX: usize = 65_536;
+/// Records that a round writes in one transaction.
+pub const AUDIT_ROUND_RECORDS_MAX: usize = 1_000;
+/// Records of the audit log that staff may ask for at once.
+pub const AUDIT_LISTED_MAX: usize = 100_000;
+
 /// Accounts and opening entries that staff may bring into a running server at once: about half a
 /// second of its writer, which customers wait for. A stopped one takes any number.
 pub const OPEN_ROWS_MAX: usize = 40_000;
@@ -268,6 +285,9 @@ const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);
 const _: () = assert!(default::PIN_TRIES <= WRONG_PINS_PER_CONNECTION_MAX as i64);
 const _: () =
     assert!(PIN_MEMORY_PER_LANE_KIB * default::PIN_PARALLELISM <= default::PIN_MEMORY_KIB);
+// One terminal alone cannot use up what all may write.
+const _: () = assert!(AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX < AUDIT_FLOOD_RECORDS_MAX);
+const _: () = assert!(AUDIT_SUMMARIES_MAX < AUDIT_ROUND_RECORDS_MAX);
 // The longest default is one that the configuration takes.
 const _: () = assert!(default::PIN_LOCK_MS <= CONFIGURED_MAX);
 // The answers to the largest pipelined input are flushed in time; a read fits what may come.

@@ -3,6 +3,7 @@
 //! Logs go to stderr through a bounded queue, so that a stuck reader of the log never holds a
 //! customer up. Never logged: PINs, keys, whole requests or answers; account numbers only masked.
 
+use std::io::{self, Write};
 use std::sync::atomic::AtomicI64;
 
 use prometheus_client::encoding::text::encode;
@@ -11,10 +12,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tracing::Dispatch;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::time::UtcTime;
 
 use crate::config::LogFormat;
+use crate::domain::printable;
 use crate::wire::code::Code;
 
 /// Lines that may wait to be written; more are dropped and counted.
@@ -26,33 +29,53 @@ pub fn start_log(format: LogFormat, level: tracing::Level) -> WorkerGuard {
         .buffered_lines_limit(LOG_LINES_MAX)
         .lossy(true)
         .finish(std::io::stderr());
+    // Fails only where a log was started before, which then goes on.
+    let _ = tracing::dispatcher::set_global_default(log(format, level, writer));
+    guard
+}
+
+/// A log of that form. What a line says may be a stranger's; nothing in it steers a terminal, and
+/// an event is one line whatever it says.
+fn log<W: Write + Clone + Send + Sync + 'static>(
+    format: LogFormat,
+    level: tracing::Level,
+    writer: W,
+) -> Dispatch {
+    let lines = Lines { writer, format };
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_timer(UtcTime::rfc_3339())
         .with_ansi(false)
-        .with_writer(writer);
-    // Fails only where a log was started before, which then goes on.
-    let _ = match format {
-        LogFormat::Text => log.with_target(false).try_init_quietly(),
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .with_target(false)
-            .try_init_quietly(),
-    };
-    guard
+        .with_target(false)
+        .with_writer(move || lines.clone());
+    match format {
+        LogFormat::Text => log.into(),
+        LogFormat::Json => log.json().flatten_event(true).into(),
+    }
 }
 
-trait TryInitQuietly {
-    fn try_init_quietly(self) -> bool;
+/// Writes whole lines of the log, with what steers a terminal escaped.
+#[derive(Clone)]
+struct Lines<W> {
+    writer: W,
+    format: LogFormat,
 }
 
-impl<N, E, F, W> TryInitQuietly for tracing_subscriber::fmt::SubscriberBuilder<N, E, F, W>
-where
-    Self: Into<tracing::Dispatch>,
-{
-    fn try_init_quietly(self) -> bool {
-        tracing::dispatcher::set_global_default(self.into()).is_ok()
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let mut shown = match self.format {
+            LogFormat::Text => printable::line(line),
+            LogFormat::Json => printable::json(line),
+        };
+        shown.push('\n');
+        self.writer.write_all(shown.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 
@@ -243,7 +266,51 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The log of one event that says `text` in its message and in fields of every kind.
+    fn logged(format: LogFormat, text: &str) -> String {
+        let written = Written::default();
+        let log = log(format, tracing::Level::INFO, written.clone());
+        tracing::dispatcher::with_default(&log, || {
+            tracing::info!(reason = text, shown = %text, debugged = ?text, "said {text}");
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// ESC, CR, LF, BEL, DEL, C1, and what turns words around.
+    const HOSTILE: &str =
+        "a\u{1b}[2J\r\n2026 INFO forged\u{7}\u{7f}\u{85}\u{9b}31m\u{202a}\u{202e}\u{2066}\u{2069}z";
+
+    #[test]
+    fn nothing_that_is_logged_steers_a_terminal_or_begins_a_line_of_its_own() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = logged(format, HOSTILE);
+            let line = log.strip_suffix('\n').unwrap();
+            assert!(printable::is_plain(line), "{line:?}");
+            assert!(line.contains("forged"), "{line:?}");
+        }
+        let line = logged(LogFormat::Json, HOSTILE);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["reason"], HOSTILE);
+    }
 
     #[test]
     fn metrics_are_shown_with_their_labels() {

@@ -11,6 +11,7 @@ mod locks;
 mod login;
 mod money;
 mod pin;
+mod records;
 mod session;
 mod sweeper;
 
@@ -28,6 +29,7 @@ pub use money::Moved;
 pub use session::{Session, Sessions};
 
 use self::locks::{AccountLocks, Turn};
+use self::records::Pen;
 use crate::access::pin::PinHasher;
 use crate::domain::{AccountNumber, Currency, TerminalName};
 use crate::store::{Act, Done};
@@ -49,6 +51,7 @@ pub struct Bank {
     currency: Currency,
     sessions: Sessions,
     logins: AccountLocks,
+    pen: Pen,
     broken: watch::Sender<Option<String>>,
     /// When the store last answered, milliseconds of the surroundings' `elapsed`.
     answered_at_ms: AtomicU64,
@@ -72,6 +75,7 @@ impl Bank {
             currency,
             sessions: Sessions::default(),
             logins: AccountLocks::default(),
+            pen: Pen::default(),
             broken: watch::Sender::new(None),
             answered_at_ms: AtomicU64::new(0),
         }
@@ -127,7 +131,7 @@ impl Bank {
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
         let done = self
             .store
-            .office(office, act, self.context(&TerminalName::anonymous()))
+            .office(office, act, self.context(&TerminalName::anonymous(), None))
             .await;
         self.watch_error(done)
     }
@@ -138,11 +142,12 @@ impl Bank {
         self.store.seats()
     }
 
-    fn context(&self, terminal: &TerminalName) -> Context {
+    fn context(&self, terminal: &TerminalName, connection: Option<u64>) -> Context {
         let terms = **self.terms.load();
         Context {
             now: self.surroundings.now(),
             terminal: terminal.clone(),
+            connection,
             terms,
         }
     }

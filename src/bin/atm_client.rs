@@ -11,6 +11,7 @@ use atm_bank::atm::script::{Manner, Script};
 use atm_bank::atm::{
     Address, Bank, Deadlines, Error, Journal, KeyDigest, Stop, Teller, TrustFiles, screen,
 };
+use atm_bank::domain::printable;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
@@ -90,13 +91,22 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "atm_client: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell where even this cannot be printed.
+            if error.use_stderr() {
+                say(&error.render().to_string());
+                return ExitCode::from(USAGE);
+            }
             let _ = error.print();
-            let code = if error.use_stderr() { USAGE } else { 0 };
-            return ExitCode::from(code);
+            return ExitCode::SUCCESS;
         }
     };
     if let Some(Command::Completions { shell }) = &cli.command {
@@ -111,10 +121,15 @@ fn main() -> ExitCode {
             if for_customers {
                 let _ = writeln!(io::stdout(), "{}", error.for_customer());
             }
-            let _ = writeln!(io::stderr(), "atm_client: {error}");
+            say(&format!("atm_client: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Words to stderr, of which none steers a terminal: not what was typed, nor a file's name.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable::lines(words.trim_end()));
 }
 
 fn run(cli: Cli) -> Result<u8, Error> {

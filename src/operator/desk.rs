@@ -7,9 +7,9 @@ use serde_json::json;
 use super::{Command, OpenAccount, Report};
 use crate::bank::Bank;
 use crate::domain::money::Opening;
-use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp};
+use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp, printable};
 use crate::limits;
-use crate::store::{Act, Digest, Done, NewAccount, Office};
+use crate::store::{Act, Digest, Done, Event, NewAccount, Note, Office, RecordsAsked};
 
 /// sysexits' EX_DATAERR: what was given is wrong, or the rules refuse it.
 const REFUSED: u8 = 65;
@@ -63,10 +63,14 @@ impl Desk {
     pub async fn perform(&self, actor: &str, command: Command) -> Report {
         let office = Office::of(actor);
         let name = command.name();
+        let note = self.note_of(actor, &command);
         let report = self
             .dispatch(&office, command)
             .await
             .unwrap_or_else(|report| report);
+        if let Some(note) = note {
+            self.note(note, report.exit_code).await;
+        }
         tracing::info!(
             actor,
             command = name,
@@ -74,6 +78,59 @@ impl Desk {
             "operator"
         );
         report
+    }
+
+    /// How a command that changes no books reads in the audit log. Acts that do are recorded with
+    /// the change itself.
+    fn note_of(&self, actor: &str, command: &Command) -> Option<Note> {
+        let at = self.bank.surroundings().now();
+        let note = |event| Note::new(event, at).by_staff(actor);
+        let account = |text: &str| text.parse::<AccountNumber>().ok();
+        Some(match command {
+            Command::Verify { .. } => note(Event::Verify),
+            Command::Backup { file } => note(Event::Backup).detail(file.display().to_string()),
+            Command::EndSession { account: number } => Note {
+                account: account(number),
+                ..note(Event::SessionEnded)
+            },
+            // The first page stands for all: who copies the log does not make it longer by that.
+            Command::Audit { after, .. } if *after > 0 => return None,
+            Command::Show { account: number }
+            | Command::Statement {
+                account: number, ..
+            } => Note {
+                account: account(number),
+                ..note(Event::StaffRead).detail(command.name())
+            },
+            Command::List { .. }
+            | Command::Sessions
+            | Command::Terminals
+            | Command::LateCaptures { .. }
+            | Command::Audit { .. } => note(Event::StaffRead).detail(command.name()),
+            _ => return None,
+        })
+    }
+
+    /// Looking goes on where nothing can be written, on a full disk say: staff need it then.
+    async fn note(&self, note: Note, exit_code: u8) {
+        let outcome = match exit_code {
+            0 => "done",
+            1 => "faults",
+            REFUSED => "refused",
+            _ => "failed",
+        };
+        if let Err(error) = self.bank.note(note.outcome(outcome)).await {
+            tracing::warn!(%error, "an audit record was not written");
+        }
+    }
+
+    /// Another user stood before the operator's socket.
+    pub(super) async fn note_stranger(&self, uid: u32) {
+        let at = self.bank.surroundings().now();
+        let note = Note::new(Event::OperatorRefused, at).outcome("refused");
+        self.bank
+            .note_bounded(note.detail(format!("uid {uid}")))
+            .await;
     }
 
     async fn dispatch(&self, office: &Office, command: Command) -> Performed {
@@ -190,6 +247,7 @@ impl Desk {
             }
             Command::Backup { file } => Act::Backup(file),
             Command::LateCaptures { limit } => Act::LateCaptures { limit },
+            command @ Command::Audit { .. } => Act::Records(records_asked(command)?),
             command => {
                 let account = command.account().ok_or_else(unexpected)?.to_owned();
                 let act = self.account_act(number(&account)?, command)?;
@@ -271,6 +329,7 @@ impl Desk {
             )),
             Done::Terminals(terminals) => Ok(Report::terminals(&terminals, currency)),
             Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
+            Done::Records(records) => Ok(Report::records(&records)),
             Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
             Done::Opened { .. } | Done::NoSuchAccount | Done::Refused(_) => Err(unexpected()),
         }
@@ -311,8 +370,33 @@ impl Command {
             Self::Verify { .. } => "verify",
             Self::Backup { .. } => "backup",
             Self::LateCaptures { .. } => "late-captures",
+            Self::Audit { .. } => "audit",
         }
     }
+}
+
+fn records_asked(command: Command) -> Result<RecordsAsked, Report> {
+    let Command::Audit {
+        after,
+        from,
+        to,
+        event,
+        terminal,
+        limit,
+        newest,
+    } = command
+    else {
+        return Err(unexpected());
+    };
+    Ok(RecordsAsked {
+        after,
+        from: moment(from)?,
+        to: moment(to)?,
+        event,
+        terminal,
+        limit: limit.min(limits::AUDIT_LISTED_MAX),
+        newest,
+    })
 }
 
 fn unexpected() -> Report {
@@ -363,7 +447,7 @@ const REASON_CHARACTERS_MAX: usize = 200;
 fn reason_text(text: &str) -> Result<String, Report> {
     let text = text.trim();
     let fits = (1..=REASON_CHARACTERS_MAX).contains(&text.chars().count());
-    if fits && !text.chars().any(char::is_control) {
+    if fits && printable::is_plain(text) {
         Ok(text.to_owned())
     } else {
         let reason = format!("a reason is 1 to {REASON_CHARACTERS_MAX} printable characters");

@@ -117,6 +117,23 @@ pub enum Command {
         /// To this new file; absolute.
         file: PathBuf,
     },
+    /// Records of the audit log, oldest first, a page.
+    Audit {
+        /// Records with larger numbers.
+        after: i64,
+        /// Not before this moment (RFC 3339 or a date).
+        from: Option<String>,
+        /// Before this moment.
+        to: Option<String>,
+        /// Only of this event.
+        event: Option<String>,
+        /// Only of this terminal.
+        terminal: Option<String>,
+        /// How many at most.
+        limit: usize,
+        /// The newest of them, not the oldest.
+        newest: bool,
+    },
     /// Captures that came after their hold had expired, newest first.
     LateCaptures {
         /// How many at most.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::Currency;
+use crate::domain::entry::ChainHash;
+use crate::domain::{AuditRecord, Currency, printable};
 use crate::store::{AccountReport, Audit, Line, Seat, TerminalReport};
 
 /// The outcome of a command.
@@ -67,7 +68,7 @@ impl Report {
                 (_, true) => "public (demo account)",
                 _ => "the customer's own",
             },
-            report.home_terminal.as_deref().unwrap_or("none yet"),
+            printable::line(report.home_terminal.as_deref().unwrap_or("none yet")),
         );
         Self::done(json!(report), text)
     }
@@ -105,7 +106,7 @@ impl Report {
         let mut entries = Vec::new();
         for line in lines {
             let counterparty = line.counterparty.map(|account| account.to_string());
-            let note = line.reason.as_deref().map(printable);
+            let note = line.reason.as_deref().map(printable::line);
             text.push_str(&format!(
                 "\n{:>8}  {:<24}  {:<15} {:>16} {:>18}  {:<16} {}",
                 line.entry,
@@ -113,7 +114,7 @@ impl Report {
                 line.kind.name(line.amount),
                 currency.format(line.amount),
                 currency.format(line.balance),
-                line.terminal,
+                printable::line(&line.terminal),
                 counterparty
                     .as_deref()
                     .or(note.as_deref())
@@ -162,7 +163,7 @@ impl Report {
         for terminal in terminals {
             text.push_str(&format!(
                 "\n{:<32} {:<9} {:>18}",
-                terminal.terminal,
+                printable::line(&terminal.terminal),
                 if terminal.disabled {
                     "disabled"
                 } else {
@@ -177,22 +178,72 @@ impl Report {
         )
     }
 
+    pub(super) fn records(records: &[(AuditRecord, ChainHash)]) -> Self {
+        let mut text = format!(
+            "{:>8}  {:<24}  {:<18} {:<15} {:<9} {:<16} {:>10}  {:<20} {}",
+            "number",
+            "at",
+            "event",
+            "outcome",
+            "account",
+            "terminal",
+            "connection",
+            "actor",
+            "detail"
+        );
+        let mut listed = Vec::new();
+        for (record, hash) in records {
+            let shown = |text: &Option<String>| printable::line(text.as_deref().unwrap_or("-"));
+            text.push_str(&format!(
+                "\n{:>8}  {:<24}  {:<18} {:<15} {:<9} {:<16} {:>10}  {:<20} {}",
+                record.number,
+                record.at.to_string(),
+                printable::line(&record.event),
+                printable::line(&record.outcome),
+                shown(&record.account),
+                shown(&record.terminal),
+                record
+                    .connection
+                    .map_or_else(|| "-".to_owned(), |number| number.to_string()),
+                printable::line(&record.actor),
+                printable::line(&record.detail),
+            ));
+            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            listed.push(json!({
+                "number": record.number,
+                "at": record.at.to_string(),
+                "event": record.event,
+                "outcome": record.outcome,
+                "account": record.account,
+                "terminal": record.terminal,
+                "connection": record.connection,
+                "actor": record.actor,
+                "detail": record.detail,
+                "hash": hash,
+            }));
+        }
+        Self::done(json!({ "records": listed }), text)
+    }
+
     pub(super) fn audit(audit: &Audit, currency: Currency) -> Self {
         let mut text = format!(
-            "accounts    {}\nentries     {}\nopen holds  {}\nkeys        {}\ncustomers   {} {currency}\nledger sum  {}\nhead        {}",
+            "accounts    {}\nentries     {}\nopen holds  {}\nkeys        {}\ncustomers   {} {currency}\nledger sum  {}\naudit log   {}\n\
+             head        {}\nfull head   {}",
             audit.accounts,
             audit.entries,
             audit.open_holds,
             audit.keys,
             currency.format(audit.customers_total),
             currency.format(audit.ledger_total),
+            audit.log.count,
             audit.head,
+            audit.full_head(),
         );
         for fault in &audit.faults {
-            text.push_str(&format!("\nFAULT: {}", printable(fault)));
+            text.push_str(&format!("\nFAULT: {}", printable::line(fault)));
         }
         if audit.faults.is_empty() {
-            text.push_str("\nthe ledger is whole");
+            text.push_str("\nthe ledger is whole, and the audit log");
         }
         let data = json!({
             "accounts": audit.accounts,
@@ -202,7 +253,9 @@ impl Report {
             "customers_total": audit.customers_total,
             "ledger_total": audit.ledger_total,
             "currency": currency.code(),
+            "audit_records": audit.log.count,
             "head": audit.head.to_string(),
+            "full_head": audit.full_head().to_string(),
             "faults": audit.faults,
         });
         Self {
@@ -211,11 +264,4 @@ impl Report {
             text,
         }
     }
-}
-
-/// Text that came from outside, without anything that a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

@@ -2,6 +2,7 @@
 //! in as payloads, and what is to be done with the connection comes out as a value.
 
 mod guesses;
+mod haste;
 
 use std::sync::Arc;
 
@@ -124,6 +125,7 @@ impl Dialogue {
         let Envelope { id, request } = Envelope::parse(payload);
         let carried_pin = request.as_ref().map_or(true, Request::carries_pin);
         let op = request.as_ref().map_or("none", Request::op);
+        let (asked, account) = self.asks_for_a_pin(request.as_ref().ok());
         let (answer, then) = match self.admit(request.as_ref().ok()) {
             Err(RetryAfter(ms)) => self.refuse_too_many(id, ms),
             Ok(()) => match request {
@@ -138,6 +140,11 @@ impl Dialogue {
             },
         };
         let code = answer.code;
+        if code == Code::TooMany
+            && let Some(asked) = asked
+        {
+            self.note_haste(asked, account).await;
+        }
         if !matches!(code, Code::Malformed | Code::UnknownOp) {
             self.malformed_in_row = 0;
         }
@@ -390,6 +397,7 @@ impl Dialogue {
     fn log_session_end(&self, session: &Session, reason: &'static str) {
         let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
         self.shared.metrics.sessions.dec();
+        self.shared.bank.note_session_end(session, reason);
         tracing::info!(connection, %terminal, account = %session.account().masked(), reason, "session ended");
     }
 }

@@ -83,26 +83,29 @@ impl Registry {
         ending.take(max).collect()
     }
 
-    /// Puts out every connection whose certificates `trust` no longer admits; returns how many.
-    /// Each certificate is verified once, however many connections came with it.
-    pub fn expel_distrusted(&self, trust: &Trust, now: Timestamp) -> usize {
-        let mut by_chain: HashMap<Chain, Vec<CancellationToken>> = HashMap::new();
+    /// Puts out every connection whose certificates `trust` no longer admits; returns how many of
+    /// which terminal. Each certificate is verified once, however many connections came with it.
+    pub fn expel_distrusted(&self, trust: &Trust, now: Timestamp) -> BTreeMap<TerminalName, usize> {
+        let mut by_chain: HashMap<Chain, Vec<(TerminalName, CancellationToken)>> = HashMap::new();
         {
             let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             for guest in guests.values() {
                 by_chain
                     .entry(guest.chain.clone())
                     .or_default()
-                    .push(guest.expelled.clone());
+                    .push((guest.terminal.clone(), guest.expelled.clone()));
             }
         }
         let distrusted = by_chain
             .iter()
             .filter(|(chain, _)| !trust.still_admits(chain, now));
-        distrusted
-            .flat_map(|(_, tokens)| tokens)
-            .map(CancellationToken::cancel)
-            .count()
+        let mut expelled = BTreeMap::new();
+        for (terminal, token) in distrusted.flat_map(|(_, guests)| guests) {
+            token.cancel();
+            let count: &mut usize = expelled.entry(terminal.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        expelled
     }
 }
 

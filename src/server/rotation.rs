@@ -11,6 +11,7 @@ use super::{Live, Server};
 use crate::config::Config;
 use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
+use crate::store::{Event, Note};
 
 /// What is known of the files, and what has been said of ends.
 pub(super) struct Rotation {
@@ -51,6 +52,7 @@ impl Server {
             .store(Arc::new(Live::new(config, self.bank.surroundings())));
         let expelled = self.put_in_force(trust, &mut rotation);
         tracing::info!(expelled, "reloaded certificates, revocations and limits");
+        self.note_reload("done", String::new());
         Ok(())
     }
 
@@ -102,6 +104,7 @@ impl Server {
                 self.metrics.count_tls_reload(true);
                 let expelled = self.put_in_force(trust, &mut rotation);
                 tracing::info!(expelled, "took changed certificates and revocations");
+                self.note_reload("done", "changed on disk".to_owned());
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -111,6 +114,7 @@ impl Server {
                         reason,
                         "changed certificates or revocations refused; the old ones stay in force"
                     );
+                    self.note_reload("refused", reason);
                 }
             }
         }
@@ -123,8 +127,22 @@ impl Server {
         rotation.own = Reminders::new(limits::EXPIRIES_MAX);
         rotation.compared = None;
         self.show_expiries();
-        self.registry
-            .expel_distrusted(&self.trust.load(), self.now())
+        let expelled = self
+            .registry
+            .expel_distrusted(&self.trust.load(), self.now());
+        let mut connections = 0_usize;
+        for (terminal, count) in expelled {
+            connections = connections.saturating_add(count);
+            let revoked = Note::new(Event::TerminalRevoked, self.now()).about(terminal);
+            self.bank
+                .note_soon(revoked.detail(format!("connections {count}")));
+        }
+        connections
+    }
+
+    fn note_reload(&self, outcome: &'static str, detail: String) {
+        let note = Note::new(Event::Reload, self.now()).outcome(outcome);
+        self.bank.note_soon(note.detail(detail));
     }
 
     /// What is to be said now of ends that are near: of the server's own things, and of terminals

@@ -25,7 +25,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Office};
+use crate::store::{Act, Done, Event, Note, Office};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -180,6 +180,7 @@ async fn serve(
             async move { supervisor::report(&bank, doors.address).await }
         }),
     ];
+    record_start(&bank, doors.address).await?;
     announce(doors.address, &config, made)?;
     let ending = signals.wait(&server, &bank, &options.source).await;
     supervisor::report_stopping().await;
@@ -192,7 +193,31 @@ async fn serve(
         // Waited for, so that the operator's socket is gone and the store closed behind us.
         let _ = task.await;
     }
+    record_stop(&bank, &ending).await;
     ending
+}
+
+async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
+    let version = env!("CARGO_PKG_VERSION");
+    let note = Note::new(Event::Start, bank.surroundings().now());
+    let note = note.detail(format!("version {version}, {address}"));
+    bank.note(note).await.map_err(|error| {
+        let reason = format!("the audit log cannot be written: {error}");
+        Stop::new(exit::IO, reason)
+    })
+}
+
+/// The last records: what waits, what was counted, and the end itself.
+async fn record_stop(bank: &Bank, ending: &Result<(), Stop>) {
+    let note = Note::new(Event::Stop, bank.surroundings().now());
+    let note = match ending {
+        Ok(()) => note,
+        Err(stop) => note.outcome("failed").detail(&*stop.reason),
+    };
+    let written = bank.write_waiting(true).await;
+    if let Err(error) = written.and(bank.note(note).await) {
+        tracing::error!(%error, "the last audit records were not written");
+    }
 }
 
 /// The one line on stdout that says the server is ready; everything else goes to stderr.
@@ -339,7 +364,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(server, source).await,
+                _ = self.hang_up.recv() => reload(server, bank, source).await,
                 Ok(found) = broken.wait_for(Option::is_some) => {
                     let reason = found.clone().unwrap_or_default();
                     tracing::error!(reason, "the ledger is broken: serving stops");
@@ -350,16 +375,26 @@ impl Signals {
     }
 }
 
-async fn reload(server: &Arc<Server>, source: &Source) {
+async fn reload(server: &Arc<Server>, bank: &Bank, source: &Source) {
     let (server, source) = (Arc::clone(server), source.clone());
     let reloading = tokio::task::spawn_blocking(move || {
         let mut config = source.load().map_err(|stop| stop.reason)?.config;
         raise_open_files(&mut config);
         server.reload(config).map_err(|error| error.to_string())
     });
+    let note = |event| Note::new(event, bank.surroundings().now());
     match reloading.await {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => tracing::error!(reason, "reload refused; everything stays as it was"),
-        Err(_) => tracing::error!("reload failed; everything stays as it was"),
+        Ok(Err(reason)) => {
+            tracing::error!(reason, "reload refused; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("refused").detail(reason));
+        }
+        Err(_) => {
+            tracing::error!("reload failed; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("failed"));
+        }
+    }
+    if let Err(error) = bank.write_waiting(false).await {
+        tracing::error!(%error, "audit records wait to be written");
     }
 }

@@ -11,9 +11,11 @@ mod ledger;
 mod migration;
 mod office;
 mod orders;
+mod records;
 mod rig;
 mod sqlite;
 mod stand_ins;
+mod tampering;
 
 /// Runs every test named on every store.
 macro_rules! on_every_store {

@@ -7,7 +7,9 @@
 
 #[cfg(test)]
 mod contract;
+mod digest;
 pub mod memory;
+mod notes;
 mod office;
 pub mod seats;
 pub mod sqlite;
@@ -22,8 +24,10 @@ use crate::domain::{
     TerminalName, Timestamp,
 };
 
+pub use digest::{Digest, LogHead, NotADigest};
+pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
-    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Digest, Done, NewAccount, NotADigest, Office,
+    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, RecordsAsked,
     TerminalReport,
 };
 pub use seats::{Claim, Seat};
@@ -73,6 +77,8 @@ pub struct Context {
     pub now: Timestamp,
     /// The terminal that asks.
     pub terminal: TerminalName,
+    /// The connection it asks over, for the audit log.
+    pub connection: Option<u64>,
     /// The bank's terms.
     pub terms: Terms,
 }
@@ -286,7 +292,12 @@ pub trait Store: Send + Sync + 'static {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange>;
+
+    /// Appends records to the audit log, all or none. What a call above changes is recorded in
+    /// that call's own transaction; this is for the rest.
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()>;
 
     /// Frees holds whose time is over, forgets keys and tries past theirs.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::Line;
+use super::digest::{Digest, LogHead};
 use crate::access::lockout::{LockoutPolicy, TryRecord};
 use crate::access::pin::PinHash;
-use crate::domain::{AccountNumber, TerminalName, Timestamp};
+use crate::domain::entry::ChainHash;
+use crate::domain::{AccountNumber, AuditRecord, TerminalName, Timestamp};
 
 /// Proof that the caller acts for the bank's staff. Only the operator's room makes one.
 #[derive(Debug)]
@@ -111,6 +113,8 @@ pub enum Act {
     Verify(Option<Digest>),
     /// Copies the store to a new file.
     Backup(PathBuf),
+    /// Records of the audit log, oldest first.
+    Records(RecordsAsked),
     /// How many demo accounts still have their public PIN.
     DemoAccounts,
     /// Captures that came after their hold had expired, newest first.
@@ -118,6 +122,25 @@ pub enum Act {
         /// How many at most.
         limit: usize,
     },
+}
+
+/// Which records of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordsAsked {
+    /// Only those with larger numbers than this.
+    pub after: i64,
+    /// Not before this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    /// Only of this event.
+    pub event: Option<String>,
+    /// Only of this terminal.
+    pub terminal: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+    /// The newest of them, not the oldest.
+    pub newest: bool,
 }
 
 /// What came of an [`Act`].
@@ -147,6 +170,8 @@ pub enum Done {
     },
     /// Terminals.
     Terminals(Vec<TerminalReport>),
+    /// Records of the audit log, each with its hash.
+    Records(Vec<(AuditRecord, ChainHash)>),
     /// The audit.
     Audit(Box<Audit>),
     /// A number.
@@ -228,51 +253,6 @@ pub struct TerminalReport {
     pub cash: i64,
 }
 
-/// A digest of all chains' heads as they stood after one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest {
-    /// The last entry it covers; 0 for an empty ledger.
-    pub entry: i64,
-    /// SHA-256 over the heads in the order of the accounts' names.
-    pub hash: [u8; 32],
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-", self.entry)?;
-        self.hash
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl std::str::FromStr for Digest {
-    type Err = NotADigest;
-
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let (entry, hex) = text.split_once('-').ok_or(NotADigest)?;
-        let mut hash = [0; 32];
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(NotADigest);
-        }
-        for (index, byte) in hash.iter_mut().enumerate() {
-            let pair = hex.get(2 * index..2 * index + 2).ok_or(NotADigest)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
-        }
-        let entry = entry
-            .parse()
-            .ok()
-            .filter(|entry| *entry >= 0)
-            .ok_or(NotADigest)?;
-        Ok(Self { entry, hash })
-    }
-}
-
-/// The text is no digest as `verify` prints it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is an entry's number, a hyphen and 64 hex digits, as verify prints it")]
-pub struct NotADigest;
-
 /// What an audit of the whole ledger found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
@@ -288,10 +268,23 @@ pub struct Audit {
     pub customers_total: i64,
     /// The sum of all balances; anything but 0 is a fault.
     pub ledger_total: i64,
-    /// The chains' heads now.
+    /// The chains' heads now, the ledger's alone.
     pub head: Digest,
+    /// The audit log's end now.
+    pub log: LogHead,
     /// Everything that is wrong, in words; empty where nothing is.
     pub faults: Vec<String>,
+}
+
+impl Audit {
+    /// The ledger's heads and the audit log's end.
+    #[must_use]
+    pub fn full_head(&self) -> Digest {
+        Digest {
+            log: Some(self.log),
+            ..self.head
+        }
+    }
 }
 
 /// Faults that an audit names at most; the rest are counted.

@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
         &["store", "access", "domain", "surroundings", "limits"],
     ),
     ("config", &["domain", "access", "store", "limits"]),
-    ("telemetry", &["wire", "config"]),
+    ("telemetry", &["wire", "config", "domain"]),
     (
         "server",
         &[

@@ -12,9 +12,11 @@
 )]
 
 mod attack;
+mod audit;
 mod certificates;
 mod confinement;
 mod crash;
+mod escapes;
 mod handshakes;
 mod house;
 mod identity;

@@ -55,6 +55,8 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIGEST")]
         head: Option<String>,
     },
+    /// The audit log: who did what, when and where.
+    Audit(AuditArguments),
     /// Withdrawals captured after their hold had expired, newest first.
     LateCaptures {
         /// How many.
@@ -180,6 +182,31 @@ pub(crate) struct StatementArguments {
     /// Before this moment.
     #[arg(long, value_name = "T")]
     pub(crate) to: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditArguments {
+    /// Not before this moment (RFC 3339 or a date).
+    #[arg(long, value_name = "T")]
+    pub(crate) from: Option<String>,
+    /// Before this moment.
+    #[arg(long, value_name = "T")]
+    pub(crate) to: Option<String>,
+    /// Only records with larger numbers than this.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) after: i64,
+    /// Only of this event, as `login`.
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// Only of this terminal.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) terminal: Option<String>,
+    /// Only the newest so many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: Option<u32>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

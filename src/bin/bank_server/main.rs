@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use atm_bank::config::{Config, Overrides};
-use atm_bank::domain::{AccountNumber, Pin};
+use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
@@ -21,14 +21,24 @@ use zeroize::Zeroizing;
 
 use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
 use self::attack::attack;
-use self::listing::{list, statement, terminals};
+use self::listing::{audit, list, statement, terminals};
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "bank_server: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(exit::DATA);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.use_stderr() {
+                say(&error.render().to_string());
+                return ExitCode::from(exit::USAGE);
+            }
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+            return ExitCode::SUCCESS;
         }
     };
     // What this process makes is for its own user only.
@@ -57,15 +67,16 @@ fn main() -> ExitCode {
 
 /// An error goes to stderr, and with `--json` to stdout as an object too.
 fn report_stop(stop: &Stop, json: bool) -> ExitCode {
-    let _ = writeln!(io::stderr(), "bank_server: {}", stop.reason);
+    say(&format!("bank_server: {}", stop.reason));
     if json {
-        let _ = writeln!(
-            io::stdout(),
-            "{}",
-            json!({ "error": stop.reason, "exit_code": stop.code })
-        );
+        let _ = print_json(&json!({ "error": stop.reason, "exit_code": stop.code }));
     }
     ExitCode::from(stop.code)
+}
+
+/// Words to stderr. They may hold what was typed, and a file's name: none of it steers a terminal.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable::lines(words.trim_end()));
 }
 
 /// What is wrong with the configuration is said when it is read again to serve.
@@ -115,7 +126,7 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
         task => {
             let loaded = source.load()?;
             for warning in &loaded.warnings {
-                let _ = writeln!(io::stderr(), "bank_server: warning: {warning}");
+                say(&format!("bank_server: warning: {warning}"));
             }
             staff(&loaded.config, task, json).await
         }
@@ -131,7 +142,8 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         }
         Task::Account(task) => account_command(config, task).await?,
         Task::Statement(arguments) => return statement(config, arguments, json).await,
-        Task::Restore { file } => return restored(config, &file, json),
+        Task::Audit(arguments) => return audit(config, arguments, json).await,
+        Task::Restore { file } => return restored(config, &file, json).await,
         Task::Sessions { end: Some(account) } => Command::EndSession { account },
         Task::Sessions { end: None } => Command::Sessions,
         Task::Terminal(TerminalTask::List { name }) => return terminals(config, name, json).await,
@@ -192,26 +204,28 @@ async fn account_command(config: &Config, task: AccountTask) -> Result<Command, 
 fn show(report: &Report, json: bool) -> Result<u8, Stop> {
     let failed = report.data.get("error").is_some();
     match (json, failed) {
-        (true, _) => print(&report.data.to_string())?,
+        (true, _) => print_json(&report.data)?,
         (false, false) => print(&report.text)?,
-        (false, true) => {
-            let _ = writeln!(io::stderr(), "bank_server: {}", report.text);
-        }
+        (false, true) => say(&format!("bank_server: {}", report.text)),
     }
     Ok(report.exit_code)
 }
 
 fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")
+    writeln!(out, "{}", printable::lines(text))
         .and_then(|()| out.flush())
         .map_err(|error| Stop::new(exit::IO, format!("cannot write to stdout: {error}")))
+}
+
+fn print_json(value: &Value) -> Result<(), Stop> {
+    print(&printable::json(&value.to_string()))
 }
 
 fn check_report(source: &Source, config_only: bool, json: bool) -> Result<u8, Stop> {
     let report = check(source, config_only);
     if json {
-        print(&json!(report).to_string())?;
+        print_json(&json!(report))?;
     } else {
         for warning in &report.warnings {
             print(&format!("warning: {warning}"))?;
@@ -273,7 +287,7 @@ fn add(config: &Config, account: &str, balance: &str) -> Result<Command, Stop> {
     })?;
     let pin = ask_pin()?;
     if pin.is_weak(&number) {
-        let _ = writeln!(io::stderr(), "bank_server: warning: that PIN is weak");
+        say("bank_server: warning: that PIN is weak");
     }
     let hash = hash_pin(config, &pin)?;
     let account = OpenAccount {
@@ -387,8 +401,10 @@ async fn limit(
     })
 }
 
-fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
-    let kept = restore(config, file)?.map(|path| path.display().to_string());
+async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
+    let kept = restore(config, file)
+        .await?
+        .map(|path| path.display().to_string());
     let text = match &kept {
         Some(path) => format!("restored; what stood there is kept as {path}"),
         None => "restored".to_owned(),

@@ -95,6 +95,18 @@ async fn an_internal_error_gets_50_with_a_reference_and_no_detail() {
     assert_eq!((answer.code, then), (Code::Internal, Then::Stay));
     assert_eq!(answer.members.reference.as_ref().map(String::len), Some(12));
     assert_eq!(answer.members.message.as_deref(), Some("internal error"));
+    let asked = crate::store::RecordsAsked {
+        limit: 10,
+        event: Some("login".to_owned()),
+        ..Default::default()
+    };
+    let office = Office::of("test");
+    let listed = dialogue.shared.bank.office(&office, Act::Records(asked));
+    let Ok(crate::store::Done::Records(records)) = listed.await else {
+        panic!("no records");
+    };
+    let outcomes: Vec<&str> = records.iter().map(|(record, _)| &*record.outcome).collect();
+    assert_eq!(outcomes, ["failed"]);
 }
 
 #[tokio::test]

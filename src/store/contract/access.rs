@@ -270,7 +270,10 @@ async fn a_right_pin_that_is_not_changed_after_all_forgets_the_tries(rig: Rig) {
     let claim = rig.log_in(ANNE).await;
     wrong(&rig, ANNE, 2).await;
     let proof = rig.proof(ANNE).await;
-    let kept = rig.store().change_pin(&claim, &proof, None).await;
+    let kept = rig
+        .store()
+        .change_pin(&claim, &proof, None, rig.context())
+        .await;
     assert_eq!(kept, Ok(PinChange::Done));
     assert_eq!(rig.show(ANNE).await.tries, 0);
     wrong(&rig, ANNE, 3).await;
@@ -284,7 +287,10 @@ async fn a_pin_is_not_changed_on_an_account_that_staff_locked(rig: Rig) {
         Done::Yes
     ));
     let proof = rig.proof(ANNE).await;
-    let refused = rig.store().change_pin(&claim, &proof, None).await;
+    let refused = rig
+        .store()
+        .change_pin(&claim, &proof, None, rig.context())
+        .await;
     assert_eq!(refused, Ok(PinChange::LockedByStaff));
     assert_eq!(rig.show(ANNE).await.tries, 0);
 }

@@ -312,7 +312,7 @@ impl Bank {
         let changed = self
             .rig
             .store()
-            .change_pin(claim, &proof, Some(new))
+            .change_pin(claim, &proof, Some(new), self.rig.context())
             .await?;
         Ok(format!("{changed:?}"))
     }

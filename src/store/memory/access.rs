@@ -5,7 +5,9 @@ use crate::access::lockout::{Counted, TryRecord};
 use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
 use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::{AccountNumber, Timestamp};
-use crate::store::{Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted};
+use crate::store::{
+    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted,
+};
 
 /// What a right PIN led to; the seat is the caller's matter.
 pub(super) enum Admission {
@@ -58,6 +60,9 @@ impl Books {
                 let ticket = ticket.with_stand_in(traits).with_last(last);
                 let expires_at = record.expires_at(policy);
                 self.tries.insert(number, Tries { record, expires_at });
+                if last {
+                    self.append(&context.note(Event::LastTry, number).outcome("counted"));
+                }
                 TryCounted::Check(ticket)
             }
         }
@@ -82,6 +87,19 @@ impl Books {
         seated: bool,
         context: &Context,
     ) -> Admission {
+        let admission = self.judge(proof, seated, context);
+        let outcome = match (&admission, seated) {
+            (Admission::Void, _) => "void",
+            (_, false) => "in_use",
+            (Admission::Locked, true) => "locked_by_staff",
+            (Admission::Admitted(..), true) => "done",
+        };
+        let note = context.note(Event::Login, proof.account());
+        self.append(&note.outcome(outcome));
+        admission
+    }
+
+    fn judge(&mut self, proof: &PinVerified, seated: bool, context: &Context) -> Admission {
         let number = proof.account();
         let Some(customer) = self.customers.get_mut(&number) else {
             return Admission::Void;
@@ -105,7 +123,26 @@ impl Books {
         Admission::Admitted(self.balances_at(number, context.now), must_change_pin)
     }
 
-    pub(super) fn change_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
+    pub(super) fn change_pin(
+        &mut self,
+        proof: &PinVerified,
+        new: Option<PinHash>,
+        context: &Context,
+    ) -> PinChange {
+        let acceptable = new.is_some();
+        let change = self.replace_pin(proof, new);
+        let outcome = match change {
+            PinChange::Done if acceptable => "done",
+            PinChange::Done => "refused",
+            PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Void => "void",
+        };
+        let note = context.note(Event::PinChange, proof.account());
+        self.append(&note.outcome(outcome));
+        change
+    }
+
+    fn replace_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
         let number = proof.account();
         match self.customers.get_mut(&number) {
             Some(customer) if customer.pin.revision == proof.revision() => {

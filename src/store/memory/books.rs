@@ -10,10 +10,10 @@ use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::policy::Standing;
 use crate::domain::{
-    AccountNumber, Currency, EntryKind, EntryNumber, HoldName, IdempotencyKey, TerminalName,
-    Timestamp,
+    AccountNumber, AuditRecord, Currency, EntryKind, EntryNumber, HoldName, IdempotencyKey,
+    TerminalName, Timestamp,
 };
-use crate::store::{Balances, Fingerprint, Line, StoreError, Terms};
+use crate::store::{Balances, Fingerprint, Line, Note, StoreError, Terms};
 
 /// The account that opening balances come from.
 pub(super) const OPENING: &str = "opening";
@@ -40,6 +40,8 @@ pub(super) struct Books {
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
+    /// The audit log, each record with its hash.
+    pub(super) records: Vec<(AuditRecord, ChainHash)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +150,7 @@ impl Books {
             last_kept: 0,
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            records: Vec::new(),
         };
         books.begin_account(OPENING);
         books.begin_account(ADJUSTMENT);
@@ -335,6 +338,17 @@ impl Books {
             balance,
             hash: link.hash(),
         })
+    }
+
+    /// Appends a record to the audit log.
+    pub(super) fn append(&mut self, note: &Note) {
+        let last = self.records.last();
+        let (number, previous) = last.map_or((1, CHAIN_START), |(record, hash)| {
+            (record.number.saturating_add(1), *hash)
+        });
+        let record = note.record(number);
+        let hash = record.hash(&previous);
+        self.records.push((record, hash));
     }
 
     /// The account's entries as it sees them, oldest first.

@@ -17,8 +17,8 @@ use self::access::Admission;
 use self::books::Books;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
-    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
+    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pin::{PinHash, PinVerified};
 use crate::access::stand_in::StandInKey;
@@ -36,6 +36,8 @@ pub struct MemoryStore {
 /// Switches that make calls fail, for tests of what stands above the store.
 #[derive(Debug, Default)]
 pub struct Faults {
+    /// So many of the next calls are let through before the others count.
+    pub pass_first: AtomicU64,
     /// So many of the next calls fail as [`StoreError::Unavailable`] and do nothing.
     pub fail_before: AtomicU64,
     /// So many of the next calls do what they do and then fail as [`StoreError::Unavailable`]:
@@ -97,12 +99,13 @@ impl MemoryStore {
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
-        if spend(&self.faults.fail_before) {
+        let passes = spend(&self.faults.pass_first);
+        if !passes && spend(&self.faults.fail_before) {
             return Err(StoreError::Unavailable("told to fail before".to_owned()));
         }
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = work(&mut books);
-        if spend(&self.faults.fail_after) {
+        if !passes && spend(&self.faults.fail_after) {
             return Err(StoreError::Unavailable("told to fail after".to_owned()));
         }
         outcome
@@ -123,6 +126,10 @@ impl MemoryStore {
         context: &Context,
     ) -> Result<Claimed, StoreError> {
         let account = proof.account();
+        let context = &Context {
+            connection: Some(connection),
+            ..context.clone()
+        };
         let terminal = context.terminal.clone();
         let fence = self.seats.take(account, terminal, connection, context.now);
         let reserved = Reserved {
@@ -221,6 +228,7 @@ impl Store for MemoryStore {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange> {
         Box::pin(async move {
             self.call(|books| {
@@ -228,7 +236,16 @@ impl Store for MemoryStore {
                 if proof.account() != claim.account {
                     return Err(StoreError::Fenced);
                 }
-                Ok(books.change_pin(proof, new))
+                Ok(books.change_pin(proof, new, &context))
+            })
+        })
+    }
+
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.call(|books| {
+                notes.iter().for_each(|note| books.append(note));
+                Ok(())
             })
         })
     }

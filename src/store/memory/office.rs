@@ -2,11 +2,12 @@
 
 use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
 use crate::access::pin::StoredPin;
+use crate::domain::entry::ChainHash;
 use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
 use crate::domain::money::{BALANCE_MAX, Opening};
-use crate::domain::{AccountNumber, EntryKind, Refusal};
+use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal};
 use crate::store::{
-    AccountReport, Act, Context, Done, Line, NewAccount, StoreError, TerminalReport,
+    AccountReport, Act, Context, Done, Line, NewAccount, RecordsAsked, StoreError, TerminalReport,
 };
 
 fn refused(why: &str) -> Done {
@@ -16,10 +17,19 @@ fn refused(why: &str) -> Done {
 impl Books {
     pub(super) fn office(
         &mut self,
-        _actor: &str,
+        actor: &str,
         act: Act,
         context: &Context,
     ) -> Result<Done, StoreError> {
+        let note = act.note(actor, context.now);
+        let done = self.perform(act, context)?;
+        if let Some(note) = note {
+            self.append(&note.with_done(&done));
+        }
+        Ok(done)
+    }
+
+    fn perform(&mut self, act: Act, context: &Context) -> Result<Done, StoreError> {
         Ok(match act {
             Act::Open(accounts) => self.open(accounts, context)?,
             Act::Close(number) => self.close(number, context),
@@ -106,6 +116,7 @@ impl Books {
                 Done::Lines(lines.take(limit).collect())
             }
             Act::Terminals => Done::Terminals(self.terminals()),
+            Act::Records(asked) => Done::Records(self.listed_records(&asked)),
             Act::DemoAccounts => {
                 let demo = self.customers.values().filter(|customer| customer.demo);
                 Done::Count(u64::try_from(demo.count()).unwrap_or(u64::MAX))
@@ -310,6 +321,26 @@ impl Books {
         };
         let record = self.tries.get(&number).map(|tries| tries.record.clone());
         report.with_tries(record, context.terms.lockout, context.now)
+    }
+
+    fn listed_records(&self, asked: &RecordsAsked) -> Vec<(AuditRecord, ChainHash)> {
+        let is_asked = |asked: &Option<String>, found: Option<&String>| {
+            asked.is_none() || asked.as_ref() == found
+        };
+        let mut wanted: Vec<_> = self.records.clone();
+        wanted.retain(|(record, _)| {
+            record.number > asked.after
+                && asked.from.is_none_or(|from| from <= record.at)
+                && asked.to.is_none_or(|to| record.at < to)
+                && is_asked(&asked.event, Some(&record.event))
+                && is_asked(&asked.terminal, record.terminal.as_ref())
+        });
+        if asked.newest {
+            let before = wanted.len().saturating_sub(asked.limit);
+            return wanted.split_off(before);
+        }
+        wanted.truncate(asked.limit);
+        wanted
     }
 
     fn terminals(&self) -> Vec<TerminalReport> {

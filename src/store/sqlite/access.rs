@@ -11,7 +11,7 @@ use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::{
-    Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
 
 /// A row of `credential` with what its account says.
@@ -73,6 +73,9 @@ impl Books<'_> {
             Err(locked) => return Ok(TryCounted::LockedOut(locked.retry_after_ms)),
         };
         self.save_tries(number, &record, policy)?;
+        if last {
+            self.append(&context.note(Event::LastTry, number).outcome("counted"))?;
+        }
         if is_new {
             self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
         }
@@ -121,6 +124,25 @@ impl Books<'_> {
         seated: bool,
         context: &Context,
     ) -> Result<Admission, StoreError> {
+        let admission = self.judge(number, revision, upgrade, seated, context)?;
+        let outcome = match &admission {
+            Admission::Void => "void",
+            _ if !seated => "in_use",
+            Admission::Locked => "locked_by_staff",
+            Admission::Admitted { .. } => "done",
+        };
+        self.append(&context.note(Event::Login, number).outcome(outcome))?;
+        Ok(admission)
+    }
+
+    fn judge(
+        &mut self,
+        number: AccountNumber,
+        revision: i64,
+        upgrade: Option<&PinHash>,
+        seated: bool,
+        context: &Context,
+    ) -> Result<Admission, StoreError> {
         let Some(credential) = self.credential(number)? else {
             return Ok(Admission::Void);
         };
@@ -149,6 +171,23 @@ impl Books<'_> {
     }
 
     pub(super) fn change_pin(
+        &mut self,
+        (number, revision): (AccountNumber, i64),
+        new: Option<&PinHash>,
+        context: &Context,
+    ) -> Result<PinChange, StoreError> {
+        let change = self.replace_pin((number, revision), new)?;
+        let outcome = match change {
+            PinChange::Void => "void",
+            PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Done if new.is_none() => "refused",
+            PinChange::Done => "done",
+        };
+        self.append(&context.note(Event::PinChange, number).outcome(outcome))?;
+        Ok(change)
+    }
+
+    fn replace_pin(
         &mut self,
         (number, revision): (AccountNumber, i64),
         new: Option<&PinHash>,

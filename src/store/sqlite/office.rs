@@ -14,13 +14,21 @@ use crate::store::{
 };
 
 impl Books<'_> {
-    /// Acts that write. Those that only read go to [`read`].
+    /// Acts that write, each with its record. Those that only read go to [`read`].
     pub(super) fn office(
         &mut self,
         actor: &str,
         act: &Act,
         context: &Context,
     ) -> Result<Done, StoreError> {
+        let done = self.perform(actor, act, context)?;
+        if let Some(note) = act.note(actor, context.now) {
+            self.append(&note.with_done(&done))?;
+        }
+        Ok(done)
+    }
+
+    fn perform(&mut self, actor: &str, act: &Act, context: &Context) -> Result<Done, StoreError> {
         match act {
             Act::Open(accounts) => self.open(accounts, context),
             Act::Close(number) => self.close(*number, context),
@@ -275,6 +283,7 @@ pub(super) fn read(
         } => statement(connection, *number, *after, (*from, *to), *limit),
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
+        Act::Records(asked) => super::records::list(connection, asked),
         Act::DemoAccounts => {
             let sql = "SELECT count(*) FROM credential WHERE demo = 1";
             Ok(Done::Count(

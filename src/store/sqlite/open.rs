@@ -15,9 +15,10 @@ use crate::domain::{Currency, Timestamp};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
 ];
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].

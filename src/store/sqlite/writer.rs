@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
-use crate::store::StoreError;
+use crate::store::{LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -32,6 +32,8 @@ pub(super) struct Memory {
     pub(super) peppers: HashSet<String>,
     /// The last entry's number.
     pub(super) last_entry: Option<i64>,
+    /// The audit log's end.
+    pub(super) log: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
     /// The key that stand-ins are drawn with.
