@@ -88,7 +88,9 @@ impl Desk {
         let account = |text: &str| text.parse::<AccountNumber>().ok();
         Some(match command {
             Command::Verify { .. } => note(Event::Verify),
-            Command::Backup { file } => note(Event::Backup).detail(file.display().to_string()),
+            Command::Backup { wanted, .. } => {
+                note(Event::Backup).detail(wanted.display().to_string())
+            }
             Command::EndSession { account: number } => Note {
                 account: account(number),
                 ..note(Event::SessionEnded)
@@ -245,7 +247,7 @@ impl Desk {
                 let head = head.map(|text| text.parse::<Digest>()).transpose();
                 Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?)
             }
-            Command::Backup { file } => Act::Backup(file),
+            Command::Backup { file, .. } => Act::Backup(file),
             Command::LateCaptures { limit } => Act::LateCaptures { limit },
             command @ Command::Audit { .. } => Act::Records(records_asked(command)?),
             command => {

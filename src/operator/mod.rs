@@ -114,8 +114,10 @@ pub enum Command {
     },
     /// Copies the store.
     Backup {
-        /// To this new file; absolute.
+        /// Its new file, in the store's folder.
         file: PathBuf,
+        /// Where whoever asks will bring it, for the record.
+        wanted: PathBuf,
     },
     /// Records of the audit log, oldest first, a page.
     Audit {

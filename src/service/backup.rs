@@ -47,10 +47,9 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Report, Stop> {
         .collect();
     let name = format!("{STAGED_BEFORE}{id}{STAGED_AFTER}");
     let file = sqlite_path(config)?.with_file_name(name);
-    let file = std::path::absolute(&file)
-        .map_err(|error| Stop::new(exit::IO, format!("{}: {error}", file.display())))?;
+    let (file, wanted) = (absolute(&file)?, absolute(to)?);
     let staged = Staged(file.clone());
-    let report = perform(config, Command::Backup { file }).await?;
+    let report = perform(config, Command::Backup { file, wanted }).await?;
     if report.exit_code != 0 {
         return Ok(report);
     }
@@ -62,6 +61,12 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Report, Stop> {
             format!("cannot make the backup {}: {error}", to.display()),
         )),
     }
+}
+
+/// A server may have another working folder.
+fn absolute(path: &Path) -> Result<PathBuf, Stop> {
+    std::path::absolute(path)
+        .map_err(|error| Stop::new(exit::IO, format!("{}: {error}", path.display())))
 }
 
 /// Removes copies whose askers went away: only the process that has the store calls it.

@@ -35,7 +35,7 @@ impl Confinement {
     pub(super) fn log(&self) {
         tracing::info!(
             taken = self.taken.join(", "),
-            refused = self.refused.join(", "),
+            not_granted = self.refused.join(", "),
             "confined"
         );
     }

@@ -6,6 +6,7 @@ use super::{Dialogue, Failed};
 use crate::access::spray::{Noticed, Verdict};
 use crate::bank::{Failure, Opened};
 use crate::domain::{AccountNumber, Pin};
+use crate::store::{Event, Note};
 use crate::wire::answer::Members;
 use crate::wire::code::Code;
 
@@ -45,6 +46,10 @@ impl Dialogue {
         let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
         tracing::warn!(connection, %terminal, "where" = noticed.name(), "spray noticed");
         self.shared.metrics.count_spray(noticed.name());
+        let bank = &self.shared.bank;
+        let note = Note::new(Event::SprayNoticed, bank.surroundings().now());
+        let note = note.by_terminal(terminal.clone(), Some(connection));
+        bank.note_soon(note.outcome("noticed").detail(noticed.name()));
     }
 }
 
