@@ -2,5 +2,6 @@
 
 pub mod lockout;
 pub mod pepper;
+pub mod pepper_file;
 pub mod pin;
 pub mod throttle;

@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Source;
-use super::open::{OpenBank, sqlite_path};
+use super::open::{OpenBank, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
+use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::TerminalName;
@@ -144,10 +145,14 @@ async fn serve(
         trust,
         disabled,
     ));
-    let desk = Arc::new(Desk::new(
-        Arc::clone(&bank),
-        Arc::new(RunningFloor(Arc::clone(&server))),
-    ));
+    let peppers = pepper_file(&config);
+    let desk = Arc::new(
+        Desk::new(
+            Arc::clone(&bank),
+            Arc::new(RunningFloor(Arc::clone(&server))),
+        )
+        .with_pepper_file(Arc::clone(&peppers)),
+    );
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(doors.terminals).await }
@@ -168,7 +173,13 @@ async fn serve(
         }),
     ];
     announce(doors.address, &config, made)?;
-    let ending = signals.wait(&server, &bank, &options.source).await;
+    let reloading = Reloading {
+        server: Arc::clone(&server),
+        bank: Arc::clone(&bank),
+        source: options.source.clone(),
+        peppers,
+    };
+    let ending = signals.wait(&reloading).await;
     tracing::info!(connections = server.connections(), "going down");
     let drained = server.drain().await;
     tracing::info!(drained, "stopped");
@@ -314,18 +325,13 @@ impl Signals {
     }
 
     /// Waits for the end; reloads meanwhile.
-    async fn wait(
-        &mut self,
-        server: &Arc<Server>,
-        bank: &Bank,
-        source: &Source,
-    ) -> Result<(), Stop> {
-        let mut broken = bank.watch_broken();
+    async fn wait(&mut self, reloading: &Reloading) -> Result<(), Stop> {
+        let mut broken = reloading.bank.watch_broken();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(server, source).await,
+                _ = self.hang_up.recv() => reload(reloading.clone()).await,
                 Ok(found) = broken.wait_for(Option::is_some) => {
                     let reason = found.clone().unwrap_or_default();
                     tracing::error!(reason, "the ledger is broken: serving stops");
@@ -336,14 +342,32 @@ impl Signals {
     }
 }
 
-async fn reload(server: &Arc<Server>, source: &Source) {
-    let (server, source) = (Arc::clone(server), source.clone());
-    let reloading = tokio::task::spawn_blocking(move || {
-        let mut config = source.load().map_err(|stop| stop.reason)?.config;
+/// What a reload reads, and whom it gives it to.
+#[derive(Clone)]
+struct Reloading {
+    server: Arc<Server>,
+    bank: Arc<Bank>,
+    source: Source,
+    peppers: Arc<PepperFile>,
+}
+
+impl Reloading {
+    fn perform(&self) -> Result<(), String> {
+        let mut config = self.source.load().map_err(|stop| stop.reason)?.config;
         raise_open_files(&mut config);
-        server.reload(config).map_err(|error| error.to_string())
-    });
-    match reloading.await {
+        let hasher = self.bank.hasher();
+        let words = |error: ChangeError| error.to_string();
+        // Looked at before anything is changed, and taken once all else was.
+        self.peppers.check(hasher).map_err(words)?;
+        self.server
+            .reload(config)
+            .map_err(|error| error.to_string())?;
+        self.peppers.reread(hasher).map_err(words)
+    }
+}
+
+async fn reload(reloading: Reloading) {
+    match tokio::task::spawn_blocking(move || reloading.perform()).await {
         Ok(Ok(())) => {}
         Ok(Err(reason)) => tracing::error!(reason, "reload refused; everything stays as it was"),
         Err(_) => tracing::error!("reload failed; everything stays as it was"),

@@ -10,6 +10,7 @@ mod holds;
 mod ledger;
 mod office;
 mod orders;
+mod peppers;
 mod rig;
 mod sqlite;
 

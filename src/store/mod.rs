@@ -24,7 +24,7 @@ use crate::domain::{
 
 pub use office::{
     AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Digest, Done, NewAccount, NotADigest, Office,
-    TerminalReport,
+    PepperUse, TerminalReport,
 };
 pub use seats::{Claim, Seat};
 

@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
+use self::arguments::{AccountTask, Arguments, PepperTask, RunArguments, Task, TerminalTask};
 use self::listing::{list, statement, terminals};
 
 fn main() -> ExitCode {
@@ -125,6 +125,9 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
+        Task::Pepper(PepperTask::Show) => Command::Peppers,
+        Task::Pepper(PepperTask::Rotate) => Command::RotatePepper,
+        Task::Pepper(PepperTask::Retire { id }) => Command::RetirePepper { pepper: id },
         Task::Backup { file } => Command::Backup {
             file: absolute(&file)?,
         },

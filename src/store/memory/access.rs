@@ -4,7 +4,9 @@ use super::books::{Books, Customer, Status, Tries};
 use crate::access::lockout::{Origin, TryRecord};
 use crate::access::pin::{PinHash, PinVerified, StoredPin, Ticket};
 use crate::domain::{AccountNumber, Timestamp};
-use crate::store::{Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted};
+use crate::store::{
+    Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+};
 
 /// What a right PIN led to; the seat is the caller's matter.
 pub(super) enum Admission {
@@ -74,8 +76,13 @@ impl Books {
             return Admission::Void;
         }
         self.tries.remove(&number);
-        if let Some(hash) = proof.upgrade() {
+        // Where its pepper was retired meanwhile, the old hash serves on.
+        if let Some(hash) = proof.upgrade()
+            && !self.retired_peppers.contains(hash.pepper.as_str())
+        {
             customer.pin.hash = hash.clone();
+            self.peppers
+                .insert(hash.pepper.as_str().to_owned(), hash.pepper.clone());
         }
         if customer.status == Status::Locked {
             return Admission::Locked;
@@ -88,20 +95,30 @@ impl Books {
         Admission::Admitted(self.balances_at(number, context.now), must_change_pin)
     }
 
-    pub(super) fn change_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
+    pub(super) fn change_pin(
+        &mut self,
+        proof: &PinVerified,
+        new: Option<PinHash>,
+    ) -> Result<PinChange, StoreError> {
         let number = proof.account();
-        match self.customers.get_mut(&number) {
-            Some(customer) if customer.pin.revision == proof.revision() => {
-                self.tries.remove(&number);
-                match (customer.status, new) {
-                    (Status::Locked, _) => return PinChange::LockedByStaff,
-                    (_, Some(new)) => customer.set_pin(new, None),
-                    (_, None) => {}
-                }
-                PinChange::Done
-            }
-            Some(_) | None => PinChange::Void,
+        let current = self.customers.get(&number).map(|known| known.pin.revision);
+        if current != Some(proof.revision()) {
+            return Ok(PinChange::Void);
         }
+        let locked = |known: &Customer| known.status == Status::Locked;
+        if self.customers.get(&number).is_some_and(locked) {
+            self.tries.remove(&number);
+            return Ok(PinChange::LockedByStaff);
+        }
+        if let Some(new) = new {
+            self.refuse_retired(&new.pepper)?;
+            self.know_pepper(&new.pepper);
+            if let Some(customer) = self.customers.get_mut(&number) {
+                customer.set_pin(new, None);
+            }
+        }
+        self.tries.remove(&number);
+        Ok(PinChange::Done)
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) -> Swept {

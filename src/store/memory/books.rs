@@ -1,8 +1,9 @@
 //! What a bank knows, and how an entry is posted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::lockout::TryRecord;
+use crate::access::pepper::PepperId;
 use crate::access::pin::StoredPin;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::{Hold, HoldState};
@@ -36,6 +37,10 @@ pub(super) struct Books {
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
+    /// Peppers that hashes were made with, by name.
+    pub(super) peppers: BTreeMap<String, PepperId>,
+    /// Those of which no hash is taken any more.
+    pub(super) retired_peppers: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +147,8 @@ impl Books {
             last_kept: 0,
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            peppers: BTreeMap::new(),
+            retired_peppers: BTreeSet::new(),
         };
         books.begin_account(OPENING);
         books.begin_account(ADJUSTMENT);

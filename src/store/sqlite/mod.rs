@@ -8,6 +8,7 @@ mod audit;
 mod money;
 mod office;
 mod open;
+mod peppers;
 mod rows;
 mod writer;
 
@@ -315,6 +316,7 @@ impl Store for SqliteStore {
                 | Act::LateCaptures { .. }
                 | Act::Terminals
                 | Act::DemoAccounts
+                | Act::Peppers
                 | Act::Verify(_) => {
                     self.read_apart(move |connection| office::read(connection, &act, &context))
                         .await
