@@ -178,12 +178,13 @@ impl PepperFile {
     /// A new file in the old one's place: written, flushed to disk, renamed, the folder flushed.
     fn replace(&self, parts: &[&str]) -> Result<(), ChangeError> {
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                ChangeError::ReadOnly {
-                    path: self.path.clone(),
-                    source,
-                }
-            }
+            // The last is a file that is a mount of its own, as containers get their secrets.
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::ResourceBusy => ChangeError::ReadOnly {
+                path: self.path.clone(),
+                source,
+            },
             _ => ChangeError::Failed {
                 path: self.path.clone(),
                 source,

@@ -18,6 +18,7 @@ mod identity;
 mod life;
 mod limits;
 mod lockout;
+mod peppers;
 mod serving;
 mod sessions;
 mod simulation;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use card::Card;
 pub(crate) use process::Ran;
 pub(crate) use server::Server;
-pub(crate) use site::Site;
+pub(crate) use site::{ACCOUNT_PINS, Site};
 pub(crate) use terminal::{Ending, Reply, Terminal};
 
 /// No single wait of a test is longer: far more than anything takes, even on a busy machine.
