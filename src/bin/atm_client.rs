@@ -14,6 +14,7 @@ use atm_bank::atm::{
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
 /// Wrong usage, by `sysexits.h`.
 const USAGE: u8 = 64;
@@ -87,6 +88,10 @@ enum Mode {
     Plain,
     Screen,
 }
+
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

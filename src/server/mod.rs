@@ -6,6 +6,7 @@ pub mod dialogue;
 pub mod metrics;
 pub mod registry;
 pub mod tls;
+mod wiped;
 
 use std::collections::HashSet;
 use std::sync::Arc;

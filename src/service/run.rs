@@ -373,3 +373,37 @@ async fn reload(reloading: Reloading) {
         Err(_) => tracing::error!("reload failed; everything stays as it was"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+
+    #[test]
+    fn a_panics_place_is_logged_and_its_message_never() {
+        const CANARY: &str = "739105826417";
+        const WITHIN: &str = "ATM_BANK_TEST_PANICS";
+        // A hook is the whole process's, so this test runs once more, in one of its own.
+        if std::env::var_os(WITHIN).is_some() {
+            let _log = start_log(LogFormat::Json, tracing::Level::TRACE);
+            log_panics();
+            let caught = std::panic::catch_unwind(|| panic!("the PIN was {CANARY}"));
+            assert!(caught.is_err());
+            return;
+        }
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_panics_place_is_logged_and_its_message_never"])
+            .arg("--nocapture")
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ran.status.success(), "{said}");
+        let place = said
+            .lines()
+            .filter(|line| line.contains("\"message\":\"panic\""));
+        assert_eq!(place.filter(|line| line.contains("run.rs:")).count(), 1);
+        assert!(!said.contains(CANARY), "{said}");
+    }
+}

@@ -17,9 +17,14 @@ use atm_bank::service::{
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
 use self::arguments::{AccountTask, Arguments, PepperTask, RunArguments, Task, TerminalTask};
 use self::listing::{list, statement, terminals};
+
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
