@@ -15,6 +15,7 @@ mod answers;
 mod canary;
 mod certificates;
 mod crash;
+mod enumeration;
 mod house;
 mod identity;
 mod life;
