@@ -58,39 +58,16 @@ impl Ground {
         };
         let shares = all.chunks(arguments.numbers).map(<[String]>::to_vec);
         let numbers: BTreeMap<Class, Vec<String>> = classes.iter().copied().zip(shares).collect();
-        let tries = if phase == Phase::Locked {
-            "1"
-        } else {
-            "1000000000"
-        };
-        let mut site = Site::bare(&[("pin.tries", tries), ("pin.max_concurrent", "4")]);
-        let old_percent = if phase == Phase::Mixed {
-            arguments.old_percent
-        } else {
-            0
-        };
         let accounts: Vec<&String> = numbers
             .iter()
             .filter(|(class, _)| **class != Class::Unknown)
             .flat_map(|(_, numbers)| numbers)
             .collect();
-        let lines = |of_old: bool| -> String {
-            let is_old = |index: usize| index % 100 < old_percent;
-            accounts
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| is_old(*index) == of_old)
-                .map(|(_, number)| format!("{number}, {PIN}, 0\n"))
-                .collect()
+        let old_percent = match phase {
+            Phase::Mixed => arguments.old_percent,
+            Phase::Raised | Phase::Locked => 0,
         };
-        set_cost(
-            &mut site,
-            arguments.old_memory_kib,
-            arguments.old_iterations,
-        );
-        import(&site, &lines(true));
-        set_cost(&mut site, arguments.memory_kib, arguments.iterations);
-        import(&site, &lines(false));
+        let site = site(phase, arguments, &accounts, old_percent);
         let server = site.start();
         close(&site, numbers.get(&Class::Closed)).await;
         let words = format!(
@@ -125,6 +102,33 @@ impl Ground {
             terminal.close().await;
         }
     }
+}
+
+/// A bank with these accounts, some of the old cost and the others of the raised one.
+fn site(phase: Phase, arguments: &Arguments, accounts: &[&String], old_percent: usize) -> Site {
+    let tries = match phase {
+        Phase::Locked => "1",
+        Phase::Mixed | Phase::Raised => "1000000000",
+    };
+    let mut site = Site::bare(&[("pin.tries", tries), ("pin.max_concurrent", "4")]);
+    let lines = |of_old: bool| -> String {
+        let is_old = |index: usize| index % 100 < old_percent;
+        accounts
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| is_old(*index) == of_old)
+            .map(|(_, number)| format!("{number}, {PIN}, 0\n"))
+            .collect()
+    };
+    set_cost(
+        &mut site,
+        arguments.old_memory_kib,
+        arguments.old_iterations,
+    );
+    import(&site, &lines(true));
+    set_cost(&mut site, arguments.memory_kib, arguments.iterations);
+    import(&site, &lines(false));
+    site
 }
 
 fn set_cost(site: &mut Site, memory_kib: u32, iterations: u32) {

@@ -146,13 +146,9 @@ async fn serve(
         disabled,
     ));
     let peppers = pepper_file(&config);
-    let desk = Arc::new(
-        Desk::new(
-            Arc::clone(&bank),
-            Arc::new(RunningFloor(Arc::clone(&server))),
-        )
-        .with_pepper_file(Arc::clone(&peppers)),
-    );
+    let floor = Arc::new(RunningFloor(Arc::clone(&server)));
+    let desk = Desk::new(Arc::clone(&bank), floor).with_pepper_file(Arc::clone(&peppers));
+    let desk = Arc::new(desk);
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(doors.terminals).await }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, Site, key};
+use crate::support::{Reply, Server, Site, Terminal, key};
 
 const WRONG: &str = "7391";
 
@@ -196,6 +196,16 @@ async fn broad_run(server: &Server) -> Vec<Reply> {
     said.push(one.history(100).await);
     said.push(one.change_pin("9999", "1111").await);
     said.push(one.change_pin(WRONG, "830517").await);
+    said.extend(malformed(&mut one).await);
+    said.push(other.change_pin("9999", "830517").await);
+    said.extend(wrong_log_ins(server, "wf-14351", 3).await);
+    said.push(other.login("wf-14351", "9834").await);
+    said
+}
+
+/// Answers to what is no request.
+async fn malformed(one: &mut Terminal) -> Vec<Reply> {
+    let mut said = Vec::new();
     let malformed: [&[u8]; 4] = [
         b"{",
         br#"{"id":7,"op":"../../etc/passwd"}"#,
@@ -209,17 +219,6 @@ async fn broad_run(server: &Server) -> Vec<Reply> {
     }
     one.send_bytes(&[0, 0, 0, 0]).await;
     said.push(one.receive().await);
-    said.push(other.change_pin("9999", "830517").await);
-    for _ in 0..3 {
-        said.push(
-            server
-                .terminal("terminal-3")
-                .await
-                .login("wf-14351", WRONG)
-                .await,
-        );
-    }
-    said.push(other.login("wf-14351", "9834").await);
     said
 }
 

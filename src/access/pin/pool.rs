@@ -46,18 +46,9 @@ impl PinHasher {
             thread::Builder::new()
                 .name(format!("pin-{index}"))
                 .spawn(move || {
-                    loop {
-                        let next = waiting
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .blocking_recv();
-                        match next {
-                            Some(firing) => {
-                                kiln.peppers = ring.load_full();
-                                firing(&mut kiln);
-                            }
-                            None => break,
-                        }
+                    while let Some(firing) = next(&waiting) {
+                        kiln.peppers = ring.load_full();
+                        firing(&mut kiln);
                     }
                 })?;
         }
@@ -94,6 +85,12 @@ impl PinHasher {
             })
             .map_err(|_| HashError::Busy)
     }
+}
+
+/// The next to be done; `None` once the pool is gone.
+fn next(waiting: &Mutex<mpsc::Receiver<Firing>>) -> Option<Firing> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.blocking_recv()
 }
 
 /// A place in the queue of PINs that wait for a thread; dropping it lets another have it.

@@ -26,6 +26,16 @@ pub(crate) struct Find {
     pub(crate) around: String,
 }
 
+impl Find {
+    fn at(region: &str, bytes: &[u8], place: usize) -> Self {
+        let around = place.saturating_sub(48)..(place + 64).min(bytes.len());
+        Self {
+            region: region.to_owned(),
+            around: bytes[around].escape_ascii().to_string(),
+        }
+    }
+}
+
 /// A search of all readable memory of a process for some bytes.
 pub(crate) struct MemorySearch {
     maps: String,
@@ -67,15 +77,10 @@ impl MemorySearch {
                     break;
                 };
                 seen += u64::try_from(count).unwrap();
-                for finder in &finders {
-                    for place in finder.find_iter(&chunk[..count]) {
-                        let around = place.saturating_sub(48)..(place + 64).min(count);
-                        found.push(Find {
-                            region: line.to_owned(),
-                            around: chunk[around].escape_ascii().to_string(),
-                        });
-                    }
-                }
+                let places = finders
+                    .iter()
+                    .flat_map(|finder| finder.find_iter(&chunk[..count]));
+                found.extend(places.map(|place| Find::at(line, &chunk[..count], place)));
                 let step = if count == wanted && wanted > overlap && at + (count as u64) < end {
                     count - overlap
                 } else {
