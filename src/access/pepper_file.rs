@@ -23,7 +23,7 @@ pub struct PepperFile {
     turn: Mutex<()>,
 }
 
-/// The pepper file cannot be changed; it is as it was.
+/// The pepper file cannot be changed. A hasher goes on with what it had.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// It cannot be read, or is wrong.
@@ -103,7 +103,7 @@ impl PepperFile {
     /// every new hash with it.
     ///
     /// # Errors
-    /// [`ChangeError`]; file and hasher are as they were.
+    /// [`ChangeError`]; the hasher goes on as before.
     pub fn rotate(
         &self,
         hasher: &PinHasher,
@@ -117,7 +117,7 @@ impl PepperFile {
     /// Takes a pepper that nothing needs from the file, and from `hasher`.
     ///
     /// # Errors
-    /// [`ChangeError`]; file and hasher are as they were.
+    /// [`ChangeError`]; the hasher goes on as before.
     pub fn retire(&self, hasher: &PinHasher, retired: &PepperId) -> Result<(), ChangeError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(hasher)?;
