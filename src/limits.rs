@@ -85,6 +85,8 @@ pub const PIN_PARALLELISM_MAX: i64 = (1 << 24) - 1;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 65_536;
 /// Faults in the configuration that are named; a wrong file has thousands.
 pub const CONFIG_FAULTS_MAX: usize = 100;
+/// Peppers in the file to which rotation still adds one.
+pub const PEPPERS_MAX: usize = 64;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
 /// A server's name, bytes.

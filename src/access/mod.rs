@@ -2,6 +2,7 @@
 
 pub mod lockout;
 pub mod pepper;
+pub mod pepper_file;
 pub mod pin;
 pub mod spray;
 pub mod stand_in;

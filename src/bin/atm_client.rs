@@ -15,6 +15,7 @@ use atm_bank::domain::printable;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
 /// Wrong usage, by `sysexits.h`.
 const USAGE: u8 = 64;
@@ -89,6 +90,10 @@ enum Mode {
     Plain,
     Screen,
 }
+
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     if let Some(index) = printable::first_with_control(std::env::args_os()) {

@@ -1,10 +1,14 @@
 //! Where commands are performed.
 
+mod peppers;
+
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Command, OpenAccount, Report};
+use super::{Command, HashText, OpenAccount, Report};
+use crate::access::pepper_file::PepperFile;
+use crate::access::pin::PinHash;
 use crate::bank::Bank;
 use crate::domain::money::Opening;
 use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp, printable};
@@ -43,6 +47,7 @@ pub struct Desk {
     floor: Arc<dyn Floor>,
     /// Held while a terminal is let in or put out, so that store and floor agree.
     terminals: tokio::sync::Mutex<()>,
+    pepper_file: Option<Arc<PepperFile>>,
 }
 
 type Performed = Result<Report, Report>;
@@ -56,6 +61,17 @@ impl Desk {
             bank,
             floor,
             terminals,
+            pepper_file: None,
+        }
+    }
+
+    /// With the file that the bank's peppers stand in, so that they can be rotated.
+    #[must_use]
+    pub fn with_pepper_file(self, file: Arc<PepperFile>) -> Self {
+        let pepper_file = Some(file);
+        Self {
+            pepper_file,
+            ..self
         }
     }
 
@@ -95,6 +111,10 @@ impl Desk {
                 account: account(number),
                 ..note(Event::SessionEnded)
             },
+            Command::RotatePepper => note(Event::PepperRotated),
+            Command::RetirePepper { pepper } => {
+                note(Event::Other("pepper_retired")).detail(pepper.as_str())
+            }
             // The first page stands for all: who copies the log does not make it longer by that.
             Command::Audit { after, .. } if *after > 0 => return None,
             Command::Show { account: number }
@@ -108,6 +128,7 @@ impl Desk {
             | Command::Sessions
             | Command::Terminals
             | Command::LateCaptures { .. }
+            | Command::Peppers
             | Command::Audit { .. } => note(Event::StaffRead).detail(command.name()),
             _ => return None,
         })
@@ -176,6 +197,9 @@ impl Desk {
                 let _ = self.bank.sessions().end(closed);
                 self.report(done, &account)
             }
+            Command::Peppers => self.peppers(office).await,
+            Command::RotatePepper => self.rotate_pepper(office).await,
+            Command::RetirePepper { pepper } => self.retire_pepper(office, &pepper).await,
             command => {
                 let (act, account) = self.act_of(command)?;
                 let done = self.act(office, act).await?;
@@ -208,10 +232,7 @@ impl Desk {
         }
         let mut new = Vec::with_capacity(accounts.len());
         for account in accounts {
-            let hash = account
-                .hash
-                .read()
-                .ok_or_else(|| Report::failed(REFUSED, "a hash is unreadable"))?;
+            let hash = self.hash(&account.hash)?;
             let number = number(&account.account)?;
             new.push(NewAccount {
                 number,
@@ -233,6 +254,22 @@ impl Desk {
             json!({ "opened": opened, "existing": existing }),
             text,
         ))
+    }
+
+    /// A hash that came over the socket, if the bank could ever check a PIN against it.
+    fn hash(&self, text: &HashText) -> Result<PinHash, Report> {
+        let hash = text
+            .read()
+            .ok_or_else(|| Report::failed(REFUSED, "a hash is unreadable"))?;
+        if self.bank.hasher().peppers().contains(&hash.pepper) {
+            return Ok(hash);
+        }
+        let reason = format!(
+            "the PIN was hashed with the pepper {}, which the bank does not use; mend: give this command the server's \
+             configuration",
+            hash.pepper
+        );
+        Err(Report::failed(REFUSED, reason))
     }
 
     /// Commands that are one act and no more, with the account they name.
@@ -266,9 +303,7 @@ impl Desk {
             Command::Show { .. } => Act::Show(number),
             Command::Lock { locked, .. } => Act::Lock(number, locked),
             Command::SetPin { hash, valid_ms, .. } => {
-                let hash = hash
-                    .read()
-                    .ok_or_else(|| Report::failed(REFUSED, "the hash is unreadable"))?;
+                let hash = self.hash(&hash)?;
                 let one_time_until = Some(self.bank.surroundings().now().plus_ms(valid_ms));
                 Act::SetPin {
                     number,
@@ -333,7 +368,9 @@ impl Desk {
             Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
             Done::Records(records) => Ok(Report::records(&records)),
             Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
-            Done::Opened { .. } | Done::NoSuchAccount | Done::Refused(_) => Err(unexpected()),
+            Done::Opened { .. } | Done::Peppers(_) | Done::NoSuchAccount | Done::Refused(_) => {
+                Err(unexpected())
+            }
         }
     }
 }
@@ -373,6 +410,9 @@ impl Command {
             Self::Backup { .. } => "backup",
             Self::LateCaptures { .. } => "late-captures",
             Self::Audit { .. } => "audit",
+            Self::Peppers => "pepper show",
+            Self::RotatePepper => "pepper rotate",
+            Self::RetirePepper { .. } => "pepper retire",
         }
     }
 }

@@ -141,6 +141,15 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// On which peppers the accounts stand.
+    Peppers,
+    /// Puts a new pepper first.
+    RotatePepper,
+    /// Takes a pepper away that no account stands on.
+    RetirePepper {
+        /// Its id.
+        pepper: String,
+    },
 }
 
 /// An account to be opened, as it travels.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::access::pepper::Peppers;
 use crate::domain::entry::ChainHash;
 use crate::domain::{AuditRecord, Currency, printable};
-use crate::store::{AccountReport, Audit, Line, Seat, TerminalReport};
+use crate::store::{AccountReport, Audit, Line, PepperUse, Seat, TerminalReport};
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -223,6 +224,43 @@ impl Report {
             }));
         }
         Self::done(json!({ "records": listed }), text)
+    }
+
+    /// Every pepper of the file, and any that the store needs besides, with the accounts on it.
+    pub(super) fn peppers(ring: &Peppers, uses: &[PepperUse]) -> Self {
+        let beyond = uses.iter().map(|used| &used.pepper);
+        let beyond = beyond.filter(|id| !ring.contains(id));
+        let total = uses
+            .iter()
+            .fold(0_u64, |sum, used| sum.saturating_add(used.accounts));
+        let mut text = format!("{:<32} {:>10}  {}", "pepper", "accounts", "");
+        let (mut peppers, mut moved) = (Vec::new(), 0);
+        for id in ring.ids().chain(beyond) {
+            let used = uses.iter().find(|used| used.pepper == *id);
+            let accounts = used.map_or(0, |used| used.accounts);
+            let current = ring.current() == Some(id);
+            let note = match (current, ring.contains(id), accounts) {
+                (true, ..) => "current: new hashes are made with it",
+                (_, false, _) => "MISSING from the pepper file",
+                (_, _, 0) => "no account needs it",
+                _ => "moves at the customers' next log-in",
+            };
+            if current {
+                moved = accounts;
+            }
+            text.push_str(&format!("\n{:<32} {accounts:>10}  {note}", id.as_str()));
+            peppers.push(json!({
+                "pepper": id.as_str(),
+                "current": current,
+                "in_file": ring.contains(id),
+                "accounts": accounts,
+            }));
+        }
+        text.push_str(&format!(
+            "\n{moved} of {total} accounts stand on the current pepper"
+        ));
+        let data = json!({ "peppers": peppers, "accounts": total, "accounts_on_current": moved });
+        Self::done(data, text)
     }
 
     pub(super) fn audit(audit: &Audit, currency: Currency) -> Self {

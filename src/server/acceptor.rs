@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::tls::{chain_ends, terminal_of};
+use super::wiped::WipedReads;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
 use crate::domain::TerminalName;
@@ -92,7 +93,7 @@ impl Server {
             let served = match prepare(&stream) {
                 Ok(()) => {
                     server
-                        .serve(stream, address, connection, live, &place)
+                        .serve(WipedReads(stream), address, connection, live, &place)
                         .await
                 }
                 Err(_) => Err("socket"),

@@ -10,6 +10,7 @@ pub mod registry;
 mod rotation;
 pub mod tls;
 pub mod watch;
+mod wiped;
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;

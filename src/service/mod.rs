@@ -66,7 +66,8 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     }
     let makes = matches!(command, Command::Open { .. });
     let open = OpenBank::open(config, makes)?;
-    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor));
+    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor))
+        .with_pepper_file(open::pepper_file(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     Ok(desk.perform(&actor, command).await)
 }

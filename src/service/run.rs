@@ -12,10 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
-use super::open::{OpenBank, sqlite_path};
+use super::open::{OpenBank, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
 use super::{Source, supervisor};
+use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::TerminalName;
@@ -149,10 +150,10 @@ async fn serve(
         trust,
         disabled,
     ));
-    let desk = Arc::new(Desk::new(
-        Arc::clone(&bank),
-        Arc::new(RunningFloor(Arc::clone(&server))),
-    ));
+    let peppers = pepper_file(&config);
+    let floor = Arc::new(RunningFloor(Arc::clone(&server)));
+    let desk = Desk::new(Arc::clone(&bank), floor).with_pepper_file(Arc::clone(&peppers));
+    let desk = Arc::new(desk);
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(doors.terminals).await }
@@ -182,7 +183,13 @@ async fn serve(
     ];
     record_start(&bank, doors.address).await?;
     announce(doors.address, &config, made)?;
-    let ending = signals.wait(&server, &bank, &options.source).await;
+    let reloading = Reloading {
+        server: Arc::clone(&server),
+        bank: Arc::clone(&bank),
+        source: options.source.clone(),
+        peppers,
+    };
+    let ending = signals.wait(&reloading).await;
     supervisor::report_stopping().await;
     tracing::info!(connections = server.connections(), "going down");
     let drained = server.drain().await;
@@ -353,18 +360,13 @@ impl Signals {
     }
 
     /// Waits for the end; reloads meanwhile.
-    async fn wait(
-        &mut self,
-        server: &Arc<Server>,
-        bank: &Bank,
-        source: &Source,
-    ) -> Result<(), Stop> {
-        let mut broken = bank.watch_broken();
+    async fn wait(&mut self, reloading: &Reloading) -> Result<(), Stop> {
+        let mut broken = reloading.bank.watch_broken();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(server, bank, source).await,
+                _ = self.hang_up.recv() => reload(reloading.clone()).await,
                 Ok(found) = broken.wait_for(Option::is_some) => {
                     let reason = found.clone().unwrap_or_default();
                     tracing::error!(reason, "the ledger is broken: serving stops");
@@ -375,15 +377,34 @@ impl Signals {
     }
 }
 
-async fn reload(server: &Arc<Server>, bank: &Bank, source: &Source) {
-    let (server, source) = (Arc::clone(server), source.clone());
-    let reloading = tokio::task::spawn_blocking(move || {
-        let mut config = source.load().map_err(|stop| stop.reason)?.config;
+/// What a reload reads, and whom it gives it to.
+#[derive(Clone)]
+struct Reloading {
+    server: Arc<Server>,
+    bank: Arc<Bank>,
+    source: Source,
+    peppers: Arc<PepperFile>,
+}
+
+impl Reloading {
+    fn perform(&self) -> Result<(), String> {
+        let mut config = self.source.load().map_err(|stop| stop.reason)?.config;
         raise_open_files(&mut config);
-        server.reload(config).map_err(|error| error.to_string())
-    });
+        let hasher = self.bank.hasher();
+        let words = |error: ChangeError| error.to_string();
+        // Looked at before anything is changed, and taken once all else was.
+        self.peppers.check(hasher).map_err(words)?;
+        self.server
+            .reload(config)
+            .map_err(|error| error.to_string())?;
+        self.peppers.reread(hasher).map_err(words)
+    }
+}
+
+async fn reload(reloading: Reloading) {
+    let bank = Arc::clone(&reloading.bank);
     let note = |event| Note::new(event, bank.surroundings().now());
-    match reloading.await {
+    match tokio::task::spawn_blocking(move || reloading.perform()).await {
         Ok(Ok(())) => {}
         Ok(Err(reason)) => {
             tracing::error!(reason, "reload refused; everything stays as it was");
@@ -396,5 +417,39 @@ async fn reload(server: &Arc<Server>, bank: &Bank, source: &Source) {
     }
     if let Err(error) = bank.write_waiting(false).await {
         tracing::error!(%error, "audit records wait to be written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+
+    #[test]
+    fn a_panics_place_is_logged_and_its_message_never() {
+        const CANARY: &str = "739105826417";
+        const WITHIN: &str = "ATM_BANK_TEST_PANICS";
+        // A hook is the whole process's, so this test runs once more, in one of its own.
+        if std::env::var_os(WITHIN).is_some() {
+            let _log = start_log(LogFormat::Json, tracing::Level::TRACE);
+            log_panics();
+            let caught = std::panic::catch_unwind(|| panic!("the PIN was {CANARY}"));
+            assert!(caught.is_err());
+            return;
+        }
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_panics_place_is_logged_and_its_message_never"])
+            .arg("--nocapture")
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ran.status.success(), "{said}");
+        let place = said
+            .lines()
+            .filter(|line| line.contains("\"message\":\"panic\""));
+        assert_eq!(place.filter(|line| line.contains("run.rs:")).count(), 1);
+        assert!(!said.contains(CANARY), "{said}");
     }
 }

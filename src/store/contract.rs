@@ -11,6 +11,7 @@ mod ledger;
 mod migration;
 mod office;
 mod orders;
+mod peppers;
 mod records;
 mod rig;
 mod sqlite;

@@ -27,7 +27,7 @@ use crate::domain::{
 pub use digest::{Digest, LogHead, NotADigest};
 pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
-    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, RecordsAsked,
+    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, PepperUse, RecordsAsked,
     TerminalReport,
 };
 pub use seats::{Claim, Seat};

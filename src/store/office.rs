@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Line;
 use super::digest::{Digest, LogHead};
 use crate::access::lockout::{LockoutPolicy, TryRecord};
+use crate::access::pepper::PepperId;
 use crate::access::pin::PinHash;
 use crate::domain::entry::ChainHash;
 use crate::domain::{AccountNumber, AuditRecord, TerminalName, Timestamp};
@@ -122,6 +123,20 @@ pub enum Act {
         /// How many at most.
         limit: usize,
     },
+    /// On which peppers the accounts stand.
+    Peppers,
+    /// Forgets a pepper that no account stands on; no hash made with it is taken any more.
+    RetirePepper(PepperId),
+}
+
+/// A pepper that hashes in the store were made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PepperUse {
+    /// Its name.
+    pub pepper: PepperId,
+    /// Accounts whose PIN's hash was made with it; closed ones, whose PIN is never looked at again,
+    /// do not count.
+    pub accounts: u64,
 }
 
 /// Which records of the audit log.
@@ -176,10 +191,27 @@ pub enum Done {
     Audit(Box<Audit>),
     /// A number.
     Count(u64),
+    /// Peppers, in the order of their names.
+    Peppers(Vec<PepperUse>),
     /// There is no such account.
     NoSuchAccount,
     /// It was refused; nothing changed. The words are for staff.
     Refused(String),
+}
+
+impl Done {
+    /// So many accounts still stand on a pepper that is to go.
+    pub(super) fn still_needed(pepper: &PepperId, accounts: u64) -> Self {
+        Self::Refused(format!(
+            "{accounts} accounts still stand on the pepper {pepper}; a hash moves at its customer's next log-in, or by \
+             account set-pin"
+        ))
+    }
+
+    /// A hash was made with a pepper that was retired before it came.
+    pub(super) fn retired(pepper: &PepperId) -> Self {
+        Self::Refused(format!("the pepper {pepper} was retired; do it again"))
+    }
 }
 
 /// An account as staff see it.

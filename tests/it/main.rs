@@ -11,11 +11,14 @@
     reason = "a test fails by panicking, and prints what repeats it"
 )]
 
+mod answers;
 mod attack;
 mod audit;
+mod canary;
 mod certificates;
 mod confinement;
 mod crash;
+mod enumeration;
 mod escapes;
 mod handshakes;
 mod house;
@@ -23,6 +26,7 @@ mod identity;
 mod life;
 mod limits;
 mod lockout;
+mod peppers;
 mod rotation;
 mod serving;
 mod sessions;

@@ -63,6 +63,9 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Secrets of the bank that PINs are hashed with.
+    #[command(subcommand)]
+    Pepper(PepperTask),
     /// Copy the store to a new file, also while serving.
     Backup {
         /// The file to make.
@@ -169,6 +172,20 @@ pub(crate) enum TerminalTask {
     Enable {
         /// Its name.
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PepperTask {
+    /// Show the peppers' ids, and how many accounts stand on each.
+    #[command(alias = "status")]
+    Show,
+    /// Make a new pepper; hashes move over as customers log in.
+    Rotate,
+    /// Take a pepper out of the file that no account stands on.
+    Retire {
+        /// Its id.
+        id: String,
     },
 }
 

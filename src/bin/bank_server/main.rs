@@ -18,10 +18,15 @@ use atm_bank::service::{
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
-use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
+use self::arguments::{AccountTask, Arguments, PepperTask, RunArguments, Task, TerminalTask};
 use self::attack::attack;
 use self::listing::{audit, list, statement, terminals};
+
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     if let Some(index) = printable::first_with_control(std::env::args_os()) {
@@ -157,6 +162,9 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
+        Task::Pepper(PepperTask::Show) => Command::Peppers,
+        Task::Pepper(PepperTask::Rotate) => Command::RotatePepper,
+        Task::Pepper(PepperTask::Retire { id }) => Command::RetirePepper { pepper: id },
         Task::Backup { file } => return show(&backup(config, &file).await?, json),
         Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
             return Err(Stop::new(exit::SOFTWARE, "this command is not the staff's"));

@@ -6,7 +6,7 @@ use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
 use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::{AccountNumber, Timestamp};
 use crate::store::{
-    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted,
+    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
 
 /// What a right PIN led to; the seat is the caller's matter.
@@ -109,8 +109,13 @@ impl Books {
             return Admission::Void;
         }
         self.tries.remove(&number);
-        if let Some(hash) = proof.upgrade() {
+        // Where its pepper was retired meanwhile, the old hash serves on.
+        if let Some(hash) = proof.upgrade()
+            && !self.retired_peppers.contains(hash.pepper.as_str())
+        {
             customer.pin.hash = hash.clone();
+            self.peppers
+                .insert(hash.pepper.as_str().to_owned(), hash.pepper.clone());
         }
         if customer.status == Status::Locked {
             return Admission::Locked;
@@ -128,9 +133,9 @@ impl Books {
         proof: &PinVerified,
         new: Option<PinHash>,
         context: &Context,
-    ) -> PinChange {
+    ) -> Result<PinChange, StoreError> {
         let acceptable = new.is_some();
-        let change = self.replace_pin(proof, new);
+        let change = self.replace_pin(proof, new)?;
         let outcome = match change {
             PinChange::Done if acceptable => "done",
             PinChange::Done => "refused",
@@ -139,23 +144,33 @@ impl Books {
         };
         let note = context.note(Event::PinChange, proof.account());
         self.append(&note.outcome(outcome));
-        change
+        Ok(change)
     }
 
-    fn replace_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
+    fn replace_pin(
+        &mut self,
+        proof: &PinVerified,
+        new: Option<PinHash>,
+    ) -> Result<PinChange, StoreError> {
         let number = proof.account();
-        match self.customers.get_mut(&number) {
-            Some(customer) if customer.pin.revision == proof.revision() => {
-                self.tries.remove(&number);
-                match (customer.status, new) {
-                    (Status::Locked, _) => return PinChange::LockedByStaff,
-                    (_, Some(new)) => customer.set_pin(new, None),
-                    (_, None) => {}
-                }
-                PinChange::Done
-            }
-            Some(_) | None => PinChange::Void,
+        let current = self.customers.get(&number).map(|known| known.pin.revision);
+        if current != Some(proof.revision()) {
+            return Ok(PinChange::Void);
         }
+        let locked = |known: &Customer| known.status == Status::Locked;
+        if self.customers.get(&number).is_some_and(locked) {
+            self.tries.remove(&number);
+            return Ok(PinChange::LockedByStaff);
+        }
+        if let Some(new) = new {
+            self.refuse_retired(&new.pepper)?;
+            self.know_pepper(&new.pepper);
+            if let Some(customer) = self.customers.get_mut(&number) {
+                customer.set_pin(new, None);
+            }
+        }
+        self.tries.remove(&number);
+        Ok(PinChange::Done)
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) -> Swept {

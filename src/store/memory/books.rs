@@ -1,8 +1,9 @@
 //! What a bank knows, and how an entry is posted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::lockout::TryRecord;
+use crate::access::pepper::PepperId;
 use crate::access::pin::StoredPin;
 use crate::access::stand_in::StandInKey;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
@@ -42,6 +43,10 @@ pub(super) struct Books {
     pub(super) terminals: BTreeMap<TerminalName, bool>,
     /// The audit log, each record with its hash.
     pub(super) records: Vec<(AuditRecord, ChainHash)>,
+    /// Peppers that hashes were made with, by name.
+    pub(super) peppers: BTreeMap<String, PepperId>,
+    /// Those of which no hash is taken any more.
+    pub(super) retired_peppers: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +156,8 @@ impl Books {
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
             records: Vec::new(),
+            peppers: BTreeMap::new(),
+            retired_peppers: BTreeSet::new(),
         };
         books.begin_account(OPENING);
         books.begin_account(ADJUSTMENT);

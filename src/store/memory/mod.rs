@@ -9,6 +9,7 @@ mod audit;
 mod books;
 mod money;
 mod office;
+mod peppers;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -236,7 +237,7 @@ impl Store for MemoryStore {
                 if proof.account() != claim.account {
                     return Err(StoreError::Fenced);
                 }
-                Ok(books.change_pin(proof, new, &context))
+                books.change_pin(proof, new, &context)
             })
         })
     }

@@ -39,17 +39,24 @@ impl Books {
                 number,
                 hash,
                 one_time_until,
-            } => match self.customers.get_mut(&number) {
-                None => Done::NoSuchAccount,
-                Some(customer) if customer.status == Status::Closed => {
-                    refused("the account is closed")
+            } => {
+                let retired = self.is_retired(&hash.pepper);
+                match self.customers.get_mut(&number) {
+                    None => Done::NoSuchAccount,
+                    Some(customer) if customer.status == Status::Closed => {
+                        refused("the account is closed")
+                    }
+                    Some(_) if retired => Done::retired(&hash.pepper),
+                    Some(customer) => {
+                        let pepper = hash.pepper.clone();
+                        customer.set_pin(hash, one_time_until);
+                        self.know_pepper(&pepper);
+                        self.tries.remove(&number);
+                        Done::Yes
+                    }
                 }
-                Some(customer) => {
-                    customer.set_pin(hash, one_time_until);
-                    self.tries.remove(&number);
-                    Done::Yes
-                }
-            },
+            }
+            Act::RetirePepper(pepper) => self.retire_pepper(&pepper),
             Act::Limit {
                 number,
                 withdrawal,
@@ -117,6 +124,7 @@ impl Books {
             }
             Act::Terminals => Done::Terminals(self.terminals()),
             Act::Records(asked) => Done::Records(self.listed_records(&asked)),
+            Act::Peppers => self.pepper_uses(),
             Act::DemoAccounts => {
                 let demo = self.customers.values().filter(|customer| customer.demo);
                 Done::Count(u64::try_from(demo.count()).unwrap_or(u64::MAX))
@@ -129,6 +137,10 @@ impl Books {
         let out_of_range = |new: &NewAccount| !(0..=BALANCE_MAX).contains(&new.balance);
         if accounts.iter().any(out_of_range) {
             return Ok(refused("an opening balance is out of range"));
+        }
+        let retired = |new: &&NewAccount| self.is_retired(&new.hash.pepper);
+        if let Some(new) = accounts.iter().find(retired) {
+            return Ok(Done::retired(&new.hash.pepper));
         }
         let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
         if accounts
@@ -157,6 +169,7 @@ impl Books {
                     })?;
                 }
             }
+            self.know_pepper(&new.hash.pepper);
             let customer = Customer {
                 status: Status::Open,
                 day: 0,

@@ -150,6 +150,11 @@ impl Books<'_> {
             return Ok(Admission::Void);
         }
         self.forget_tries(number)?;
+        // Where its pepper was retired meanwhile, the old hash serves on.
+        let upgrade = match upgrade {
+            Some(hash) if !self.is_retired(&hash.pepper)? => Some(hash),
+            _ => None,
+        };
         if let Some(hash) = upgrade {
             self.save_hash(credential.account, hash)?;
         }
@@ -254,19 +259,6 @@ impl Books<'_> {
                 hash.salt,
                 hash.digest
             ])?;
-        Ok(())
-    }
-
-    fn know_pepper(&mut self, pepper: &PepperId) -> Result<(), StoreError> {
-        if self.memory.peppers.contains(pepper.as_str()) {
-            return Ok(());
-        }
-        self.connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO bank (name, value) VALUES ('pepper:' || ?1, 'in use')",
-            )?
-            .execute([pepper.as_str()])?;
-        self.memory.peppers.insert(pepper.as_str().to_owned());
         Ok(())
     }
 

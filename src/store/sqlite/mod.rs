@@ -8,6 +8,7 @@ mod audit;
 mod money;
 mod office;
 mod open;
+mod peppers;
 mod records;
 mod rows;
 mod writer;
@@ -326,6 +327,7 @@ impl Store for SqliteStore {
                 | Act::Terminals
                 | Act::Records(_)
                 | Act::DemoAccounts
+                | Act::Peppers
                 | Act::Verify(_) => {
                     self.read_apart(move |connection| office::read(connection, &act, &context))
                         .await

@@ -44,6 +44,9 @@ impl Books<'_> {
                 if account.status == STATUS_CLOSED {
                     return Ok(Done::Refused("the account is closed".to_owned()));
                 }
+                if self.is_retired(&hash.pepper)? {
+                    return Ok(Done::retired(&hash.pepper));
+                }
                 self.set_pin(account.id, hash, *one_time_until, false)?;
                 self.forget_tries(*number)?;
                 Ok(Done::Yes)
@@ -80,6 +83,7 @@ impl Books<'_> {
                     .execute(params![row.id, disabled])?;
                 Ok(Done::Yes)
             }
+            Act::RetirePepper(pepper) => self.retire_pepper(pepper),
             _ => Err(StoreError::Unsupported),
         }
     }
@@ -89,6 +93,11 @@ impl Books<'_> {
         if accounts.iter().any(out_of_range) {
             let why = "an opening balance is out of range";
             return Ok(Done::Refused(why.to_owned()));
+        }
+        for new in accounts {
+            if self.is_retired(&new.hash.pepper)? {
+                return Ok(Done::retired(&new.hash.pepper));
+            }
         }
         let mut opening = self.named("opening")?;
         let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
@@ -284,6 +293,7 @@ pub(super) fn read(
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
         Act::Records(asked) => super::records::list(connection, asked),
+        Act::Peppers => super::peppers::uses(connection),
         Act::DemoAccounts => {
             let sql = "SELECT count(*) FROM credential WHERE demo = 1";
             Ok(Done::Count(

@@ -2,6 +2,7 @@
 
 pub(crate) mod card;
 pub(crate) mod eager;
+pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod process;
 pub(crate) mod server;
@@ -14,7 +15,7 @@ pub(crate) use card::Card;
 pub(crate) use monitor::Monitor;
 pub(crate) use process::Ran;
 pub(crate) use server::Server;
-pub(crate) use site::Site;
+pub(crate) use site::{ACCOUNT_PINS, Site};
 pub(crate) use terminal::{Ending, Reply, Terminal};
 
 /// No single wait of a test is longer: far more than anything takes, even on a busy machine.
