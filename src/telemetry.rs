@@ -185,26 +185,32 @@ impl Default for Metrics {
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
         );
-        registry.register(
-            "authority_expiry_seconds",
-            "Seconds until the first of the trusted authorities ends",
-            metrics.authority_seconds.clone(),
-        );
-        registry.register(
-            "revocation_list_expiry_seconds",
-            "Seconds until the first of the revocation lists is overdue",
-            metrics.revocation_list_seconds.clone(),
-        );
-        registry.register(
-            "tls_reloads",
-            "Certificates and revocations taken anew, or refused",
-            metrics.tls_reloads.clone(),
-        );
+        metrics.register_tls();
         metrics
     }
 }
 
 impl Metrics {
+    /// What is known of certificates and revocations.
+    fn register_tls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "authority_expiry_seconds",
+            "Seconds until the first of the trusted authorities ends",
+            self.authority_seconds.clone(),
+        );
+        registry.register(
+            "revocation_list_expiry_seconds",
+            "Seconds until the first of the revocation lists is overdue",
+            self.revocation_list_seconds.clone(),
+        );
+        registry.register(
+            "tls_reloads",
+            "Certificates and revocations taken anew, or refused",
+            self.tls_reloads.clone(),
+        );
+    }
+
     /// Counts an answer. `op` is one of the protocol's, so the number of rows is bounded.
     pub fn count_request(&self, op: &'static str, code: Code) {
         self.requests

@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
@@ -158,31 +159,10 @@ async fn serve(
         let server = Arc::clone(&server);
         async move { server.accept(doors.terminals).await }
     });
-    let others = [
-        tokio::spawn({
-            let bank = Arc::clone(&bank);
-            async move { bank.keep_sweeping().await }
-        }),
-        tokio::spawn(async move { doors.staff.serve(desk).await }),
-        tokio::spawn({
-            let server = Arc::clone(&server);
-            async move { server.keep_watching().await }
-        }),
-        tokio::spawn({
-            let server = Arc::clone(&server);
-            async move {
-                if let Some(listener) = doors.monitors {
-                    server.serve_metrics(listener).await;
-                }
-            }
-        }),
-        tokio::spawn({
-            let bank = Arc::clone(&bank);
-            async move { supervisor::report(&bank, doors.address).await }
-        }),
-    ];
-    record_start(&bank, doors.address).await?;
-    announce(doors.address, &config, made)?;
+    let address = doors.address;
+    let others = background(&bank, &server, desk, (doors.staff, doors.monitors, address));
+    record_start(&bank, address).await?;
+    announce(address, &config, made)?;
     let reloading = Reloading {
         server: Arc::clone(&server),
         bank: Arc::clone(&bank),
@@ -202,6 +182,28 @@ async fn serve(
     }
     record_stop(&bank, &ending).await;
     ending
+}
+
+/// What runs beside the doors of the terminals: sweeping, staff, certificates, monitoring.
+fn background(
+    bank: &Arc<Bank>,
+    server: &Arc<Server>,
+    desk: Arc<Desk>,
+    (staff, monitors, address): (Socket, Option<TcpListener>, SocketAddr),
+) -> [JoinHandle<()>; 5] {
+    let (sweeping, reporting) = (Arc::clone(bank), Arc::clone(bank));
+    let (watching, monitored) = (Arc::clone(server), Arc::clone(server));
+    [
+        tokio::spawn(async move { sweeping.keep_sweeping().await }),
+        tokio::spawn(async move { staff.serve(desk).await }),
+        tokio::spawn(async move { watching.keep_watching().await }),
+        tokio::spawn(async move {
+            if let Some(listener) = monitors {
+                monitored.serve_metrics(listener).await;
+            }
+        }),
+        tokio::spawn(async move { supervisor::report(&reporting, address).await }),
+    ]
 }
 
 async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {

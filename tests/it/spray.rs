@@ -112,6 +112,12 @@ async fn a_terminal_that_sprays_is_noticed_and_slowed_and_others_are_served() {
         attempt(&server, "terminal-1", "ac-12345", "1324").await.0,
         0
     );
+    server.stop();
+    let noticed = site.run(&["audit", "--json", "--event", "spray_noticed"]);
+    let noticed = noticed.expect(0).json()["records"].clone();
+    assert_eq!(noticed.as_array().unwrap().len(), 1, "{noticed}");
+    assert_eq!(noticed[0]["terminal"], "terminal-1");
+    assert_eq!(noticed[0]["detail"], "source");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
