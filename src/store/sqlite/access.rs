@@ -56,10 +56,10 @@ impl Books<'_> {
         let policy = context.terms.lockout;
         let record = self.tries(number)?;
         // The same questions for every number, whether it is an account's or not.
-        let stand_in = self.stand_in(number)?;
-        let shown = self.customer_row(number)?;
-        let shown = shown.or(stand_in.as_ref().map(|other| other.account));
-        let own = self.credential_of(shown.unwrap_or_default())?;
+        let (stand_in, another) = self.stand_in(number)?;
+        // A row that was not read just now, as an account's own is not: it would be read faster.
+        let own = self.customer_row(number)?.unwrap_or(another);
+        let own = self.credential_of(own)?;
         let own = own.filter(|own| own.number == number && !own.is_void(context.now));
         if record.is_none() && self.try_rows()? >= context.terms.try_rows_max {
             return Ok(TryCounted::TableFull);
@@ -85,21 +85,25 @@ impl Books<'_> {
     }
 
     /// The account whose home and hash's cost an account that is not there shows: an open one,
-    /// every one as likely as any other.
-    fn stand_in(&mut self, number: AccountNumber) -> Result<Option<CredentialRow>, StoreError> {
+    /// every one as likely as any other. And a row beside it, drawn alike, of any account.
+    fn stand_in(
+        &mut self,
+        number: AccountNumber,
+    ) -> Result<(Option<CredentialRow>, i64), StoreError> {
         let key = self.stand_in_key()?;
         let rows = self
             .connection
             .prepare_cached("SELECT coalesce(max(id), 0) FROM account")?
             .query_row([], |row| row.get::<_, u64>(0))?;
+        let draw = |index| i64::try_from(key.draw(number, index, rows)).unwrap_or(i64::MAX);
+        let another = draw(DRAWS_MAX);
         for index in 0..DRAWS_MAX {
-            let drawn = i64::try_from(key.draw(number, index, rows)).unwrap_or(i64::MAX);
-            let drawn = self.credential_of(drawn)?;
+            let drawn = self.credential_of(draw(index))?;
             if let Some(found) = drawn.filter(|found| found.status != STATUS_CLOSED) {
-                return Ok(Some(found));
+                return Ok((Some(found), another));
             }
         }
-        Ok(None)
+        Ok((None, another))
     }
 
     fn stand_in_key(&mut self) -> Result<StandInKey, StoreError> {
