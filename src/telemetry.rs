@@ -88,6 +88,8 @@ pub struct Metrics {
     pub sessions: Gauge<i64, AtomicI64>,
     /// Seconds until the server's certificate ends.
     pub certificate_seconds: Gauge<i64, AtomicI64>,
+    /// 1 while the store can be written, 0 while its disk fails.
+    pub storage_writable: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -100,6 +102,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             sessions: Gauge::default(),
             certificate_seconds: Gauge::default(),
+            storage_writable: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -127,6 +130,11 @@ impl Default for Metrics {
             "certificate_expiry_seconds",
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
+        );
+        registry.register(
+            "storage_writable",
+            "1 while the store can be written, 0 while its disk fails",
+            metrics.storage_writable.clone(),
         );
         metrics
     }

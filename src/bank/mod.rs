@@ -120,6 +120,12 @@ impl Bank {
         self.watch_error(done)
     }
 
+    /// Whether money can be moved, as far as the store knows.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.store.is_writable()
+    }
+
     /// Everybody who is seated, from the store.
     #[must_use]
     pub fn seats(&self) -> Vec<crate::store::Seat> {

@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The store cannot do it now. A keyed request may or may not have taken effect.
     #[error("storage unavailable: {0}")]
     Unavailable(String),
+    /// The disk is full or fails. A keyed request may or may not have taken effect.
+    #[error("storage unavailable: {0}")]
+    Disk(String),
     /// The claim was taken from this session meanwhile; nothing moved.
     #[error("the session's claim on the account has ended")]
     Fenced,
@@ -290,6 +293,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does what the bank's staff ask.
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done>;
+
+    /// Whether it can be written, as far as is known; where not, it is tried again with each call.
+    fn is_writable(&self) -> bool {
+        true
+    }
 
     /// Who is seated now.
     fn seats(&self) -> Vec<Seat>;

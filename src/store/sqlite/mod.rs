@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod disk;
 mod money;
 mod office;
 mod open;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use open::{OpenError, StoreLock};
 
 use self::access::{Admission, proven};
+use self::disk::Writable;
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
@@ -37,6 +39,7 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 pub struct SqliteStore {
     path: PathBuf,
     seats: Arc<Seats>,
+    writable: Writable,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
     /// The writer's, then the reader's.
@@ -54,7 +57,8 @@ impl SqliteStore {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let writing = open::writer(path, currency, now)?;
+        let (writing, folded) = open::writer(path, currency, now)?;
+        let writable = Writable::new(folded);
         let reading = open::reader(path)?;
         let system = |source| OpenError::System {
             path: path.to_owned(),
@@ -65,7 +69,10 @@ impl SqliteStore {
         let threads = vec![
             thread::Builder::new()
                 .name("ledger-writer".to_owned())
-                .spawn(move || writer::serve(&writing, jobs))
+                .spawn({
+                    let writable = writable.clone();
+                    move || writer::serve(&writing, jobs, &writable)
+                })
                 .map_err(system)?,
             thread::Builder::new()
                 .name("ledger-reader".to_owned())
@@ -79,6 +86,7 @@ impl SqliteStore {
         Ok(Self {
             path: path.to_owned(),
             seats: Arc::new(Seats::default()),
+            writable,
             writer: Some(writer),
             reader: Some(reader),
             threads,
@@ -330,6 +338,10 @@ impl Store for SqliteStore {
                 }
             }
         })
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writable.get()
     }
 
     fn seats(&self) -> Vec<Seat> {
