@@ -296,7 +296,7 @@ async fn three_malformed_messages_in_a_row_close_the_connection_and_a_good_one_b
 }
 
 /// The status line and the rest of what the monitoring listener says.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = in_time("TCP", TcpStream::connect(address)).await.unwrap();
     let asked = format!("GET {path} HTTP/1.1\r\nHost: bank\r\n\r\n");
     stream.write_all(asked.as_bytes()).await.unwrap();

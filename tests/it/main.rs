@@ -13,6 +13,7 @@
 
 mod certificates;
 mod crash;
+mod disk;
 mod house;
 mod identity;
 mod life;

@@ -198,9 +198,7 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
     check_header(&connection, path)?;
-    connection
-        .busy_timeout(LOCK_TIMEOUT)
-        .map_err(damaged)?;
+    connection.busy_timeout(LOCK_TIMEOUT).map_err(damaged)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -220,10 +218,7 @@ pub(super) fn peppers(connection: &Connection) -> rusqlite::Result<Vec<PepperId>
 fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let damaged = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
-        _ => OpenError::Damaged {
-            path: path.to_owned(),
-            source,
-        },
+        _ => unwritable(path, source),
     };
     let number =
         |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
