@@ -6,7 +6,7 @@ use std::time::Duration;
 use atm_bank::wire::answer::Answer;
 use serde_json::{Value, json};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -82,6 +82,11 @@ impl Terminal {
         let answer = Answer::parse(&payload)
             .unwrap_or_else(|| panic!("no answer: {}", String::from_utf8_lossy(&payload)));
         Ok(Reply { payload, answer })
+    }
+
+    /// Waits until a byte has come, without taking it.
+    pub(crate) async fn readable(&mut self) -> std::io::Result<()> {
+        self.stream.fill_buf().await.map(drop)
     }
 
     /// Asks for `op` with these members and gives the answer, which must be to this request.

@@ -1,0 +1,276 @@
+//! Parallel log-ins, while customers who are logged in are served at a fixed rate.
+//!
+//! The rate is a fifth of what the server was found to carry in the same run. Latencies count from
+//! the moment a request was due, so that a server that stalls is not spared those that it kept
+//! from being sent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::Table;
+use crate::process::Process;
+use crate::support::terminal::{framed, request};
+use crate::support::{Server, Site, Terminal, key};
+
+const CUSTOMERS: usize = 32;
+const PIN: &str = "7391";
+const WRONG_PIN: &str = "7392";
+const SHARE_OF_CAPACITY: f64 = 0.2;
+const RATIO_MAX: f64 = 2.0;
+const ARGON2_KIB: u64 = 19_456;
+const ROOM_KIB: u64 = 64 * 1_024;
+/// Requests that may be due on one connection and not yet answered.
+const DUE_MAX: usize = 65_536;
+
+fn account(number: usize) -> String {
+    format!("lo-{number:05}")
+}
+
+/// What a customer asks in turn: three moves of money and a look at the balance.
+fn ask(number: usize, turn: usize) -> (&'static str, Value) {
+    let keyed = json!({ "amount": 1, "key": key() });
+    match turn % 4 {
+        0 => ("deposit", keyed),
+        1 => ("withdraw", keyed),
+        2 => {
+            let to = account((number + 1) % CUSTOMERS);
+            ("transfer", json!({ "to": to, "amount": 1, "key": key() }))
+        }
+        _ => ("balance", json!({})),
+    }
+}
+
+async fn log_in(server: &Server, number: usize) -> Terminal {
+    let name = format!("terminal-{}", number % 3 + 1);
+    server.customer(&name, &account(number), PIN).await
+}
+
+/// Requests a second that the customers get through, each asking again once it was answered.
+async fn capacity(customers: Vec<Terminal>, span: Duration) -> (f64, Vec<Terminal>) {
+    let ends = Instant::now() + span;
+    let mut working = JoinSet::new();
+    for (number, mut terminal) in customers.into_iter().enumerate() {
+        working.spawn(async move {
+            let mut count = 0_usize;
+            while Instant::now() < ends {
+                let (op, members) = ask(number, count);
+                terminal.ask(op, members).await.expect_code(0);
+                count += 1;
+            }
+            (number, count, terminal)
+        });
+    }
+    let mut done = working.join_all().await;
+    done.sort_by_key(|(number, _, _)| *number);
+    let all: usize = done.iter().map(|(_, count, _)| count).sum();
+    let rate = all as f64 / span.as_secs_f64();
+    (
+        rate,
+        done.into_iter().map(|(_, _, terminal)| terminal).collect(),
+    )
+}
+
+/// One customer who is told when to ask; gives how long each answer took from then.
+async fn serve_due(
+    number: usize,
+    mut terminal: Terminal,
+    mut due: mpsc::Receiver<Instant>,
+) -> (usize, Vec<Duration>, Terminal) {
+    let (mut waiting, mut took) = (std::collections::VecDeque::new(), Vec::new());
+    let mut turn = 0;
+    loop {
+        tokio::select! {
+            biased;
+            asked = due.recv() => {
+                let Some(moment) = asked else { break };
+                let (op, members) = ask(number, turn);
+                turn += 1;
+                let frame = framed(request(u64::try_from(turn).unwrap(), op, members).to_string().as_bytes());
+                terminal.send_bytes(&frame).await;
+                waiting.push_back(moment);
+            }
+            // A frame arrives in one read; the future may be dropped only while none has begun.
+            ready = terminal.readable(), if !waiting.is_empty() => {
+                ready.unwrap();
+                terminal.receive().await.expect_code(0);
+                took.push(waiting.pop_front().unwrap().elapsed());
+            }
+        }
+    }
+    for moment in waiting {
+        terminal.receive().await.expect_code(0);
+        took.push(moment.elapsed());
+    }
+    (number, took, terminal)
+}
+
+/// Has requests sent at this rate until `stop`; all latencies, sorted.
+async fn at_rate(
+    customers: Vec<Terminal>,
+    rate: f64,
+    stop: &Arc<AtomicBool>,
+) -> (Vec<Duration>, Vec<Terminal>) {
+    let mut working = JoinSet::new();
+    let mut clocks = Vec::new();
+    for (number, terminal) in customers.into_iter().enumerate() {
+        let (tell, due) = mpsc::channel(DUE_MAX);
+        clocks.push(tell);
+        working.spawn(serve_due(number, terminal, due));
+    }
+    let stop = Arc::clone(stop);
+    let pacing = thread::spawn(move || {
+        let (began, mut sent) = (Instant::now(), 0_u32);
+        while !stop.load(Ordering::Relaxed) {
+            let moment = began + Duration::from_secs_f64(f64::from(sent) / rate);
+            thread::sleep(moment.saturating_duration_since(Instant::now()));
+            let clock = &clocks[usize::try_from(sent).unwrap() % clocks.len()];
+            clock.try_send(moment).unwrap();
+            sent += 1;
+        }
+    });
+    let mut done = working.join_all().await;
+    pacing.join().unwrap();
+    done.sort_by_key(|(number, _, _)| *number);
+    let mut all: Vec<Duration> = done.iter().flat_map(|(_, took, _)| took.clone()).collect();
+    all.sort();
+    (
+        all,
+        done.into_iter().map(|(_, _, terminal)| terminal).collect(),
+    )
+}
+
+async fn at_rate_for(
+    customers: Vec<Terminal>,
+    rate: f64,
+    span: Duration,
+) -> (Vec<Duration>, Vec<Terminal>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let ending = Arc::clone(&stop);
+    let timer = tokio::spawn(async move {
+        tokio::time::sleep(span).await;
+        ending.store(true, Ordering::Relaxed);
+    });
+    let done = at_rate(customers, rate, &stop).await;
+    timer.await.unwrap();
+    done
+}
+
+fn quantile_ms(sorted: &[Duration], part: f64) -> f64 {
+    let last = sorted.len() - 1;
+    let index = (last as f64 * part).round() as usize;
+    sorted[index].as_secs_f64() * 1_000.0
+}
+
+/// Everybody connects, then everybody logs in at once, half of them with a wrong PIN.
+async fn storm(mut waiting: Vec<Terminal>, stop: Arc<AtomicBool>) -> (Vec<u16>, Duration) {
+    let mut asking = JoinSet::new();
+    let began = Instant::now();
+    for (number, mut terminal) in waiting.drain(..).enumerate() {
+        asking.spawn(async move {
+            let pin = if number % 2 == 0 { PIN } else { WRONG_PIN };
+            let reply = terminal.login(&account(CUSTOMERS + number), pin).await;
+            (reply.code(), terminal)
+        });
+    }
+    let answered = asking.join_all().await;
+    let took = began.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    (answered.into_iter().map(|(code, _)| code).collect(), took)
+}
+
+pub(crate) async fn measure(table: &mut Table, logins: usize, times: u32) {
+    let site = Site::with(&[
+        ("pin.memory_kib", &ARGON2_KIB.to_string()),
+        ("pin.iterations", "2"),
+        ("log.level", "\"error\""),
+    ]);
+    let all = CUSTOMERS + logins;
+    let lines: String = (0..all)
+        .map(|n| format!("{}, {PIN}, 1000000.00\n", account(n)))
+        .collect();
+    site.import(&lines).expect(0);
+    let server = site.start();
+    let process = Process(server.pid());
+    let base = process.memory_kib();
+    let mut customers = Vec::new();
+    for number in 0..CUSTOMERS {
+        customers.push(log_in(&server, number).await);
+    }
+    let (most, customers) = capacity(customers, Duration::from_secs(u64::from(5 * times))).await;
+    let rate = most * SHARE_OF_CAPACITY;
+    let span = Duration::from_secs(u64::from(10 * times));
+    let (quiet, customers) = at_rate_for(customers, rate, span).await;
+    let mut waiting = Vec::new();
+    for number in 0..logins {
+        waiting.push(
+            server
+                .terminal(&format!("terminal-{}", number % 3 + 1))
+                .await,
+        );
+    }
+    process.forget_peak();
+    let stop = Arc::new(AtomicBool::new(false));
+    let storming = tokio::spawn(storm(waiting, Arc::clone(&stop)));
+    let (stormy, _customers) = at_rate(customers, rate, &stop).await;
+    let (codes, took) = storming.await.unwrap();
+    let peak = process.peak_kib();
+    report(
+        table,
+        (most, rate),
+        (&quiet, &stormy),
+        (&codes, took),
+        (base, peak),
+    );
+}
+
+fn report(
+    table: &mut Table,
+    (most, rate): (f64, f64),
+    (quiet, stormy): (&[Duration], &[Duration]),
+    (codes, took): (&[u16], Duration),
+    (base, peak): (u64, u64),
+) {
+    let count = |code| codes.iter().filter(|seen| **seen == code).count();
+    println!(
+        "\nlogins: {} at once, every other PIN wrong, argon2id m={ARGON2_KIB} t=2",
+        codes.len()
+    );
+    table.fact(
+        "right, wrong, put off (40)",
+        &format!("{} {} {}", count(0), count(20), count(40)),
+    );
+    table.fact(
+        "until all were answered",
+        &format!("{:.1} s", took.as_secs_f64()),
+    );
+    table.fact("capacity, requests a second", &format!("{most:.0}"));
+    table.fact("served meanwhile, requests a second", &format!("{rate:.0}"));
+    for (name, sorted) in [("without log-ins", quiet), ("with them", stormy)] {
+        let shown = |part| format!("{:.2} ms", quantile_ms(sorted, part));
+        table.fact(&format!("p50 {name}"), &shown(0.5));
+        table.fact(
+            &format!("p99 {name} ({} requests)", sorted.len()),
+            &shown(0.99),
+        );
+        table.fact(&format!("longest {name}"), &shown(1.0));
+    }
+    let ratio = quantile_ms(stormy, 0.99) / quantile_ms(quiet, 0.99);
+    table.bound("p99 with log-ins over p99 without", ratio, RATIO_MAX, "");
+    let workers = u64::try_from(thread::available_parallelism().unwrap().get()).unwrap();
+    let allowed = (workers * ARGON2_KIB + ROOM_KIB) as f64 / 1_024.0;
+    let grown = peak.saturating_sub(base) as f64 / 1_024.0;
+    table.bound("peak memory over the base", grown, allowed, "MiB");
+    let answered = count(0) + count(20) + count(40);
+    table.bound(
+        "log-ins without an answer",
+        (codes.len() - answered) as f64,
+        0.0,
+        "",
+    );
+}
