@@ -95,6 +95,8 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// The pause after the system refused to accept (no file descriptors), so as not to spin.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// However often the system refuses to accept, it is said in the log once in so long.
+pub const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections over the maximum whose handshake is still finished to tell them that the server
 /// is full; more are closed without a word.
 pub const FULL_HANDSHAKES_MAX: usize = 64;

@@ -76,12 +76,15 @@ async fn capacity(customers: Vec<Terminal>, span: Duration) -> (f64, Vec<Termina
     )
 }
 
+/// When a request was due, and how long its answer took from then.
+type Served = (Instant, Duration);
+
 /// One customer who is told when to ask; gives how long each answer took from then.
 async fn serve_due(
     number: usize,
     mut terminal: Terminal,
     mut due: mpsc::Receiver<Instant>,
-) -> (usize, Vec<Duration>, Terminal) {
+) -> (usize, Vec<Served>, Terminal) {
     let (mut waiting, mut took) = (std::collections::VecDeque::new(), Vec::new());
     let mut turn = 0;
     loop {
@@ -99,23 +102,24 @@ async fn serve_due(
             ready = terminal.readable(), if !waiting.is_empty() => {
                 ready.unwrap();
                 terminal.receive().await.expect_code(0);
-                took.push(waiting.pop_front().unwrap().elapsed());
+                let due_at: Instant = waiting.pop_front().unwrap();
+                took.push((due_at, due_at.elapsed()));
             }
         }
     }
     for moment in waiting {
         terminal.receive().await.expect_code(0);
-        took.push(moment.elapsed());
+        took.push((moment, moment.elapsed()));
     }
     (number, took, terminal)
 }
 
-/// Has requests sent at this rate until `stop`; all latencies, sorted.
+/// Has requests sent at this rate until `stop`; how each was served, in the order they were due.
 async fn at_rate(
     customers: Vec<Terminal>,
     rate: f64,
     stop: &Arc<AtomicBool>,
-) -> (Vec<Duration>, Vec<Terminal>) {
+) -> (Vec<Served>, Vec<Terminal>) {
     let mut working = JoinSet::new();
     let mut clocks = Vec::new();
     for (number, terminal) in customers.into_iter().enumerate() {
@@ -137,7 +141,10 @@ async fn at_rate(
     let mut done = working.join_all().await;
     pacing.join().unwrap();
     done.sort_by_key(|(number, _, _)| *number);
-    let mut all: Vec<Duration> = done.iter().flat_map(|(_, took, _)| took.clone()).collect();
+    let mut all: Vec<Served> = done
+        .iter()
+        .flat_map(|(_, took, _)| took.iter().copied())
+        .collect();
     all.sort();
     (
         all,
@@ -149,7 +156,7 @@ async fn at_rate_for(
     customers: Vec<Terminal>,
     rate: f64,
     span: Duration,
-) -> (Vec<Duration>, Vec<Terminal>) {
+) -> (Vec<Served>, Vec<Terminal>) {
     let stop = Arc::new(AtomicBool::new(false));
     let ending = Arc::clone(&stop);
     let timer = tokio::spawn(async move {
@@ -161,7 +168,9 @@ async fn at_rate_for(
     done
 }
 
-fn quantile_ms(sorted: &[Duration], part: f64) -> f64 {
+fn quantile_ms(served: &[Served], part: f64) -> f64 {
+    let mut sorted: Vec<Duration> = served.iter().map(|(_, took)| *took).collect();
+    sorted.sort();
     let last = sorted.len() - 1;
     let index = (last as f64 * part).round() as usize;
     sorted[index].as_secs_f64() * 1_000.0
@@ -232,7 +241,7 @@ pub(crate) async fn measure(table: &mut Table, logins: usize, times: u32) {
 fn report(
     table: &mut Table,
     (most, rate): (f64, f64),
-    (quiet, stormy): (&[Duration], &[Duration]),
+    (quiet, stormy): (&[Served], &[Served]),
     (codes, took): (&[u16], Duration),
     (base, peak): (u64, u64),
 ) {
@@ -258,6 +267,14 @@ fn report(
             &format!("p99 {name} ({} requests)", sorted.len()),
             &shown(0.99),
         );
+        let seconds = sorted.chunk_by(|one, next| {
+            let second = |served: &Served| (served.0 - sorted[0].0).as_secs();
+            second(one) == second(next)
+        });
+        let seconds: Vec<String> = seconds
+            .map(|second| format!("{:.1}", quantile_ms(second, 0.99)))
+            .collect();
+        println!("p99 of each second, ms: {}", seconds.join(" "));
         table.fact(&format!("longest {name}"), &shown(1.0));
     }
     let ratio = quantile_ms(stormy, 0.99) / quantile_ms(quiet, 0.99);

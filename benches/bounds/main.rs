@@ -16,7 +16,11 @@ mod idle;
 mod logins;
 mod process;
 mod silent;
-#[allow(dead_code, unused_imports, reason = "what the tests need and the measurements do not")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what the tests need and the measurements do not"
+)]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 

@@ -3,4 +3,5 @@
 pub mod lockout;
 pub mod pepper;
 pub mod pin;
+mod priority;
 pub mod throttle;

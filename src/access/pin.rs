@@ -10,6 +10,7 @@ use aws_lc_rs::constant_time;
 use tokio::sync::{mpsc, oneshot};
 
 use super::pepper::{PepperId, Peppers};
+use super::priority;
 use crate::domain::{AccountNumber, Pin};
 use crate::surroundings::Surroundings;
 
@@ -291,6 +292,7 @@ impl PinHasher {
             thread::Builder::new()
                 .name(format!("pin-{index}"))
                 .spawn(move || {
+                    priority::make_way();
                     loop {
                         let next = waiting
                             .lock()

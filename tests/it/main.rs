@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and prints what repeats it"
 )]
 
+mod bounds;
 mod certificates;
 mod crash;
 mod disk;
