@@ -86,6 +86,9 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 65_536;
 pub const CONFIG_FAULTS_MAX: usize = 100;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
+/// A PIN waits for its turn to be checked no longer, and is checked no longer. Whoever waits in
+/// vain has lost no try.
+pub const PIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server's name, bytes.
 pub const SERVER_ID_BYTES_MAX: usize = 64;
 /// A Unix socket's path, bytes without the final 0 (`sun_path` of Linux has 108).
@@ -108,6 +111,9 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes after which a peer is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// What the system keeps for a connection in either direction, bytes (it takes up to twice that):
+/// a peer that does not read, or that we do not read from, holds no more of the machine's memory.
+pub const SOCKET_BUFFER_BYTES: usize = 65_536;
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.

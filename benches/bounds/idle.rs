@@ -1,19 +1,13 @@
 //! Idle connections: what each costs while its terminal waits for the next customer.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use crate::Table;
 use crate::process::Process;
-use crate::support::{Site, in_time};
+use crate::support::Site;
+use crate::{Table, connect};
 
 /// KiB of the server's memory, for each.
 const MEMORY_KIB_MAX: f64 = 20.0;
@@ -21,23 +15,6 @@ const MEMORY_KIB_MAX: f64 = 20.0;
 const PROCESSOR_MAX: f64 = 1.0;
 /// Handshakes under way at once.
 const AT_ONCE: usize = 64;
-
-async fn connect(number: usize, to: SocketAddr, config: Arc<ClientConfig>) -> TlsStream<TcpStream> {
-    let socket = TcpSocket::new_v4().unwrap();
-    let host = u8::try_from(number % 8 + 1).unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket
-        .bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))
-        .unwrap();
-    let tcp = in_time("TCP", socket.connect(to)).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    in_time(
-        "the handshake",
-        TlsConnector::from(config).connect(name, tcp),
-    )
-    .await
-    .unwrap()
-}
 
 pub(crate) async fn measure(table: &mut Table, connections: usize, times: u32) {
     let most = (connections + 1_000).to_string();
@@ -55,7 +32,7 @@ pub(crate) async fn measure(table: &mut Table, connections: usize, times: u32) {
         .map(|name| Arc::new(server.card(name).client()))
         .collect();
     // What the first handshake costs once is not counted against each.
-    drop(connect(0, server.address, Arc::clone(&configs[0])).await);
+    drop(connect(0, server.address, Arc::clone(&configs[0]), None).await);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = process.memory_kib();
     let (mut under_way, mut idle) = (JoinSet::new(), Vec::with_capacity(connections));
@@ -64,7 +41,7 @@ pub(crate) async fn measure(table: &mut Table, connections: usize, times: u32) {
             idle.push(under_way.join_next().await.unwrap().unwrap());
         }
         let config = Arc::clone(&configs[number % configs.len()]);
-        under_way.spawn(connect(number, server.address, config));
+        under_way.spawn(connect(number, server.address, config, None));
     }
     idle.extend(under_way.join_all().await);
     tokio::time::sleep(Duration::from_secs(3)).await;

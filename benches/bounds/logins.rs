@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use atm_bank::wire::answer::Answer;
+use atm_bank::wire::code::Code;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -82,36 +85,36 @@ type Served = (Instant, Duration);
 /// One customer who is told when to ask; gives how long each answer took from then.
 async fn serve_due(
     number: usize,
-    mut terminal: Terminal,
+    terminal: Terminal,
     mut due: mpsc::Receiver<Instant>,
 ) -> (usize, Vec<Served>, Terminal) {
-    let (mut waiting, mut took) = (std::collections::VecDeque::new(), Vec::new());
-    let mut turn = 0;
-    loop {
-        tokio::select! {
-            biased;
-            asked = due.recv() => {
-                let Some(moment) = asked else { break };
-                let (op, members) = ask(number, turn);
-                turn += 1;
-                let frame = framed(request(u64::try_from(turn).unwrap(), op, members).to_string().as_bytes());
-                terminal.send_bytes(&frame).await;
-                waiting.push_back(moment);
-            }
-            // A frame arrives in one read; the future may be dropped only while none has begun.
-            ready = terminal.readable(), if !waiting.is_empty() => {
-                ready.unwrap();
-                terminal.receive().await.expect_code(0);
-                let due_at: Instant = waiting.pop_front().unwrap();
-                took.push((due_at, due_at.elapsed()));
-            }
+    let (mut answers, mut requests) = tokio::io::split(terminal.into_stream());
+    // As many as may be due: nobody waits for those who count.
+    let (asked, mut waiting) = mpsc::channel::<Instant>(DUE_MAX);
+    let asking = async {
+        let mut turn = 0;
+        while let Some(moment) = due.recv().await {
+            let (op, members) = ask(number, turn);
+            turn += 1;
+            let asks = request(u64::try_from(turn).unwrap(), op, members).to_string();
+            requests.write_all(&framed(asks.as_bytes())).await.unwrap();
+            requests.flush().await.unwrap();
+            asked.try_send(moment).unwrap();
         }
-    }
-    for moment in waiting {
-        terminal.receive().await.expect_code(0);
-        took.push((moment, moment.elapsed()));
-    }
-    (number, took, terminal)
+        drop(asked);
+    };
+    let mut took = Vec::new();
+    let hearing = async {
+        while let Some(moment) = waiting.recv().await {
+            let length = answers.read_u32().await.unwrap();
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            answers.read_exact(&mut payload).await.unwrap();
+            took.push((moment, moment.elapsed()));
+            assert_eq!(Answer::parse(&payload).unwrap().code, Code::Done);
+        }
+    };
+    tokio::join!(asking, hearing);
+    (number, took, Terminal::over(answers.unsplit(requests)))
 }
 
 /// Has requests sent at this rate until `stop`; how each was served, in the order they were due.
@@ -193,10 +196,11 @@ async fn storm(mut waiting: Vec<Terminal>, stop: Arc<AtomicBool>) -> (Vec<u16>, 
     (answered.into_iter().map(|(code, _)| code).collect(), took)
 }
 
-pub(crate) async fn measure(table: &mut Table, logins: usize, times: u32) {
+pub(crate) async fn measure(table: &mut Table, logins: usize, workers: usize, times: u32) {
     let site = Site::with(&[
         ("pin.memory_kib", &ARGON2_KIB.to_string()),
         ("pin.iterations", "2"),
+        ("pin.max_concurrent", &workers.to_string()),
         ("log.level", "\"error\""),
     ]);
     let all = CUSTOMERS + logins;
@@ -231,6 +235,7 @@ pub(crate) async fn measure(table: &mut Table, logins: usize, times: u32) {
     let peak = process.peak_kib();
     report(
         table,
+        workers,
         (most, rate),
         (&quiet, &stormy),
         (&codes, took),
@@ -240,6 +245,7 @@ pub(crate) async fn measure(table: &mut Table, logins: usize, times: u32) {
 
 fn report(
     table: &mut Table,
+    workers: usize,
     (most, rate): (f64, f64),
     (quiet, stormy): (&[Served], &[Served]),
     (codes, took): (&[u16], Duration),
@@ -279,7 +285,7 @@ fn report(
     }
     let ratio = quantile_ms(stormy, 0.99) / quantile_ms(quiet, 0.99);
     table.bound("p99 with log-ins over p99 without", ratio, RATIO_MAX, "");
-    let workers = u64::try_from(thread::available_parallelism().unwrap().get()).unwrap();
+    let workers = u64::try_from(workers).unwrap();
     let allowed = (workers * ARGON2_KIB + ROOM_KIB) as f64 / 1_024.0;
     let grown = peak.saturating_sub(base) as f64 / 1_024.0;
     table.bound("peak memory over the base", grown, allowed, "MiB");

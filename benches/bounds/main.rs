@@ -24,9 +24,18 @@ mod silent;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::in_time;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +57,9 @@ struct Arguments {
     /// Log-ins at once.
     #[arg(long, default_value_t = 500)]
     logins: usize,
+    /// PINs hashed at once; as many as there are cores, as the server does by itself.
+    #[arg(long)]
+    workers: Option<usize>,
     /// Idle connections.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
@@ -81,6 +93,27 @@ impl Table {
     }
 }
 
+/// A connection from one of several addresses, with a receive buffer of so many bytes.
+async fn connect(
+    number: usize,
+    to: SocketAddr,
+    config: Arc<ClientConfig>,
+    receive_bytes: Option<u32>,
+) -> TlsStream<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    let host = u8::try_from(number % 8 + 1).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    if let Some(bytes) = receive_bytes {
+        socket.set_recv_buffer_size(bytes).unwrap();
+    }
+    let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+    socket.bind(from).unwrap();
+    let tcp = in_time("TCP", socket.connect(to)).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let shaking = TlsConnector::from(config).connect(name, tcp);
+    in_time("the handshake", shaking).await.unwrap()
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -88,7 +121,9 @@ async fn main() -> ExitCode {
     let times = if arguments.long { 3 } else { 1 };
     let mut table = Table { failed: false };
     if chosen(Part::Logins) {
-        logins::measure(&mut table, arguments.logins, times).await;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = arguments.workers.unwrap_or(cores);
+        logins::measure(&mut table, arguments.logins, workers, times).await;
     }
     if chosen(Part::Idle) {
         idle::measure(&mut table, arguments.connections, times).await;

@@ -1,29 +1,39 @@
 //! Clients that ask and never read what they are told.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::Table;
 use crate::process::Process;
 use crate::support::terminal::{framed, request};
 use crate::support::{Server, Site, Terminal, key};
+use crate::{Table, connect};
 
 const WRITE_TIMEOUT_MS: u64 = 2_000;
 /// Over the deadline, for all of them together: the machine is busy with the others.
 const PATIENCE_MS: u64 = 3_000;
 /// KiB of the server's memory, for each while it does not read.
 const MEMORY_KIB_MAX: f64 = 256.0;
+const RECEIVE_BYTES: u32 = 16_384;
 const ENTRIES: usize = 100;
 
 fn account(number: usize) -> String {
     format!("si-{number:05}")
 }
 
+/// A customer whose system takes little that the program has not read.
 async fn customer(server: &Server, number: usize) -> Terminal {
-    let name = format!("terminal-{}", number % 3 + 1);
-    server.customer(&name, &account(number), "7391").await
+    let card = server.card(&format!("terminal-{}", number % 3 + 1));
+    let config = Arc::new(card.client());
+    let stream = connect(number, server.address, config, Some(RECEIVE_BYTES)).await;
+    let mut terminal = Terminal::over(stream);
+    terminal
+        .login(&account(number), "7391")
+        .await
+        .expect_code(0);
+    terminal
 }
 
 /// Entries for the history, asked for all at once.

@@ -1,16 +1,17 @@
 //! Checking and hashing PINs: argon2id (RFC 9106) with the bank's pepper as its secret input, on
 //! threads of their own, so that hashing neither blocks the reactor nor takes unbounded memory.
 
+mod pool;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time;
-use tokio::sync::{mpsc, oneshot};
+
+pub use pool::{PinHasher, Place};
 
 use super::pepper::{PepperId, Peppers};
-use super::priority;
 use crate::domain::{AccountNumber, Pin};
 use crate::surroundings::Surroundings;
 
@@ -261,124 +262,9 @@ impl Kiln {
     }
 }
 
-/// PINs that may wait for a free thread, for each thread.
-const WAITING_PER_THREAD: usize = 512;
-
-type Firing = Box<dyn FnOnce(&mut Kiln) + Send>;
-
-/// The pool of threads that check PINs. Each keeps the memory of one hash.
-#[derive(Clone)]
-pub struct PinHasher {
-    queue: mpsc::Sender<Firing>,
-    surroundings: Arc<dyn Surroundings>,
-}
-
-impl PinHasher {
-    /// Starts `threads` of them. They end when the last clone of the pool is dropped.
-    ///
-    /// # Errors
-    /// The system's, where a thread cannot be started.
-    pub fn start(
-        peppers: Arc<Peppers>,
-        cost: HashCost,
-        threads: usize,
-        surroundings: Arc<dyn Surroundings>,
-    ) -> std::io::Result<Self> {
-        let threads = threads.max(1);
-        let (queue, waiting) = mpsc::channel::<Firing>(threads.saturating_mul(WAITING_PER_THREAD));
-        let waiting = Arc::new(Mutex::new(waiting));
-        for index in 0..threads {
-            let (waiting, mut kiln) = (Arc::clone(&waiting), Kiln::new(Arc::clone(&peppers), cost));
-            thread::Builder::new()
-                .name(format!("pin-{index}"))
-                .spawn(move || {
-                    priority::make_way();
-                    loop {
-                        let next = waiting
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .blocking_recv();
-                        match next {
-                            Some(firing) => firing(&mut kiln),
-                            None => break,
-                        }
-                    }
-                })?;
-        }
-        Ok(Self {
-            queue,
-            surroundings,
-        })
-    }
-
-    /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
-    /// nobody a try.
-    ///
-    /// # Errors
-    /// [`HashError::Busy`] where too many wait already.
-    pub fn place(&self) -> Result<Place, HashError> {
-        let place = self.queue.clone().try_reserve_owned();
-        let surroundings = Arc::clone(&self.surroundings);
-        place
-            .map(|place| Place {
-                place,
-                surroundings,
-            })
-            .map_err(|_| HashError::Busy)
-    }
-}
-
-/// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
-pub struct Place {
-    place: mpsc::OwnedPermit<Firing>,
-    surroundings: Arc<dyn Surroundings>,
-}
-
-impl Place {
-    /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
-    /// no such account: both take the same work.
-    ///
-    /// # Errors
-    /// [`HashError`]; says nothing about the PIN.
-    pub async fn verify(self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
-        let surroundings = Arc::clone(&self.surroundings);
-        self.run(move |kiln| kiln.verify(ticket, &pin, &*surroundings))
-            .await
-    }
-
-    /// Hashes a new PIN.
-    ///
-    /// # Errors
-    /// As [`Place::verify`].
-    pub async fn hash(self, pin: Pin) -> Result<PinHash, HashError> {
-        let surroundings = Arc::clone(&self.surroundings);
-        self.run(move |kiln| kiln.hash(&pin, &*surroundings)).await
-    }
-
-    async fn run<T: Send + 'static>(
-        self,
-        work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
-    ) -> Result<T, HashError> {
-        let (answer, answered) = oneshot::channel();
-        let firing: Firing = Box::new(move |kiln| {
-            // Where the asker has gone, the work is saved.
-            if !answer.is_closed() {
-                let _ = answer.send(work(kiln));
-            }
-        });
-        self.place.send(firing);
-        answered.await.map_err(|_| HashError::Failed)?
-    }
-}
-
-impl fmt::Debug for PinHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PinHasher")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::pool::WAITING_PER_THREAD;
     use super::*;
     use crate::surroundings::System;
 

@@ -12,7 +12,7 @@ use thread_priority::{
 
 /// Puts the calling thread behind all others of this machine. Where the system refuses, it keeps
 /// the priority it has.
-pub(super) fn make_way() {
+pub(in crate::access) fn make_way() {
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let refused = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     if let Err(error) = refused {

@@ -66,7 +66,7 @@ impl Bank {
         pin: Pin,
         context: Context,
     ) -> Result<PinVerified, Failure> {
-        let place = self.hasher.place()?;
+        let place = self.hasher.place()?.come_up().await?;
         match self.call(self.store.count_try(account, context)).await? {
             TryCounted::LockedOut(retry_after_ms) => Err(Failure::LockedOut(retry_after_ms)),
             TryCounted::TableFull => Err(Failure::TooMany(TABLE_FULL_RETRY_AFTER_MS)),
@@ -103,7 +103,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_right_pin_that_finds_no_place_to_be_checked_costs_no_try() {
+    async fn a_right_pin_that_finds_no_place_or_no_turn_to_be_checked_costs_no_try() {
         let system: Arc<dyn Surroundings> = Arc::new(System::default());
         let peppers = Arc::new(Peppers::generate(&*system));
         let currency = "USD".parse().unwrap();
@@ -138,6 +138,15 @@ mod tests {
             assert!(matches!(busy, Err(Failure::TooMany(_))));
         }
         drop(places);
+        let mut near = Vec::new();
+        for _ in 0..2 {
+            near.push(bank.hasher().place().unwrap().come_up().await.unwrap());
+        }
+        tokio::time::pause();
+        let late = bank.login(&terminal, 1, number, pin()).await;
+        assert!(matches!(late, Err(Failure::TooMany(_))));
+        tokio::time::resume();
+        drop(near);
         let Ok(Done::Account(report)) = bank.office(&office, Act::Show(number)).await else {
             panic!("no report");
         };

@@ -231,7 +231,7 @@ pub struct Swept {
 /// How long a key's answer is kept: a day more than promised.
 pub const KEY_KEPT_MS: u64 = 31 * 86_400_000;
 
-/// Rows of each kind that one round of sweeping touches at most, so that it holds nobody up.
+/// Rows of each kind (holds, keys, tries) that one round of sweeping touches at most, so that it holds nobody up.
 pub const SWEEP_ROWS_MAX: usize = 500;
 
 /// Durable state. Each call is one transaction; when it returns `Ok` it is on disk.

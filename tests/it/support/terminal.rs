@@ -6,7 +6,7 @@ use std::time::Duration;
 use atm_bank::wire::answer::Answer;
 use serde_json::{Value, json};
 use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -48,6 +48,11 @@ impl Terminal {
         }
     }
 
+    /// The connection itself.
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        *self.stream
+    }
+
     /// The TLS below.
     pub(crate) fn tls(&self) -> &rustls::ClientConnection {
         self.stream.get_ref().1
@@ -82,11 +87,6 @@ impl Terminal {
         let answer = Answer::parse(&payload)
             .unwrap_or_else(|| panic!("no answer: {}", String::from_utf8_lossy(&payload)));
         Ok(Reply { payload, answer })
-    }
-
-    /// Waits until a byte has come, without taking it.
-    pub(crate) async fn readable(&mut self) -> std::io::Result<()> {
-        self.stream.fill_buf().await.map(drop)
     }
 
     /// Asks for `op` with these members and gives the answer, which must be to this request.
@@ -171,7 +171,7 @@ impl Terminal {
 
     /// The connection is reset, as when a machine loses its power and comes back.
     pub(crate) fn reset(self) {
-        let (tcp, _) = self.stream.into_inner();
+        let (tcp, _) = self.into_stream().into_inner();
         SockRef::from(&tcp)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
@@ -179,7 +179,7 @@ impl Terminal {
 
     /// The connection just ends, without close_notify.
     pub(crate) fn vanish(self) {
-        drop(self.stream.into_inner());
+        drop(self.into_stream().into_inner());
     }
 }
 

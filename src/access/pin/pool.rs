@@ -1,0 +1,161 @@
+//! The threads that check PINs, and the queue before them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::{HashCost, HashError, Kiln, PinHash, PinVerified, Ticket};
+use crate::access::pepper::Peppers;
+use crate::access::priority;
+use crate::domain::Pin;
+use crate::limits;
+use crate::surroundings::Surroundings;
+
+/// PINs that may wait for a free thread, for each thread.
+pub(super) const WAITING_PER_THREAD: usize = 512;
+
+type Firing = Box<dyn FnOnce(&mut Kiln) + Send>;
+
+/// PINs between the count of their try and their hash, for each thread: one is hashed, and one is
+/// there when it is done.
+const AT_THE_FRONT_PER_THREAD: usize = 2;
+
+/// The pool of threads that check PINs. Each keeps the memory of one hash.
+#[derive(Clone)]
+pub struct PinHasher {
+    queue: mpsc::Sender<Firing>,
+    front: Arc<Semaphore>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl PinHasher {
+    /// Starts `threads` of them. They end when the last clone of the pool is dropped.
+    ///
+    /// # Errors
+    /// The system's, where a thread cannot be started.
+    pub fn start(
+        peppers: Arc<Peppers>,
+        cost: HashCost,
+        threads: usize,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> std::io::Result<Self> {
+        let threads = threads.max(1);
+        let (queue, waiting) = mpsc::channel::<Firing>(threads.saturating_mul(WAITING_PER_THREAD));
+        let waiting = Arc::new(Mutex::new(waiting));
+        for index in 0..threads {
+            let (waiting, mut kiln) = (Arc::clone(&waiting), Kiln::new(Arc::clone(&peppers), cost));
+            thread::Builder::new()
+                .name(format!("pin-{index}"))
+                .spawn(move || {
+                    priority::make_way();
+                    loop {
+                        let next = waiting
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .blocking_recv();
+                        match next {
+                            Some(firing) => firing(&mut kiln),
+                            None => break,
+                        }
+                    }
+                })?;
+        }
+        let front = threads.saturating_mul(AT_THE_FRONT_PER_THREAD);
+        Ok(Self {
+            queue,
+            front: Arc::new(Semaphore::new(front)),
+            surroundings,
+        })
+    }
+
+    /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
+    /// nobody a try.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] where too many wait already.
+    pub fn place(&self) -> Result<Place, HashError> {
+        let place = self.queue.clone().try_reserve_owned();
+        let (front, surroundings) = (Arc::clone(&self.front), Arc::clone(&self.surroundings));
+        place
+            .map(|place| Place {
+                place,
+                front,
+                turn: None,
+                surroundings,
+            })
+            .map_err(|_| HashError::Busy)
+    }
+}
+
+/// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
+pub struct Place {
+    place: mpsc::OwnedPermit<Firing>,
+    front: Arc<Semaphore>,
+    turn: Option<OwnedSemaphorePermit>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl Place {
+    /// Waits until the PIN's turn is near. Only then a try is counted: a wait in vain costs none.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] after [`limits::PIN_TIMEOUT`].
+    pub async fn come_up(self) -> Result<Self, HashError> {
+        let waiting = Arc::clone(&self.front).acquire_owned();
+        let turn = timeout(limits::PIN_TIMEOUT, waiting).await;
+        let turn = Some(
+            turn.map_err(|_| HashError::Busy)?
+                .map_err(|_| HashError::Failed)?,
+        );
+        Ok(Self { turn, ..self })
+    }
+
+    /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
+    /// no such account: both take the same work.
+    ///
+    /// # Errors
+    /// [`HashError`]; says nothing about the PIN.
+    pub async fn verify(self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
+        let surroundings = Arc::clone(&self.surroundings);
+        self.run(move |kiln| kiln.verify(ticket, &pin, &*surroundings))
+            .await
+    }
+
+    /// Hashes a new PIN.
+    ///
+    /// # Errors
+    /// As [`Place::verify`].
+    pub async fn hash(self, pin: Pin) -> Result<PinHash, HashError> {
+        let surroundings = Arc::clone(&self.surroundings);
+        self.run(move |kiln| kiln.hash(&pin, &*surroundings)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let (answer, answered) = oneshot::channel();
+        let turn = self.turn;
+        let firing: Firing = Box::new(move |kiln| {
+            let _turn = turn;
+            // Where the asker has gone, the work is saved.
+            if !answer.is_closed() {
+                let _ = answer.send(work(kiln));
+            }
+        });
+        self.place.send(firing);
+        let answered = timeout(limits::PIN_TIMEOUT, answered).await;
+        answered
+            .map_err(|_| HashError::Busy)?
+            .map_err(|_| HashError::Failed)?
+    }
+}
+
+impl fmt::Debug for PinHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PinHasher")
+    }
+}
