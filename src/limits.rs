@@ -149,7 +149,8 @@ pub const OPERATOR_CONNECTIONS_MAX: usize = 8;
 pub const OPERATOR_FRAME_BYTES_MAX: usize = 256 << 20;
 /// An operator's request must be complete by then.
 pub const OPERATOR_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// An operator's command over the socket must be answered by then: an audit of a large ledger.
+/// An operator's command over the socket must be done and answered by then: an audit of a large
+/// ledger.
 pub const OPERATOR_ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Connections to the metrics' listener served at once.

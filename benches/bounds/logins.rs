@@ -21,7 +21,8 @@ use crate::process::Process;
 use crate::support::terminal::{framed, request};
 use crate::support::{Server, Site, Terminal, key};
 
-const CUSTOMERS: usize = 32;
+/// So many that none asks faster than `[limits] requests_per_second` lets it by default.
+const CUSTOMERS: usize = 400;
 const PIN: &str = "7391";
 const WRONG_PIN: &str = "7392";
 const SHARE_OF_CAPACITY: f64 = 0.2;

@@ -111,7 +111,7 @@ impl Bank {
     /// What staff do; `office` proves that it is they.
     ///
     /// # Errors
-    /// [`StoreError`]. Has no deadline: an audit may take long.
+    /// [`StoreError`]. The deadline is the asker's: an audit may take long.
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
         let done = self
             .store

@@ -4,6 +4,7 @@
 //! for customers, from what is committed; what staff read goes over connections of its own.
 
 mod access;
+mod apart;
 mod audit;
 mod disk;
 mod money;
@@ -154,13 +155,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let path = self.path.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let connection =
-                open::reader(&path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            work(&connection)
-        });
-        reading.await.map_err(|_| StoreError::Closed)?
+        apart::read(&self.path, work).await
     }
 }
 
