@@ -7,6 +7,7 @@ pub mod accounts_file;
 mod desk;
 mod report;
 pub mod socket;
+mod terminals;
 
 use std::path::PathBuf;
 
@@ -106,6 +107,27 @@ pub enum Command {
         terminal: String,
         /// Not.
         disabled: bool,
+    },
+    /// Lets a terminal enrol itself, once.
+    Invite {
+        /// Its name.
+        terminal: String,
+        /// SHA-256 of the code, which itself does not travel.
+        code: [u8; 32],
+        /// How long it serves, milliseconds.
+        valid_ms: u64,
+    },
+    /// Codes that are open.
+    Invitations,
+    /// Makes a terminal's open code void.
+    Uninvite {
+        /// Its name.
+        terminal: String,
+    },
+    /// Revokes the certificates of a terminal that enrolled itself.
+    RevokeTerminal {
+        /// Its name.
+        terminal: String,
     },
     /// Audits the whole ledger.
     Verify {

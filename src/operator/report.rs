@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::Currency;
-use crate::store::{AccountReport, Audit, Line, Seat, TerminalReport};
+use crate::store::{AccountReport, Audit, Invitation, Line, Seat, TerminalReport};
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -169,6 +169,21 @@ impl Report {
             json!({ "terminals": terminals, "currency": currency.code() }),
             text,
         )
+    }
+
+    pub(super) fn invitations(open: &[Invitation]) -> Self {
+        let mut text = format!("{:<32} {:<24}  {}", "terminal", "invited", "until");
+        let mut invitations = Vec::new();
+        for one in open {
+            let (made, expires) = (one.made_at.to_string(), one.expires_at.to_string());
+            text.push_str(&format!("\n{:<32} {made:<24}  {expires}", one.terminal));
+            invitations.push(json!({
+                "terminal": one.terminal.as_str(),
+                "made_at": made,
+                "expires_at": expires,
+            }));
+        }
+        Self::done(json!({ "invitations": invitations }), text)
     }
 
     pub(super) fn audit(audit: &Audit, currency: Currency) -> Self {

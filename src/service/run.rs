@@ -23,7 +23,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Office};
+use crate::store::{Act, Done, IssuedRecord, Office};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -43,6 +43,10 @@ struct RunningFloor(Arc<Server>);
 impl Floor for RunningFloor {
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool) {
         self.0.set_disabled(terminal, disabled);
+    }
+
+    fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
+        self.0.revoke(terminal, revoked)
     }
 
     fn is_open(&self) -> bool {

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod contract;
+pub mod enrolment;
 pub mod memory;
 mod office;
 pub mod seats;
@@ -22,6 +23,7 @@ use crate::domain::{
     TerminalName, Timestamp,
 };
 
+pub use enrolment::{CodeHash, Invitation, IssuedRecord, NewCertificate, Recorded, Warrant};
 pub use office::{
     AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Digest, Done, NewAccount, NotADigest, Office,
     TerminalReport,
@@ -290,6 +292,23 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does what the bank's staff ask.
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done>;
+
+    /// For whom a certificate may be made by this warrant, for the public key with this SHA-256.
+    fn warranted(
+        &self,
+        warrant: Warrant,
+        key: [u8; 32],
+        context: Context,
+    ) -> Reply<'_, Option<TerminalName>>;
+
+    /// Puts a certificate on record, which must happen before it leaves. A code does so once: of
+    /// all that come with it at the same time, one certificate comes out.
+    fn record_certificate(
+        &self,
+        warrant: Warrant,
+        certificate: NewCertificate,
+        context: Context,
+    ) -> Reply<'_, Recorded>;
 
     /// Who is seated now.
     fn seats(&self) -> Vec<Seat>;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Line;
+use super::enrolment::{CodeHash, Invitation, IssuedRecord};
 use crate::access::pin::PinHash;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
@@ -106,6 +107,24 @@ pub enum Act {
         /// Not.
         disabled: bool,
     },
+    /// Lets a terminal enrol once; an earlier code of the same name is void.
+    Invite {
+        /// Its name.
+        name: TerminalName,
+        /// The code's hash.
+        code: CodeHash,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// Codes that are open.
+    Invitations,
+    /// Makes a terminal's open code void.
+    Uninvite(TerminalName),
+    /// Revokes all certificates of a name that have not ended, of those issued to terminals that
+    /// enrolled themselves.
+    RevokeCertificates(TerminalName),
+    /// All revoked certificates that have not ended.
+    RevokedCertificates,
     /// Audits the whole ledger; with a digest of before, also what came before it.
     Verify(Option<Digest>),
     /// Copies the store to a new file.
@@ -146,6 +165,10 @@ pub enum Done {
     },
     /// Terminals.
     Terminals(Vec<TerminalReport>),
+    /// Open codes.
+    Invitations(Vec<Invitation>),
+    /// Certificates, by serial number.
+    Certificates(Vec<IssuedRecord>),
     /// The audit.
     Audit(Box<Audit>),
     /// A number.

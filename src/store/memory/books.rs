@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::enrolment::Enrolments;
 use crate::access::lockout::TryRecord;
 use crate::access::pin::StoredPin;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
@@ -36,6 +37,8 @@ pub(super) struct Books {
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
+    /// Terminals that enrol themselves.
+    pub(super) enrolments: Enrolments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +145,7 @@ impl Books {
             last_kept: 0,
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            enrolments: Enrolments::default(),
         };
         books.begin_account(OPENING);
         books.begin_account(ADJUSTMENT);

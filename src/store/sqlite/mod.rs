@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod enrolment;
 mod money;
 mod office;
 mod open;
@@ -24,8 +25,9 @@ use self::access::{Admission, proven};
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
-    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, NewCertificate, Office, Order, PinChange,
+    Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Warrant,
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
@@ -314,6 +316,8 @@ impl Store for SqliteStore {
                 | Act::Statement { .. }
                 | Act::LateCaptures { .. }
                 | Act::Terminals
+                | Act::Invitations
+                | Act::RevokedCertificates
                 | Act::DemoAccounts
                 | Act::Verify(_) => {
                     self.read_apart(move |connection| office::read(connection, &act, &context))
@@ -330,6 +334,30 @@ impl Store for SqliteStore {
                 }
             }
         })
+    }
+
+    fn warranted(
+        &self,
+        warrant: Warrant,
+        key: [u8; 32],
+        context: Context,
+    ) -> Reply<'_, Option<TerminalName>> {
+        Box::pin(
+            self.read(move |connection| {
+                enrolment::warranted(connection, &warrant, &key, context.now)
+            }),
+        )
+    }
+
+    fn record_certificate(
+        &self,
+        warrant: Warrant,
+        certificate: NewCertificate,
+        context: Context,
+    ) -> Reply<'_, Recorded> {
+        Box::pin(
+            self.write(move |books| books.record_certificate(&warrant, &certificate, context.now)),
+        )
     }
 
     fn seats(&self) -> Vec<Seat> {

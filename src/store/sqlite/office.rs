@@ -72,6 +72,13 @@ impl Books<'_> {
                     .execute(params![row.id, disabled])?;
                 Ok(Done::Yes)
             }
+            Act::Invite {
+                name,
+                code,
+                expires_at,
+            } => self.invite(name, code, *expires_at, context.now),
+            Act::Uninvite(name) => self.uninvite(name, context.now),
+            Act::RevokeCertificates(name) => self.revoke_certificates(name, context.now),
             _ => Err(StoreError::Unsupported),
         }
     }
@@ -275,6 +282,8 @@ pub(super) fn read(
         } => statement(connection, *number, *after, (*from, *to), *limit),
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
+        Act::Invitations => super::enrolment::invitations(connection, context.now),
+        Act::RevokedCertificates => super::enrolment::revoked(connection, context.now),
         Act::DemoAccounts => {
             let sql = "SELECT count(*) FROM credential WHERE demo = 1";
             Ok(Done::Count(

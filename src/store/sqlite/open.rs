@@ -14,7 +14,10 @@ use crate::domain::{Currency, Timestamp};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/4.sql"),
+];
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
