@@ -11,12 +11,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
+use super::hello::{Came, shake_hands};
 use super::tls::terminal_of;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
@@ -142,19 +142,31 @@ impl Server {
         place: &Place,
     ) -> Result<(), &'static str> {
         let _ = &place.counted;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.trust.load().server));
+        let trust = self.trust.load_full();
         let handshake = timeout(
             live.config.server.handshake_timeout,
-            acceptor.accept(stream),
+            shake_hands(&trust, stream, || live.gate.enter(address)),
         );
-        let mut stream = tokio::select! {
+        let came = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
             done = handshake => match done {
                 Err(_) => return Err("handshake timed out"),
-                Ok(Err(_)) => return Err("handshake failed"),
-                Ok(Ok(stream)) => stream,
+                Ok(Err(reason)) => return Err(reason),
+                Ok(Ok(came)) => came,
             },
+        };
+        let mut stream = match came {
+            Came::ToBank(stream) => stream,
+            Came::ToEnrol(mut stream, _) if place.full => {
+                tell_full(&mut stream, &live).await;
+                return Err("server full");
+            }
+            Came::ToEnrol(mut stream, _place) => {
+                return self
+                    .serve_enrolment(&mut stream, &trust, (address, connection), &live)
+                    .await;
+            }
         };
         let write_timeout = live.config.server.write_timeout;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {

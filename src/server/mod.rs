@@ -3,6 +3,8 @@
 pub mod acceptor;
 pub mod connection;
 pub mod dialogue;
+mod enrolment;
+mod hello;
 pub mod metrics;
 pub mod registry;
 pub mod tls;
@@ -18,16 +20,34 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Between, Terms};
+use self::enrolment::Gate;
 use self::registry::Registry;
 use self::tls::{TlsError, Trust};
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
 use crate::domain::TerminalName;
+use crate::enroll;
 use crate::limits;
+use crate::pki::PkiError;
+use crate::store::IssuedRecord;
 use crate::surroundings::Surroundings;
 use crate::telemetry::Metrics;
 use crate::wire::answer::SessionTimes;
+
+/// Why a terminal's certificates are not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// Enrolment is off, and no certificate of a terminal that enrolled is let in.
+    #[error("[enroll] enabled is \"off\": no terminal that enrolled itself is let in")]
+    Off,
+    /// The list.
+    #[error(transparent)]
+    List(#[from] PkiError),
+    /// Certificates, keys or lists cannot be taken anew.
+    #[error(transparent)]
+    Trust(#[from] TlsError),
+}
 
 /// A server of one bank.
 pub struct Server {
@@ -51,6 +71,7 @@ struct Live {
     request_rate: Rate,
     connections: KeyedThrottle<AddressBlock>,
     logins: Arc<KeyedThrottle<Requester>>,
+    gate: Gate,
 }
 
 impl Live {
@@ -76,6 +97,7 @@ impl Live {
             },
             connections: KeyedThrottle::new(connections, Arc::clone(surroundings)),
             logins: Arc::new(KeyedThrottle::new(logins, Arc::clone(surroundings))),
+            gate: Gate::new(&config.enroll, surroundings),
             config,
         }
     }
@@ -171,12 +193,27 @@ impl Server {
         }
     }
 
-    /// TODO
+    /// Puts certificates of a terminal that enrolled itself on the issuing authority's list, takes
+    /// that list for new connections, and ends the terminal's. Waits for the disk.
+    ///
+    /// # Errors
+    /// Where the list cannot be written or read again: nothing has changed for the terminal then.
     pub fn revoke(
         &self,
-        _terminal: &TerminalName,
-        _revoked: &[crate::store::IssuedRecord],
-    ) -> Result<(), String> {
+        terminal: &TerminalName,
+        revoked: &[IssuedRecord],
+    ) -> Result<(), RevokeError> {
+        let now = self.bank.surroundings().now();
+        let tls = self.live.load().config.tls.clone();
+        let trust = self.trust.load_full();
+        let (Some(enrolment), Some(files)) = (&trust.enrolment, &tls.issuing) else {
+            return Err(RevokeError::Off);
+        };
+        enroll::publish(&enrolment.issuing, &files.crl, revoked, now)?;
+        self.trust.store(Arc::new(Trust::load(&tls, now)?));
+        let distrusted = self.registry.expel_distrusted(&self.trust.load(), now);
+        let expelled = self.registry.expel(terminal).max(distrusted);
+        tracing::info!(%terminal, certificates = revoked.len(), expelled, "terminal revoked");
         Ok(())
     }
 

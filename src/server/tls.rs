@@ -1,5 +1,7 @@
 //! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
 
+mod enrolment;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,9 +19,10 @@ use rustls::{
     SignatureScheme,
 };
 
+pub use self::enrolment::Enrolment;
 use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
-use crate::pki::{self, RevocationListFacts};
+use crate::pki::{self, PkiError, RevocationListFacts};
 use crate::wire::ALPN;
 
 /// Something is wrong with the certificates or keys.
@@ -67,6 +70,17 @@ pub enum TlsError {
         /// The authority's name.
         authority: String,
     },
+    /// The issuing authority's files cannot be used.
+    #[error(transparent)]
+    Issuing(#[from] PkiError),
+    /// The issuing authority is not below the bank's.
+    #[error("{path} was not issued by {authority}; mend: gen-certs issuing makes one that was")]
+    ForeignIssuing {
+        /// The issuing authority's certificate.
+        path: PathBuf,
+        /// The bank's authorities.
+        authority: PathBuf,
+    },
     /// rustls refused them.
     #[error("{path} cannot be used: {source}")]
     Refused {
@@ -89,6 +103,8 @@ pub enum TlsError {
 pub struct Trust {
     /// For new connections.
     pub server: Arc<ServerConfig>,
+    /// For terminals that enrol themselves, where they may.
+    pub enrolment: Option<Enrolment>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// When the server's certificate ends, seconds since 1970.
     pub certificate_ends: i64,
@@ -111,30 +127,32 @@ impl Trust {
             path: config.key.clone(),
             what: "private key (PKCS#8, PEM)",
         })?;
-        let verifier = match config.client_auth {
-            ClientAuth::Off => None,
-            ClientAuth::Required => Some(verifier(config, now_seconds, &mut warnings)?),
+        let issuing = match &config.issuing {
+            Some(files) => Some(enrolment::load(config, files, now_seconds, &mut warnings)?),
+            None => None,
+        };
+        let (issuing, lists) =
+            issuing.map_or((None, Vec::new()), |(one, lists)| (Some(one), lists));
+        let required = config.client_auth == ClientAuth::Required;
+        let verifier = match required || issuing.is_some() {
+            false => None,
+            true => Some(verifier(config, lists, now_seconds, &mut warnings)?),
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
             source,
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(refused)?;
-        let builder = match &verifier {
-            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
-            None => builder.with_no_client_auth(),
+        let enrolment = match (issuing, &verifier) {
+            (Some(one), Some(verifier)) => {
+                Some(Enrolment::new(config, (&chain, &key), one, verifier)?)
+            }
+            _ => None,
         };
-        let mut server = builder.with_single_cert(chain, key).map_err(refused)?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        // No resumption and no early data: every connection proves itself anew.
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.max_early_data_size = 0;
+        let verifier = verifier.filter(|_| required);
+        let server = server_config((chain, key), verifier.as_ref(), ALPN).map_err(refused)?;
         Ok(Self {
             server: Arc::new(server),
+            enrolment,
             verifier,
             certificate_ends,
             warnings,
@@ -144,16 +162,50 @@ impl Trust {
     /// Whether a chain that was let in before would be let in now.
     #[must_use]
     pub fn still_admits(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
-        let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
-        let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        match (&self.verifier, chain.split_first()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(verifier), Some((own, others))) => {
-                verifier.verify_client_cert(own, others, moment).is_ok()
-            }
-        }
+        let verifier = self.verifier.as_ref();
+        verifier.is_none_or(|verifier| admits(verifier, chain, now))
     }
+
+    /// Whether a chain may come for its next certificate.
+    #[must_use]
+    pub fn admits_to_renew(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
+        let enrolment = self.enrolment.as_ref();
+        enrolment.is_some_and(|enrolment| admits(&enrolment.verifier, chain, now))
+    }
+}
+
+fn admits(
+    verifier: &Arc<dyn ClientCertVerifier>,
+    chain: &[CertificateDer<'static>],
+    now: Timestamp,
+) -> bool {
+    let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
+    let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    chain
+        .split_first()
+        .is_some_and(|(own, others)| verifier.verify_client_cert(own, others, moment).is_ok())
+}
+
+/// TLS 1.3 under one protocol's name. Without a verifier no client certificate is asked for.
+fn server_config(
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    verifier: Option<&Arc<dyn ClientCertVerifier>>,
+    alpn: &[u8],
+) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_single_cert(chain, key)?;
+    server.alpn_protocols = vec![alpn.to_vec()];
+    // No resumption and no early data: every connection proves itself anew.
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.max_early_data_size = 0;
+    Ok(server)
 }
 
 /// The terminal's name in a chain that the handshake has verified.
@@ -234,11 +286,13 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
 
 fn verifier(
     config: &TlsConfig,
+    below: Vec<CertificateRevocationListDer<'static>>,
     now_seconds: i64,
     warnings: &mut Vec<String>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let authorities = certificates(&config.ca)?;
-    let lists = revocation_lists(config, &authorities, now_seconds, warnings)?;
+    let mut lists = lists_of(&config.crl, &authorities, now_seconds, warnings)?;
+    lists.extend(below);
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         roots
@@ -259,15 +313,16 @@ fn verifier(
     Ok(Arc::new(TerminalVerifier { chains }))
 }
 
-fn revocation_lists(
-    config: &TlsConfig,
+/// The lists in a file, which must have one of each of these authorities.
+fn lists_of(
+    path: &Path,
     authorities: &[CertificateDer<'_>],
     now_seconds: i64,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let text = read(&config.crl)?;
+    let text = read(path)?;
     let unusable = || TlsError::Unusable {
-        path: config.crl.clone(),
+        path: path.to_owned(),
         what: "revocation list (PEM)",
     };
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
@@ -287,14 +342,14 @@ fn revocation_lists(
         let Some(newest) = own.iter().map(|list| list.next_update).max() else {
             let authority = facts.subject.clone();
             return Err(TlsError::NoRevocationList {
-                path: config.crl.clone(),
+                path: path.to_owned(),
                 authority,
             });
         };
         if newest.is_some_and(|next_update| next_update < now_seconds) {
             warnings.push(format!(
                 "the revocation list {} of {} is overdue; it stays in force",
-                config.crl.display(),
+                path.display(),
                 facts.subject
             ));
         }

@@ -46,7 +46,8 @@ impl Floor for RunningFloor {
     }
 
     fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
-        self.0.revoke(terminal, revoked)
+        let revoked = self.0.revoke(terminal, revoked);
+        revoked.map_err(|error| error.to_string())
     }
 
     fn is_open(&self) -> bool {
