@@ -1,5 +1,7 @@
 //! `check`: everything that could keep the server from starting, without starting it.
 
+use std::path::Path;
+
 use time::OffsetDateTime;
 
 use super::Source;
@@ -8,6 +10,7 @@ use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::pki::IssuingAuthority;
 use crate::server::tls::{Trust, is_credential};
 
 /// What a check found.
@@ -49,6 +52,39 @@ pub fn check(source: &Source, config_only: bool) -> CheckReport {
     report
 }
 
+/// What `Trust::load` does not look at: how long the issuing authority still holds, and whether its
+/// list can be written.
+fn issuing(config: &Config, now: i64, report: &mut CheckReport) {
+    let Some(files) = &config.tls.issuing else {
+        return;
+    };
+    if let Ok(authority) = IssuingAuthority::load(&files.cert, &files.key) {
+        let days = authority
+            .facts()
+            .not_after
+            .saturating_sub(now)
+            .div_euclid(86_400);
+        if days < 30 {
+            report.warnings.push(format!(
+                "the issuing authority {} ends in {days} days; mend: gen-certs renew",
+                files.cert.display()
+            ));
+        }
+    }
+    let folder = files
+        .crl
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err() {
+        report.warnings.push(format!(
+            "{} cannot be written: no terminal that enrolled can be revoked; mend: name a file \
+             elsewhere in [enroll] crl",
+            folder.display()
+        ));
+    }
+}
+
 fn files(config: &Config, report: &mut CheckReport) {
     let now = OffsetDateTime::now_utc();
     let moment = Timestamp::from_unix_ms(now.unix_timestamp().saturating_mul(1_000));
@@ -64,6 +100,7 @@ fn files(config: &Config, report: &mut CheckReport) {
             ));
         }
     }
+    issuing(config, now.unix_timestamp(), report);
     let authority_key = config.tls.key.with_file_name("ca.key");
     if authority_key.exists() {
         report.warnings.push(format!(

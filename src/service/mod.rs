@@ -5,6 +5,8 @@
 
 mod check;
 mod import;
+mod invite;
+mod issuing;
 mod open;
 mod quick_start;
 mod restore;
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::{CheckReport, check};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
+pub use invite::invite;
 pub use open::OpenBank;
 pub use quick_start::Made;
 pub use restore::restore;
@@ -22,7 +25,7 @@ pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
 
 use crate::config::{Config, DEFAULT_FILE, Loaded, Overrides};
-use crate::operator::{Command, Desk, NoFloor, Report, socket};
+use crate::operator::{Command, Desk, Report, socket};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +64,7 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     }
     let makes = matches!(command, Command::Open { .. });
     let open = OpenBank::open(config, makes)?;
-    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor));
+    let desk = Desk::new(open.bank(), issuing::ClosedFloor::of(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     Ok(desk.perform(&actor, command).await)
 }

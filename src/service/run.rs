@@ -10,10 +10,10 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Source;
 use super::open::{OpenBank, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
+use super::{Source, issuing};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::TerminalName;
@@ -81,11 +81,14 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     if quick {
         quick_start::make_certificates(&config, &mut made)?;
     }
-    let trust = Trust::load(&config.tls, System::default().now())?;
+    let mut trust = Trust::load(&config.tls, System::default().now())?;
     for warning in &trust.warnings {
         tracing::warn!("{warning}");
     }
     let open = OpenBank::open(&config, true)?;
+    if issuing::make_good(&config, trust.enrolment.as_ref(), &open.bank()).await? {
+        trust = Trust::load(&config.tls, System::default().now())?;
+    }
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }

@@ -11,8 +11,8 @@ use atm_bank::config::{Config, Overrides};
 use atm_bank::domain::{AccountNumber, Pin};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
-    RunOptions, Source, Stop, check, exit, hash_accounts, hash_pin, one_time_pin, perform, restore,
-    run,
+    RunOptions, Source, Stop, check, exit, hash_accounts, hash_pin, invite, one_time_pin, perform,
+    restore, run,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -123,6 +123,12 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
             terminal: name,
             disabled: false,
         },
+        Task::Terminal(TerminalTask::Invite { name }) => {
+            return show(&invite(config, name).await?, json);
+        }
+        Task::Terminal(TerminalTask::Invites) => Command::Invitations,
+        Task::Terminal(TerminalTask::Uninvite { name }) => Command::Uninvite { terminal: name },
+        Task::Terminal(TerminalTask::Revoke { name }) => Command::RevokeTerminal { terminal: name },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Backup { file } => Command::Backup {
