@@ -13,6 +13,7 @@
 
 mod certificates;
 mod crash;
+mod enrolment;
 mod house;
 mod identity;
 mod life;

@@ -21,7 +21,7 @@ use super::in_time;
 #[derive(Debug)]
 pub(crate) struct Card {
     authority: CertificateDer<'static>,
-    own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     alpn: Vec<Vec<u8>>,
 }
 
@@ -32,7 +32,7 @@ impl Card {
         let certificate = CertificateDer::from_pem_file(file("pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
         Self {
-            own: Some((certificate, key)),
+            own: Some((vec![certificate], key)),
             ..Self::none(certificates)
         }
     }
@@ -49,7 +49,19 @@ impl Card {
     /// A certificate made for the test.
     pub(crate) fn issued(certificates: &Path, issued: &IssuedCertificate) -> Self {
         Self {
-            own: Some((issued.der().clone(), issued.key_der())),
+            own: Some((vec![issued.der().clone()], issued.key_der())),
+            ..Self::none(certificates)
+        }
+    }
+
+    /// A chain that was handed out, with its key.
+    pub(crate) fn enrolled(
+        certificates: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        Self {
+            own: Some((chain, key)),
             ..Self::none(certificates)
         }
     }
@@ -70,8 +82,8 @@ impl Card {
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match &self.own {
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(vec![certificate.clone()], key.clone_key())
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
                 .unwrap(),
             None => builder.with_no_client_auth(),
         };

@@ -2,6 +2,7 @@
 
 pub(crate) mod card;
 pub(crate) mod process;
+pub(crate) mod recruit;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod terminal;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use card::Card;
 pub(crate) use process::Ran;
+pub(crate) use recruit::{Recruit, Told};
 pub(crate) use server::Server;
 pub(crate) use site::Site;
 pub(crate) use terminal::{Ending, Reply, Terminal};
