@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub use recovery::{Outcome, Recovered};
 
 use super::connection::{Bank, Connection, closing};
+use super::enrol::Renewal;
 use super::error::Error;
 use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
 use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount, Timestamp};
@@ -38,6 +39,7 @@ pub struct Teller {
     news: VecDeque<News>,
     recovered: Vec<Recovered>,
     back_off_ms: u64,
+    renewal: Option<Renewal>,
 }
 
 /// The customer who is logged in.
@@ -89,6 +91,7 @@ impl Teller {
             news: VecDeque::new(),
             recovered: Vec::new(),
             back_off_ms: BACK_OFF_MS,
+            renewal: None,
         }
     }
 
@@ -96,6 +99,16 @@ impl Teller {
     #[must_use]
     pub const fn with_back_off_ms(mut self, back_off_ms: u64) -> Self {
         self.back_off_ms = back_off_ms;
+        self
+    }
+
+    /// The same with its certificate renewed, at the start where it is due, and then between
+    /// customers.
+    pub async fn renewing(mut self, mut renewal: Renewal) -> Self {
+        if let Some(trust) = renewal.at_start().await {
+            self.bank.trust = trust;
+        }
+        self.renewal = Some(renewal);
         self
     }
 
@@ -107,7 +120,9 @@ impl Teller {
 
     /// What the operator should know, each once.
     pub fn take_warnings(&mut self) -> Vec<String> {
-        self.journal.take_warnings()
+        let mut warnings = self.journal.take_warnings();
+        warnings.extend(self.renewal.iter_mut().flat_map(Renewal::take_warnings));
+        warnings
     }
 
     /// What the bank said of its own accord since the last call.
@@ -298,11 +313,31 @@ impl Teller {
             if let Some(news) = self.news.pop_front() {
                 return news;
             }
-            let Some(connection) = &mut self.connection else {
-                return std::future::pending().await;
-            };
             let logged_in = self.session.is_some();
-            match connection.notice().await {
+            let notice = async {
+                match &mut self.connection {
+                    Some(connection) => connection.notice().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let renewed = async {
+                match &mut self.renewal {
+                    Some(renewal) if !logged_in => renewal.renewed().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            let notice = tokio::select! {
+                notice = notice => notice,
+                trust = renewed => {
+                    self.bank.trust = trust;
+                    // The next customer comes with the new certificate.
+                    if let Some(connection) = self.connection.take() {
+                        connection.farewell(false).await;
+                    }
+                    continue;
+                }
+            };
+            match notice {
                 Ok(notice) => self.note(&notice),
                 Err(error) => {
                     self.hang_up();
