@@ -153,7 +153,11 @@ fn keep(
     let ca_file = folder.join("ca.pem");
     let known = read_certificates(&ca_file, "").is_ok_and(|known| known.contains(ca));
     if !known {
-        identity::write(&ca_file, identity::pem(&[ca.clone()]).as_bytes(), 0o644)?;
+        identity::write(
+            &ca_file,
+            identity::pem(std::slice::from_ref(ca)).as_bytes(),
+            0o644,
+        )?;
     }
     pair.replace(chain, key)?;
     // A pending key that stays is of no use to anyone without a code.

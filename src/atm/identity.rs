@@ -179,7 +179,7 @@ pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
     for certificate in chain {
         text.push_str("-----BEGIN CERTIFICATE-----\n");
         for (index, digit) in STANDARD.encode(certificate).chars().enumerate() {
-            if index != 0 && index % PEM_LINE == 0 {
+            if index != 0 && index.is_multiple_of(PEM_LINE) {
                 text.push('\n');
             }
             text.push(digit);

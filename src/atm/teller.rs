@@ -2,6 +2,7 @@
 //! and what became of the ones that did not get an answer.
 
 mod recovery;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -99,16 +100,6 @@ impl Teller {
     #[must_use]
     pub const fn with_back_off_ms(mut self, back_off_ms: u64) -> Self {
         self.back_off_ms = back_off_ms;
-        self
-    }
-
-    /// The same with its certificate renewed, at the start where it is due, and then between
-    /// customers.
-    pub async fn renewing(mut self, mut renewal: Renewal) -> Self {
-        if let Some(trust) = renewal.at_start().await {
-            self.bank.trust = trust;
-        }
-        self.renewal = Some(renewal);
         self
     }
 
@@ -304,50 +295,6 @@ impl Teller {
             return Err(error);
         }
         self.settle(cash.pending).await
-    }
-
-    /// Waits for what the bank says of its own accord. Nothing is lost where the wait is given
-    /// up. Between customers nobody needs to know that a connection ended.
-    pub async fn next_news(&mut self) -> News {
-        loop {
-            if let Some(news) = self.news.pop_front() {
-                return news;
-            }
-            let logged_in = self.session.is_some();
-            let notice = async {
-                match &mut self.connection {
-                    Some(connection) => connection.notice().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let renewed = async {
-                match &mut self.renewal {
-                    Some(renewal) if !logged_in => renewal.renewed().await,
-                    _ => std::future::pending().await,
-                }
-            };
-            let notice = tokio::select! {
-                notice = notice => notice,
-                trust = renewed => {
-                    self.bank.trust = trust;
-                    // The next customer comes with the new certificate.
-                    if let Some(connection) = self.connection.take() {
-                        connection.farewell(false).await;
-                    }
-                    continue;
-                }
-            };
-            match notice {
-                Ok(notice) => self.note(&notice),
-                Err(error) => {
-                    self.hang_up();
-                    self.news.push_back(News::Lost(error.to_string()));
-                }
-            }
-            if !logged_in {
-                self.news.clear();
-            }
-        }
     }
 
     /// Logs out where somebody is logged in, and ends the connection politely.

@@ -27,7 +27,7 @@ impl EnrolmentCode {
         let mut rest = u128::from_be_bytes(random);
         let mut text = Zeroizing::new(String::with_capacity(CHARACTERS + GROUPS));
         for index in 0..CHARACTERS {
-            if index != 0 && index % GROUP_CHARACTERS == 0 {
+            if index != 0 && index.is_multiple_of(GROUP_CHARACTERS) {
                 text.push('-');
             }
             let digit = usize::try_from(rest & 31).unwrap_or(0);
@@ -49,7 +49,7 @@ impl EnrolmentCode {
             if count >= CHARACTERS {
                 return Err(NotACode);
             }
-            if count != 0 && count % GROUP_CHARACTERS == 0 {
+            if count != 0 && count.is_multiple_of(GROUP_CHARACTERS) {
                 code.push('-');
             }
             code.push(match typed.to_ascii_uppercase() {

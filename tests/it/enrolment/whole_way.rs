@@ -166,7 +166,7 @@ fn with_the_wrong_hash_nothing_is_said_and_nothing_kept() {
         ]);
     Ran::of(command, "").expect(76).saying("nothing was sent");
     assert_eq!(bank.heard(), (1, Vec::new()));
-    assert_eq!(files(&site.path("till")), [PathBuf::new(); 0]);
+    assert!(files(&site.path("till")).is_empty());
 }
 
 #[test]
