@@ -26,6 +26,7 @@
 //! | [`pki`] | certificates and revocation |
 //! | [`store`] | durable state behind one trait |
 //! | [`bank`] | sessions and commands |
+//! | [`enroll`] | certificates for terminals that enrol themselves |
 //! | [`config`], [`telemetry`] | what is configured, what can be watched |
 //! | [`server`] | TCP, TLS, connections |
 //! | [`operator`] | what the bank's staff do |
@@ -44,6 +45,7 @@ pub mod attack;
 pub mod bank;
 pub mod config;
 pub mod domain;
+pub mod enroll;
 pub mod fuzzing;
 pub mod limits;
 pub mod operator;

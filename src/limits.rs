@@ -64,6 +64,18 @@ pub mod default {
     pub const DAILY_WITHDRAWAL_LIMIT: i64 = 200_000;
     /// How long a hold stays open.
     pub const HOLD_TIMEOUT_MS: i64 = 120_000;
+    /// How long the certificate of a terminal that enrolled itself holds: a week.
+    pub const CERTIFICATE_MS: i64 = 604_800_000;
+    /// How long a one-time code serves: an hour.
+    pub const CODE_MS: i64 = 3_600_000;
+    /// Messages of enrolment that one address may send each minute.
+    pub const ENROLMENTS_PER_MINUTE_PER_IP: i64 = 10;
+    /// Messages of enrolment with a code that all addresses together may send each minute.
+    pub const ENROLMENTS_PER_MINUTE: i64 = 100;
+    /// Connections for enrolment at once.
+    pub const ENROLMENT_CONNECTIONS_MAX: i64 = 32;
+    /// Connections for enrolment at once from one address.
+    pub const ENROLMENT_CONNECTIONS_PER_IP_MAX: i64 = 4;
     /// How long a server's lease of a shared store lasts without renewal.
     pub const LEASE_MS: i64 = 10_000;
 }
@@ -146,6 +158,15 @@ pub const READ_CHUNK_BYTES: usize = 4_096;
 pub const PENDING_FLUSH_BYTES_MAX: usize = 16_384;
 /// How long a peer has to close after our `close_notify`.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The largest payload of a message of enrolment.
+pub const ENROLMENT_FRAME_BYTES_MAX: usize = 4_096;
+/// A connection for enrolment ends so long after its handshake, whatever it is about.
+pub const ENROLMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages that one connection for enrolment may send.
+pub const ENROLMENT_MESSAGES_MAX: u32 = 2;
+/// A terminal's certificate holds at least so long: certificates count in seconds.
+pub const CERTIFICATE_MS_MIN: i64 = 1_000;
 
 /// Malformed messages and unknown ops in a row that close a connection.
 pub const MALFORMED_IN_A_ROW_MAX: u32 = 3;
@@ -296,6 +317,13 @@ const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);
 const _: () = assert!(default::PIN_TRIES <= WRONG_PINS_PER_CONNECTION_MAX as i64);
 const _: () =
     assert!(PIN_MEMORY_PER_LANE_KIB * default::PIN_PARALLELISM <= default::PIN_MEMORY_KIB);
+// A code is used, or over, long before the certificate it gives.
+const _: () = assert!(default::CODE_MS < default::CERTIFICATE_MS);
+const _: () = assert!(default::CERTIFICATE_MS <= CONFIGURED_MAX);
+// An address's share of enrolment is at most the whole.
+const _: () = assert!(default::ENROLMENTS_PER_MINUTE_PER_IP <= default::ENROLMENTS_PER_MINUTE);
+const _: () =
+    assert!(default::ENROLMENT_CONNECTIONS_PER_IP_MAX <= default::ENROLMENT_CONNECTIONS_MAX);
 // One terminal alone cannot use up what all may write.
 const _: () = assert!(AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX < AUDIT_FLOOD_RECORDS_MAX);
 const _: () = assert!(AUDIT_SUMMARIES_MAX < AUDIT_ROUND_RECORDS_MAX);

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{AlertDescription, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -88,44 +89,58 @@ impl Bank {
     /// # Errors
     /// [`Error::NoBank`], [`Error::NotTheBank`] or [`Error::TurnedAway`].
     pub async fn connect(&self) -> Result<Connection, Error> {
-        let no_bank = |reason: String| Error::NoBank {
-            address: self.address.to_string(),
-            reason,
-        };
-        let place = (self.address.host(), self.address.port());
-        let tcp = match timeout(ms(self.deadlines.connect_ms), TcpStream::connect(place)).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(error)) => return Err(no_bank(error.to_string())),
-            Err(_) => return Err(no_bank("nobody answered in time".into())),
-        };
-        tcp.set_nodelay(true)
-            .map_err(|error| no_bank(error.to_string()))?;
-        let connector = TlsConnector::from(self.trust.config.clone());
-        let handshake = connector.connect(self.address.name(), tcp);
-        let stream = match timeout(ms(self.deadlines.handshake_ms), handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(handshake_error(&error, no_bank)),
-            Err(_) => return Err(no_bank("the TLS handshake was not finished in time".into())),
-        };
-        let session = stream.get_ref().1;
-        if session.alpn_protocol() != Some(ALPN) {
-            return Err(Error::NotTheBank(
-                "the server does not speak atm/1 (ALPN)".into(),
-            ));
-        }
-        if session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return Err(Error::NotTheBank(
-                "the server does not speak TLS 1.3".into(),
-            ));
-        }
+        let config = Arc::clone(&self.trust.config);
         Ok(Connection {
-            stream,
+            stream: open(&self.address, config, ALPN, &self.deadlines).await?,
             received: Vec::new(),
             notices: VecDeque::new(),
             next_id: 1,
             deadlines: self.deadlines,
         })
     }
+}
+
+/// Connects and makes sure that who answers is whom `config` trusts, and speaks the protocol `alpn`
+/// over TLS 1.3.
+pub(super) async fn open(
+    address: &Address,
+    config: Arc<ClientConfig>,
+    alpn: &[u8],
+    deadlines: &Deadlines,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let no_bank = |reason: String| Error::NoBank {
+        address: address.to_string(),
+        reason,
+    };
+    let place = (address.host(), address.port());
+    let tcp = match timeout(ms(deadlines.connect_ms), TcpStream::connect(place)).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Err(no_bank(error.to_string())),
+        Err(_) => return Err(no_bank("nobody answered in time".into())),
+    };
+    tcp.set_nodelay(true)
+        .map_err(|error| no_bank(error.to_string()))?;
+    let handshake = TlsConnector::from(config).connect(address.name(), tcp);
+    let stream = match timeout(ms(deadlines.handshake_ms), handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(handshake_error(&error, alpn, no_bank)),
+        Err(_) => return Err(no_bank("the TLS handshake was not finished in time".into())),
+    };
+    let session = stream.get_ref().1;
+    if session.alpn_protocol() != Some(alpn) {
+        return Err(Error::NotTheBank(does_not_speak(alpn)));
+    }
+    if session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Err(Error::NotTheBank(
+            "the server does not speak TLS 1.3".into(),
+        ));
+    }
+    Ok(stream)
+}
+
+fn does_not_speak(alpn: &[u8]) -> String {
+    let name = String::from_utf8_lossy(alpn);
+    format!("the server does not speak {name} (ALPN)")
 }
 
 impl Connection {
@@ -277,7 +292,7 @@ pub fn closing(notice: &Answer) -> Option<Error> {
     }
 }
 
-const fn ms(milliseconds: u64) -> Duration {
+pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -285,12 +300,12 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-fn handshake_error(error: &io::Error, no_bank: impl Fn(String) -> Error) -> Error {
+fn handshake_error(error: &io::Error, alpn: &[u8], no_bank: impl Fn(String) -> Error) -> Error {
     use AlertDescription as Alert;
     match tls_error(error) {
         None => no_bank(error.to_string()),
         Some(rustls::Error::AlertReceived(Alert::NoApplicationProtocol)) => {
-            Error::NotTheBank("the server does not speak atm/1 (ALPN)".into())
+            Error::NotTheBank(does_not_speak(alpn))
         }
         Some(rustls::Error::AlertReceived(
             Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::UnrecognisedName,
@@ -301,7 +316,7 @@ fn handshake_error(error: &io::Error, no_bank: impl Fn(String) -> Error) -> Erro
 }
 
 /// With TLS 1.3 the bank's verdict on the terminal's certificate comes after the handshake.
-fn stream_error(error: &io::Error) -> Error {
+pub(super) fn stream_error(error: &io::Error) -> Error {
     match tls_error(error) {
         Some(rustls::Error::AlertReceived(alert)) => Error::TurnedAway(turned_away(*alert)),
         _ => Error::Lost(error.to_string()),

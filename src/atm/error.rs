@@ -40,6 +40,26 @@ pub enum Error {
     /// The bank is there and said that it ends the connection.
     #[error("the bank ended the connection: {}", .0.message())]
     Closing(Code),
+    /// The bank answered, and gives no certificate.
+    #[error("the bank refused: {0}")]
+    Refused(String),
+    /// A file is in the way.
+    #[error(
+        "{} is there already; --force replaces it (a code that was just used serves its own terminal for some minutes more)",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}; check the folder's owner, mode and free space", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The connection broke. Whether the last request took effect is unknown.
     #[error("the connection to the bank was lost: {0}")]
     Lost(String),
@@ -53,9 +73,11 @@ impl Error {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Refused(_) => 1,
             Self::NoFile { .. } => 66,
             Self::NoBank { .. } | Self::TurnedAway(_) | Self::Closing(_) | Self::Lost(_) => 69,
-            Self::Output(_) => 74,
+            Self::Exists { .. } => 73,
+            Self::Output(_) | Self::Write { .. } => 74,
             Self::NotTheBank(_) => 76,
             Self::Settings(_) => 78,
         }
@@ -65,9 +87,12 @@ impl Error {
     #[must_use]
     pub const fn for_customer(&self) -> &'static str {
         match self {
-            Self::NoFile { .. } | Self::Settings(_) | Self::Output(_) => {
-                "This machine is out of service. We are sorry."
-            }
+            Self::NoFile { .. }
+            | Self::Settings(_)
+            | Self::Output(_)
+            | Self::Refused(_)
+            | Self::Exists { .. }
+            | Self::Write { .. } => "This machine is out of service. We are sorry.",
             Self::NotTheBank(_) => {
                 "This machine could not make sure that it speaks with your bank, so it will not \
                  ask for your PIN. It is out of service."

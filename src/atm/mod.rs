@@ -1,6 +1,7 @@
 //! The terminal: what stands in front of the customer and speaks with the bank.
 //!
 //! - [`address`], [`trust`]: where the bank is, and how it and this terminal prove themselves
+//! - [`enrol`], [`identity`]: how it gets its certificate and the next ones, and keeps them
 //! - [`connection`]: one TLS connection, requests and answers, each wait under a deadline
 //! - [`journal`]: money requests in flight, on disk until their outcome is known
 //! - [`teller`]: one terminal's dealings with the bank; everything below goes through it
@@ -12,7 +13,9 @@
 pub mod address;
 pub mod connection;
 pub mod console;
+pub mod enrol;
 pub mod error;
+pub mod identity;
 pub mod journal;
 pub mod lines;
 pub mod screen;
@@ -24,6 +27,7 @@ pub mod words;
 
 pub use address::Address;
 pub use connection::{Bank, Deadlines};
+pub use enrol::{Enrolled, Enrolment, Renewal};
 pub use error::Error;
 pub use journal::Journal;
 pub use stop::Stop;

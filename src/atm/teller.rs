@@ -2,6 +2,7 @@
 //! and what became of the ones that did not get an answer.
 
 mod recovery;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub use recovery::{Outcome, Recovered};
 
 use super::connection::{Bank, Connection, closing};
+use super::enrol::Renewal;
 use super::error::Error;
 use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
 use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount, Timestamp};
@@ -38,6 +40,7 @@ pub struct Teller {
     news: VecDeque<News>,
     recovered: Vec<Recovered>,
     back_off_ms: u64,
+    renewal: Option<Renewal>,
 }
 
 /// The customer who is logged in.
@@ -89,6 +92,7 @@ impl Teller {
             news: VecDeque::new(),
             recovered: Vec::new(),
             back_off_ms: BACK_OFF_MS,
+            renewal: None,
         }
     }
 
@@ -107,7 +111,9 @@ impl Teller {
 
     /// What the operator should know, each once.
     pub fn take_warnings(&mut self) -> Vec<String> {
-        self.journal.take_warnings()
+        let mut warnings = self.journal.take_warnings();
+        warnings.extend(self.renewal.iter_mut().flat_map(Renewal::take_warnings));
+        warnings
     }
 
     /// What the bank said of its own accord since the last call.
@@ -289,30 +295,6 @@ impl Teller {
             return Err(error);
         }
         self.settle(cash.pending).await
-    }
-
-    /// Waits for what the bank says of its own accord. Nothing is lost where the wait is given
-    /// up. Between customers nobody needs to know that a connection ended.
-    pub async fn next_news(&mut self) -> News {
-        loop {
-            if let Some(news) = self.news.pop_front() {
-                return news;
-            }
-            let Some(connection) = &mut self.connection else {
-                return std::future::pending().await;
-            };
-            let logged_in = self.session.is_some();
-            match connection.notice().await {
-                Ok(notice) => self.note(&notice),
-                Err(error) => {
-                    self.hang_up();
-                    self.news.push_back(News::Lost(error.to_string()));
-                }
-            }
-            if !logged_in {
-                self.news.clear();
-            }
-        }
     }
 
     /// Logs out where somebody is logged in, and ends the connection politely.

@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::Error;
+use super::identity::Pair;
 use crate::domain::TerminalName;
 use crate::wire::ALPN;
 
@@ -82,6 +83,8 @@ pub struct Trust {
     pub config: Arc<ClientConfig>,
     /// The public keys of the trusted CAs: which bank this is.
     pub bank: Vec<KeyDigest>,
+    /// The certificates that the terminal shows, its own first; empty without one.
+    pub chain: Vec<CertificateDer<'static>>,
     /// The name in the terminal's certificate; `None` without one.
     pub terminal: Option<TerminalName>,
 }
@@ -114,13 +117,17 @@ impl TrustFiles {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| Error::Settings(format!("TLS 1.3 is not to be had: {error}")))?
             .with_root_certificates(roots);
-        let (mut config, terminal) = match &self.identity {
-            None => (builder.with_no_client_auth(), None),
+        let (mut config, chain) = match &self.identity {
+            None => (builder.with_no_client_auth(), Vec::new()),
             Some((certificate, key)) => {
+                Pair {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                }
+                .recover();
                 let chain = read_certificates(certificate, MEND_IDENTITY)?;
-                let terminal = chain.first().and_then(|leaf| terminal_name(leaf));
                 let config = builder
-                    .with_client_auth_cert(chain, read_key(key)?)
+                    .with_client_auth_cert(chain.clone(), read_key(key)?)
                     .map_err(|error| {
                         Error::Settings(format!(
                             "{} and {} do not make a pair: {error}",
@@ -128,7 +135,7 @@ impl TrustFiles {
                             key.display()
                         ))
                     })?;
-                (config, terminal)
+                (config, chain)
             }
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -137,8 +144,14 @@ impl TrustFiles {
         Ok(Trust {
             config: Arc::new(config),
             bank,
-            terminal,
+            terminal: chain.first().and_then(|leaf| terminal_name(leaf)),
+            chain,
         })
+    }
+
+    /// The trusted CAs alone.
+    pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
+        self.authorities().map(|(roots, _)| Arc::new(roots))
     }
 
     fn authorities(&self) -> Result<(RootCertStore, Vec<KeyDigest>), Error> {
@@ -197,7 +210,7 @@ fn read(file: &File, path: &Path, mend: &'static str) -> Result<Zeroizing<Vec<u8
     Ok(bytes)
 }
 
-fn read_certificates(
+pub(super) fn read_certificates(
     path: &Path,
     mend: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -249,13 +262,13 @@ fn is_private(mode: u32, path: &Path, credentials: Option<&Path>) -> bool {
     mode & forbidden == 0
 }
 
-fn key_digest(certificate: &CertificateDer<'_>) -> Option<KeyDigest> {
+pub(super) fn key_digest(certificate: &CertificateDer<'_>) -> Option<KeyDigest> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let digest = digest::digest(&digest::SHA256, certificate.public_key().raw);
     Some(KeyDigest(digest.as_ref().try_into().ok()?))
 }
 
-fn terminal_name(certificate: &CertificateDer<'_>) -> Option<TerminalName> {
+pub(super) fn terminal_name(certificate: &CertificateDer<'_>) -> Option<TerminalName> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let name = names

@@ -1,7 +1,7 @@
 //! The terminal: reads arguments, picks the mode, gives the exit code.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead as _, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use atm_bank::atm::console::{Console, Input};
 use atm_bank::atm::script::{Manner, Script};
 use atm_bank::atm::{
-    Address, Bank, Deadlines, Error, Journal, KeyDigest, Stop, Teller, TrustFiles, screen,
+    Address, Bank, Deadlines, Enrolment, Error, Journal, KeyDigest, Renewal, Stop, Teller,
+    TrustFiles, screen,
 };
-use atm_bank::domain::printable;
+use atm_bank::domain::{EnrolmentCode, printable};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
@@ -21,6 +22,8 @@ use zeroizing_alloc::ZeroAlloc;
 const USAGE: u8 = 64;
 /// A request in flight when a signal comes may still take so long.
 const GRACE: Duration = Duration::from_secs(5);
+/// Nothing longer is a code.
+const CODE_BYTES_MAX: u64 = 256;
 const TERMINALS: &str = "certs/terminals";
 
 const ABOUT: &str = "A terminal of the bank: full screen, line by line, or from a script";
@@ -34,9 +37,12 @@ A command that moves money takes key=KEY at its end. Each gets one line of answe
 Money requests in flight are kept in the folder of --journal until their outcome is known, and
 are repeated with the same key after a loss or a crash.
 
-Exit codes: 0 done, 1 a command of the script was refused, 64 wrong usage, 66 a file is not there,
-69 no bank, 74 the answer cannot be written, 76 not the right bank, 78 files that cannot be used;
-a script that a signal stops ends with 128 and its number.";
+A certificate that came by enroll is renewed by the terminal itself, between customers, when a third
+of its time is left. Its files must be writable for that.
+
+Exit codes: 0 done, 1 a command of the script, or a code, was refused, 64 wrong usage, 66 a file is
+not there, 69 no bank, 73 a file is in the way, 74 something cannot be written, 76 not the right
+bank, 78 files that cannot be used; a script that a signal stops ends with 128 and its number.";
 
 #[derive(Debug, Parser)]
 #[command(name = "atm_client", version, about = ABOUT, after_help = AFTER_HELP)]
@@ -77,6 +83,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Get this terminal's certificate by a one-time code of the bank's staff
+    ///
+    /// The code is said only to a bank whose authority's key has the hash given with it. The private
+    /// key is made here and never leaves.
+    Enroll {
+        /// Where the bank is; HOST is also the name that its certificate must have
+        #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8443")]
+        server: Address,
+        /// SHA-256 of the bank's authority's public key, as it was given with the code
+        #[arg(long, value_name = "HEX")]
+        ca_sha256: KeyDigest,
+        /// The code [default: ATM_ENROLL_CODE, else the first line of standard input]
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+        /// The folder that gets ca.pem, terminals/NAME.pem and terminals/NAME.key
+        #[arg(long, value_name = "DIR", default_value = "certs")]
+        out: PathBuf,
+        /// Replace files that are there
+        #[arg(long)]
+        force: bool,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -119,8 +146,27 @@ fn main() -> ExitCode {
         clap_complete::generate(*shell, &mut Cli::command(), "atm_client", &mut out);
         return ExitCode::SUCCESS;
     }
-    let for_customers = cli.script.is_none();
-    match run(cli) {
+    let for_customers = cli.script.is_none() && cli.command.is_none();
+    let outcome = match cli.command {
+        Some(Command::Enroll {
+            server,
+            ca_sha256,
+            code,
+            out,
+            force,
+        }) => typed_code(code).and_then(|code| {
+            enroll(Enrolment {
+                address: server,
+                ca: ca_sha256,
+                code,
+                folder: out,
+                replace: force,
+                deadlines: Deadlines::default(),
+            })
+        }),
+        Some(Command::Completions { .. }) | None => run(cli),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             if for_customers {
@@ -130,6 +176,50 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The code, not necessarily among the arguments, where others on this machine could read it.
+fn typed_code(argument: Option<String>) -> Result<EnrolmentCode, Error> {
+    let text = match argument.or_else(|| std::env::var("ATM_ENROLL_CODE").ok()) {
+        Some(text) => Zeroizing::new(text),
+        None => {
+            if io::stdin().is_terminal() {
+                let _ = write!(io::stderr(), "code: ");
+            }
+            let mut line = Zeroizing::new(String::new());
+            BufReader::new(io::stdin().take(CODE_BYTES_MAX))
+                .read_line(&mut line)
+                .map_err(|error| Error::Settings(format!("the code cannot be read: {error}")))?;
+            line
+        }
+    };
+    EnrolmentCode::from_typed(text.trim())
+        .map_err(|error| Error::Settings(format!("{error}; is it typed right?")))
+}
+
+fn enroll(enrolment: Enrolment) -> Result<u8, Error> {
+    let server = enrolment.address.to_string();
+    let enrolled = runtime()?.block_on(Box::pin(enrolment.run()))?;
+    let (ca, certificate, key) = (
+        enrolled.ca.display(),
+        enrolled.certificate.display(),
+        enrolled.key.display(),
+    );
+    writeln!(
+        io::stdout(),
+        "this terminal is {} now\n  {ca}\n  {certificate}\n  {key}\nstart it with:\n  \
+         atm_client --server {server} --ca {ca} --cert {certificate} --key {key}",
+        enrolled.terminal
+    )
+    .map_err(Error::Output)?;
+    Ok(0)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Settings(format!("the runtime does not start: {error}")))
 }
 
 /// Words to stderr, of which none steers a terminal: not what was typed, nor a file's name.
@@ -153,11 +243,16 @@ fn run(cli: Cli) -> Result<u8, Error> {
         deadlines: Deadlines::default(),
     };
     let journal = Journal::open(cli.journal.or_else(Journal::default_folder));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Settings(format!("the runtime does not start: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(serve(mode, cli.json, Teller::new(bank, journal))));
+    let runtime = runtime()?;
+    let renewal = Renewal::of(&bank, &files);
+    let teller = Teller::new(bank, journal);
+    let outcome = runtime.block_on(Box::pin(async {
+        let teller = match renewal {
+            Some(renewal) => Box::pin(teller.renewing(renewal)).await,
+            None => teller,
+        };
+        serve(mode, cli.json, teller).await
+    }));
     // A name that is still being looked up keeps nobody waiting.
     runtime.shutdown_background();
     outcome

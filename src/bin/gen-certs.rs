@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use atm_bank::domain::{TerminalName, printable};
 use atm_bank::pki::{
     Action, CertificateFolder, CertificateReport, IssueReport, ItemReport, LEAF_DAYS, MakeRequest,
-    PkiError, RevokeReport, ServerName, ShowReport, Standing, Subject,
+    PkiError, RevocationListReport, RevokeReport, ServerName, ShowReport, Standing, Subject,
 };
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -23,8 +23,8 @@ const ABOUT: &str = "Makes the bank's certificates: what is missing is made, wha
 
 const AFTER_HELP: &str = "\
 Files in DIR: ca.pem ca.key (the authority), server.pem server.key, terminals/NAME.pem
-terminals/NAME.key, crl.pem (revoked certificates), issued.csv (serial, name, end; it only
-grows), revoked.csv (serial, name, at). Keys are PKCS#8 with mode 0600, all are ECDSA P-256.
+terminals/NAME.key, crl.pem (revoked certificates), issuing.pem issuing.key issuing-crl.pem (the
+authority for terminals that enrol themselves), issued.csv (serial, name, end; it only grows), revoked.csv (serial, name, at). Keys are PKCS#8 with mode 0600, all are ECDSA P-256.
 A new authority holds 3650 days, or --days where that is more; nothing outlives it. A revocation
 list is due again after 365 days; renew and revoke make a new one.
 
@@ -94,10 +94,22 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Make the issuing authority, which signs terminals that enrol themselves (atm_client enroll)
+    ///
+    /// Makes issuing.pem, issuing.key and the empty issuing-crl.pem, where they are missing. It is
+    /// good for terminals' certificates alone. The server needs its key, and never ca.key.
+    Issuing {
+        #[command(flatten)]
+        term: Term,
+        /// Give it a new key; every terminal that enrolled must enrol again
+        #[arg(long)]
+        force: bool,
+    },
     /// Issue new keys and certificates for the server and all terminals that are not revoked
     ///
     /// The old certificates hold until they end. A new revocation list is made too. The server's
-    /// certificate is renewed even where it was revoked.
+    /// certificate is renewed even where it was revoked. The issuing authority, where there is one,
+    /// keeps its key and gets a new certificate.
     Renew {
         /// Give the server these names instead of those it has; may be repeated
         #[arg(long = "server-name", value_name = "NAME")]
@@ -107,7 +119,8 @@ enum Command {
     },
     /// Revoke all certificates of a name that have not ended
     Revoke {
-        /// A terminal's name, or the server's as issued.csv has it, such as server:localhost
+        /// A terminal's name, or the server's as issued.csv has it, such as server:localhost, or
+        /// authority:issuing. A terminal that enrolled itself is revoked by bank_server
         name: String,
     },
     /// Show certificates, who is revoked, and when things end
@@ -202,6 +215,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => print(&folder.make_missing(&make_request(cli.make))?, cli.json),
         Some(Command::Terminal { name, term, force }) => {
             print(&folder.terminal(&name, term.days, force)?, cli.json)
+        }
+        Some(Command::Issuing { term, force }) => {
+            print(&folder.issuing(term.days, force)?, cli.json)
         }
         Some(Command::Renew { server_names, term }) => {
             print(&folder.renew(&server_names, term.days)?, cli.json)
@@ -304,6 +320,7 @@ impl Text for ShowReport {
         for one in self
             .authorities
             .iter()
+            .chain(&self.issuing)
             .chain(&self.server)
             .chain(&self.terminals)
         {
@@ -319,24 +336,41 @@ impl Text for ShowReport {
             )?;
         }
         for list in &self.revocation_lists {
-            let due = list.next_update.as_deref().unwrap_or("no date");
-            let late = if list.overdue {
-                ", OVERDUE: gen-certs renew makes a new one"
-            } else {
-                ""
-            };
-            writeln!(
-                out,
-                "  revoked      {}, next list due {due}{late}",
-                list.revoked.len()
-            )?;
-            for one in &list.revoked {
-                let name = one.name.as_deref().unwrap_or("?");
-                writeln!(out, "    {name:<24} {} at {}", one.serial, one.at)?;
+            write_list(out, "revoked", list, "gen-certs renew makes a new one")?;
+        }
+        match (&self.issuing, &self.issuing_revocation_list) {
+            (_, Some(list)) => {
+                let mend = "the server makes a new one at its start";
+                write_list(out, "enrolled, revoked", list, mend)?;
             }
+            (Some(_), None) => writeln!(
+                out,
+                "  no revocation list of the issuing authority: gen-certs issuing makes one"
+            )?,
+            (None, None) => {}
         }
         writeln!(out, "  issued       {}", self.issued)
     }
+}
+
+fn write_list(
+    out: &mut impl Write,
+    what: &str,
+    list: &RevocationListReport,
+    mend: &str,
+) -> io::Result<()> {
+    let due = list.next_update.as_deref().unwrap_or("no date");
+    let late = if list.overdue {
+        format!(", OVERDUE: {mend}")
+    } else {
+        String::new()
+    };
+    let count = list.revoked.len();
+    writeln!(out, "  {what:<12} {count}, next list due {due}{late}")?;
+    list.revoked.iter().try_for_each(|one| {
+        let name = one.name.as_deref().unwrap_or("?");
+        writeln!(out, "    {name:<24} {} at {}", one.serial, one.at)
+    })
 }
 
 fn write_item(out: &mut impl Write, item: &ItemReport) -> io::Result<()> {
@@ -351,10 +385,9 @@ fn write_item(out: &mut impl Write, item: &ItemReport) -> io::Result<()> {
         write!(out, " {name}")?;
     }
     if let Some(end) = &item.end {
-        let until = if item.subject == Subject::RevocationList {
-            "next due"
-        } else {
-            "until"
+        let until = match item.subject {
+            Subject::RevocationList | Subject::IssuingRevocationList => "next due",
+            _ => "until",
         };
         write!(out, ", {until} {end}")?;
     }
@@ -394,6 +427,8 @@ fn word(subject: Subject) -> &'static str {
     match subject {
         Subject::Authority => "authority",
         Subject::RevocationList => "revocations",
+        Subject::IssuingAuthority => "issuing authority",
+        Subject::IssuingRevocationList => "issuing authority's revocations",
         Subject::Server => "server",
         Subject::Terminal => "terminal",
     }

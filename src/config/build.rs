@@ -11,8 +11,9 @@ use super::paths::share_a_folder;
 use super::reader::Reader;
 use super::values::Values;
 use super::{
-    AccountsConfig, ClientAuth, Config, ConfigErrors, LimitsConfig, Loaded, LogConfig, LogFormat,
-    MetricsConfig, PinConfig, ServerConfig, StoreConfig, StoreUrl, TlsConfig,
+    AccountsConfig, ClientAuth, Config, ConfigErrors, EnrollConfig, IssuingFiles, LimitsConfig,
+    Loaded, LogConfig, LogFormat, MetricsConfig, PinConfig, ServerConfig, StoreConfig, StoreUrl,
+    TlsConfig,
 };
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{HashCost, OWASP_MINIMUM};
@@ -47,6 +48,7 @@ impl Reader {
         let store = self.store();
         let tls = self.tls();
         let server = self.server(&store.url);
+        let enroll = self.enroll();
         let limits = self.limits();
         let pin = self.pin(&tls.dir, &store.url);
         let accounts = self.accounts();
@@ -56,6 +58,7 @@ impl Reader {
         Some(Config {
             server,
             tls,
+            enroll,
             limits,
             pin,
             accounts: accounts?,
@@ -158,7 +161,28 @@ impl Reader {
                 "off" => ClientAuth::Off,
                 _ => ClientAuth::Required,
             },
+            issuing: self.issuing(&dir),
             dir,
+        }
+    }
+
+    fn issuing(&mut self, dir: &Path) -> Option<IssuingFiles> {
+        let files = IssuingFiles {
+            cert: self.path_or(&keys::ISSUING_CERT, || dir.join("issuing.pem")),
+            key: self.path_or(&keys::ISSUING_KEY, || dir.join("issuing.key")),
+            crl: self.path_or(&keys::ISSUING_CRL, || dir.join("issuing-crl.pem")),
+        };
+        (self.values.text(&keys::ENROLL_ENABLED) == "on").then_some(files)
+    }
+
+    fn enroll(&mut self) -> EnrollConfig {
+        EnrollConfig {
+            certificate: self.time(&keys::CERTIFICATE_MS),
+            code_ms: self.natural(&keys::CODE_MS),
+            attempts_per_minute_per_ip: self.rate(&keys::ENROLMENTS_PER_MINUTE_PER_IP),
+            attempts_per_minute: self.rate(&keys::ENROLMENTS_PER_MINUTE),
+            max_connections: self.count(&keys::ENROLMENT_CONNECTIONS),
+            max_connections_per_ip: self.count(&keys::ENROLMENT_CONNECTIONS_PER_IP),
         }
     }
 

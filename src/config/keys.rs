@@ -201,6 +201,19 @@ keys!(Number in NUMBERS {
     WITHDRAWAL_LIMIT = money("withdrawal_limit", default::WITHDRAWAL_LIMIT);
     DAILY_WITHDRAWAL_LIMIT = money("daily_withdrawal_limit", default::DAILY_WITHDRAWAL_LIMIT);
     HOLD_TIMEOUT_MS = number("accounts", "hold_timeout_ms", default::HOLD_TIMEOUT_MS);
+    CERTIFICATE_MS = from(
+        limits::CERTIFICATE_MS_MIN,
+        number("enroll", "certificate_ms", default::CERTIFICATE_MS),
+    );
+    CODE_MS = number("enroll", "code_ms", default::CODE_MS);
+    ENROLMENTS_PER_MINUTE_PER_IP =
+        number("enroll", "attempts_per_minute_per_ip", default::ENROLMENTS_PER_MINUTE_PER_IP);
+    ENROLMENTS_PER_MINUTE =
+        number("enroll", "attempts_per_minute", default::ENROLMENTS_PER_MINUTE);
+    ENROLMENT_CONNECTIONS =
+        number("enroll", "max_connections", default::ENROLMENT_CONNECTIONS_MAX);
+    ENROLMENT_CONNECTIONS_PER_IP =
+        number("enroll", "max_connections_per_ip", default::ENROLMENT_CONNECTIONS_PER_IP_MAX);
     LEASE_MS = number("store", "lease_ms", default::LEASE_MS);
 });
 
@@ -214,6 +227,10 @@ keys!(Text in TEXTS {
     TLS_KEY = derived("tls", "key");
     TLS_CRL = derived("tls", "crl");
     CLIENT_AUTH = choice("tls", "client_auth", "required", &["required", "off"]);
+    ENROLL_ENABLED = choice("enroll", "enabled", "off", &["off", "on"]);
+    ISSUING_CERT = derived("enroll", "cert");
+    ISSUING_KEY = derived("enroll", "key");
+    ISSUING_CRL = derived("enroll", "crl");
     PEPPER_FILE = derived("pin", "pepper_file");
     CURRENCY = text("accounts", "currency", "USD");
     STORE_URL = text("store", "url", "sqlite:data/bank.db");

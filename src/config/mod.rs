@@ -39,6 +39,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[tls]`
     pub tls: TlsConfig,
+    /// `[enroll]`
+    pub enroll: EnrollConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
     /// `[pin]`
@@ -99,6 +101,36 @@ pub struct TlsConfig {
     pub client_auth: ClientAuth,
     /// Where the above are looked for unless named singly.
     pub dir: PathBuf,
+    /// The issuing authority, where terminals may enrol themselves.
+    pub issuing: Option<IssuingFiles>,
+}
+
+/// The issuing authority's files, named by `[enroll]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuingFiles {
+    /// Its certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Its revocation list, which the server writes.
+    pub crl: PathBuf,
+}
+
+/// Terminals that enrol themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrollConfig {
+    /// How long a certificate holds.
+    pub certificate: Duration,
+    /// How long a code serves.
+    pub code_ms: u64,
+    /// Messages of one address, or of one terminal that renews, each minute.
+    pub attempts_per_minute_per_ip: u32,
+    /// Messages with a code, of all together, each minute.
+    pub attempts_per_minute: u32,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once from one address.
+    pub max_connections_per_ip: usize,
 }
 
 /// Whether terminals need certificates.

@@ -12,6 +12,7 @@
 )]
 
 pub mod account;
+pub mod enrolment;
 pub mod entry;
 pub mod hold;
 pub mod key;
@@ -24,6 +25,7 @@ pub mod terminal;
 pub mod timestamp;
 
 pub use account::AccountNumber;
+pub use enrolment::EnrolmentCode;
 pub use entry::{EntryKind, EntryNumber};
 pub use key::{HoldName, IdempotencyKey};
 pub use money::{Amount, Currency, RequestedAmount};

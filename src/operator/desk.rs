@@ -13,10 +13,12 @@ use crate::bank::Bank;
 use crate::domain::money::Opening;
 use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp, printable};
 use crate::limits;
-use crate::store::{Act, Digest, Done, Event, NewAccount, Note, Office, RecordsAsked};
+use crate::store::{
+    Act, Digest, Done, Event, IssuedRecord, NewAccount, Note, Office, RecordsAsked,
+};
 
 /// sysexits' EX_DATAERR: what was given is wrong, or the rules refuse it.
-const REFUSED: u8 = 65;
+pub(super) const REFUSED: u8 = 65;
 /// sysexits' EX_UNAVAILABLE.
 const UNAVAILABLE: u8 = 69;
 
@@ -24,6 +26,13 @@ const UNAVAILABLE: u8 = 69;
 pub trait Floor: Send + Sync {
     /// Lets a terminal in, or puts it out.
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool);
+
+    /// Puts these certificates, of a terminal that enrolled itself, on the list of revoked ones, and
+    /// ends the terminal's connections. Waits for the disk.
+    ///
+    /// # Errors
+    /// Why the list could not be written, in words for staff.
+    fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String>;
 
     /// Whether customers stand there, who must not be kept waiting.
     fn is_open(&self) -> bool;
@@ -36,6 +45,10 @@ pub struct NoFloor;
 impl Floor for NoFloor {
     fn set_disabled(&self, _: &TerminalName, _: bool) {}
 
+    fn revoke(&self, _: &TerminalName, _: &[IssuedRecord]) -> Result<(), String> {
+        Err("there is no issuing authority here".to_owned())
+    }
+
     fn is_open(&self) -> bool {
         false
     }
@@ -43,14 +56,14 @@ impl Floor for NoFloor {
 
 /// Performs staff's commands on a bank.
 pub struct Desk {
-    bank: Arc<Bank>,
-    floor: Arc<dyn Floor>,
+    pub(super) bank: Arc<Bank>,
+    pub(super) floor: Arc<dyn Floor>,
     /// Held while a terminal is let in or put out, so that store and floor agree.
-    terminals: tokio::sync::Mutex<()>,
+    pub(super) terminals: tokio::sync::Mutex<()>,
     pepper_file: Option<Arc<PepperFile>>,
 }
 
-type Performed = Result<Report, Report>;
+pub(super) type Performed = Result<Report, Report>;
 
 impl Desk {
     /// A desk of `bank`.
@@ -128,6 +141,7 @@ impl Desk {
             | Command::Sessions
             | Command::Terminals
             | Command::LateCaptures { .. }
+            | Command::Invitations
             | Command::Peppers
             | Command::Audit { .. } => note(Event::StaffRead).detail(command.name()),
             _ => return None,
@@ -174,22 +188,15 @@ impl Desk {
                 }
             }
             Command::Terminal { terminal, disabled } => {
-                let name: TerminalName = terminal
-                    .parse()
-                    .map_err(|error| Report::failed(REFUSED, format!("{error}")))?;
-                let _turn = self.terminals.lock().await;
-                let act = Act::Terminal {
-                    name: name.clone(),
-                    disabled,
-                };
-                self.act(office, act).await?;
-                self.floor.set_disabled(&name, disabled);
-                let state = if disabled { "disabled" } else { "enabled" };
-                Ok(Report::done(
-                    json!({ "terminal": name.as_str(), "disabled": disabled }),
-                    format!("{name} is {state}"),
-                ))
+                self.set_disabled(office, &terminal, disabled).await
             }
+            Command::Invite {
+                terminal,
+                code,
+                valid_ms,
+            } => self.invite(office, &terminal, code, valid_ms).await,
+            Command::Uninvite { terminal } => self.uninvite(office, &terminal).await,
+            Command::RevokeTerminal { terminal } => self.revoke(office, &terminal).await,
             Command::Close { account } => {
                 let closed = number(&account)?;
                 let done = self.act(office, Act::Close(closed)).await?;
@@ -208,7 +215,7 @@ impl Desk {
         }
     }
 
-    async fn act(&self, office: &Office, act: Act) -> Result<Done, Report> {
+    pub(super) async fn act(&self, office: &Office, act: Act) -> Result<Done, Report> {
         match self.bank.office(office, act).await {
             Ok(Done::NoSuchAccount) => Err(Report::failed(REFUSED, "there is no such account")),
             Ok(Done::Refused(reason)) => Err(Report::failed(REFUSED, reason)),
@@ -280,6 +287,7 @@ impl Desk {
                 Act::List { after, limit }
             }
             Command::Terminals => Act::Terminals,
+            Command::Invitations => Act::Invitations,
             Command::Verify { head } => {
                 let head = head.map(|text| text.parse::<Digest>()).transpose();
                 Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?)
@@ -368,51 +376,12 @@ impl Desk {
             Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
             Done::Records(records) => Ok(Report::records(&records)),
             Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
-            Done::Opened { .. } | Done::Peppers(_) | Done::NoSuchAccount | Done::Refused(_) => {
-                Err(unexpected())
-            }
-        }
-    }
-}
-
-impl Command {
-    /// The account that a command is about, where it is about one alone.
-    fn account(&self) -> Option<&str> {
-        match self {
-            Self::Show { account }
-            | Self::Lock { account, .. }
-            | Self::SetPin { account, .. }
-            | Self::Limit { account, .. }
-            | Self::Adjust { account, .. }
-            | Self::Statement { account, .. } => Some(account),
-            _ => None,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Open { .. } => "open",
-            Self::Show { .. } => "show",
-            Self::List { .. } => "list",
-            Self::Close { .. } => "close",
-            Self::Lock { locked: true, .. } => "lock",
-            Self::Lock { .. } => "unlock",
-            Self::SetPin { .. } => "set-pin",
-            Self::Limit { .. } => "limit",
-            Self::Adjust { .. } => "adjust",
-            Self::Statement { .. } => "statement",
-            Self::Sessions => "sessions",
-            Self::EndSession { .. } => "sessions --end",
-            Self::Terminals => "terminal list",
-            Self::Terminal { disabled: true, .. } => "terminal disable",
-            Self::Terminal { .. } => "terminal enable",
-            Self::Verify { .. } => "verify",
-            Self::Backup { .. } => "backup",
-            Self::LateCaptures { .. } => "late-captures",
-            Self::Audit { .. } => "audit",
-            Self::Peppers => "pepper show",
-            Self::RotatePepper => "pepper rotate",
-            Self::RetirePepper { .. } => "pepper retire",
+            Done::Invitations(open) => Ok(Report::invitations(&open)),
+            Done::Opened { .. }
+            | Done::Certificates(_)
+            | Done::Peppers(_)
+            | Done::NoSuchAccount
+            | Done::Refused(_) => Err(unexpected()),
         }
     }
 }
@@ -441,7 +410,7 @@ fn records_asked(command: Command) -> Result<RecordsAsked, Report> {
     })
 }
 
-fn unexpected() -> Report {
+pub(super) fn unexpected() -> Report {
     Report::failed(70, "the store answered something else than was asked")
 }
 

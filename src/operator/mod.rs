@@ -7,6 +7,7 @@ pub mod accounts_file;
 mod desk;
 mod report;
 pub mod socket;
+mod terminals;
 
 use std::path::PathBuf;
 
@@ -107,6 +108,27 @@ pub enum Command {
         /// Not.
         disabled: bool,
     },
+    /// Lets a terminal enrol itself, once.
+    Invite {
+        /// Its name.
+        terminal: String,
+        /// SHA-256 of the code, which itself does not travel.
+        code: [u8; 32],
+        /// How long it serves, milliseconds.
+        valid_ms: u64,
+    },
+    /// Codes that are open.
+    Invitations,
+    /// Makes a terminal's open code void.
+    Uninvite {
+        /// Its name.
+        terminal: String,
+    },
+    /// Revokes the certificates of a terminal that enrolled itself.
+    RevokeTerminal {
+        /// Its name.
+        terminal: String,
+    },
     /// Audits the whole ledger.
     Verify {
         /// A digest of before, as `verify` printed it.
@@ -150,6 +172,52 @@ pub enum Command {
         /// Its id.
         pepper: String,
     },
+}
+
+impl Command {
+    /// The account that a command is about, where it is about one alone.
+    fn account(&self) -> Option<&str> {
+        match self {
+            Self::Show { account }
+            | Self::Lock { account, .. }
+            | Self::SetPin { account, .. }
+            | Self::Limit { account, .. }
+            | Self::Adjust { account, .. }
+            | Self::Statement { account, .. } => Some(account),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Show { .. } => "show",
+            Self::List { .. } => "list",
+            Self::Close { .. } => "close",
+            Self::Lock { locked: true, .. } => "lock",
+            Self::Lock { .. } => "unlock",
+            Self::SetPin { .. } => "set-pin",
+            Self::Limit { .. } => "limit",
+            Self::Adjust { .. } => "adjust",
+            Self::Statement { .. } => "statement",
+            Self::Sessions => "sessions",
+            Self::EndSession { .. } => "sessions --end",
+            Self::Terminals => "terminal list",
+            Self::Terminal { disabled: true, .. } => "terminal disable",
+            Self::Terminal { .. } => "terminal enable",
+            Self::Invite { .. } => "terminal invite",
+            Self::Invitations => "terminal invites",
+            Self::Uninvite { .. } => "terminal uninvite",
+            Self::RevokeTerminal { .. } => "terminal revoke",
+            Self::Verify { .. } => "verify",
+            Self::Backup { .. } => "backup",
+            Self::LateCaptures { .. } => "late-captures",
+            Self::Audit { .. } => "audit",
+            Self::Peppers => "pepper show",
+            Self::RotatePepper => "pepper rotate",
+            Self::RetirePepper { .. } => "pepper retire",
+        }
+    }
 }
 
 /// An account to be opened, as it travels.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::access::pepper::Peppers;
 use crate::domain::entry::ChainHash;
 use crate::domain::{AuditRecord, Currency, printable};
-use crate::store::{AccountReport, Audit, Line, PepperUse, Seat, TerminalReport};
+use crate::store::{AccountReport, Audit, Invitation, Line, PepperUse, Seat, TerminalReport};
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -177,6 +177,21 @@ impl Report {
             json!({ "terminals": terminals, "currency": currency.code() }),
             text,
         )
+    }
+
+    pub(super) fn invitations(open: &[Invitation]) -> Self {
+        let mut text = format!("{:<32} {:<24}  {}", "terminal", "invited", "until");
+        let mut invitations = Vec::new();
+        for one in open {
+            let (made, expires) = (one.made_at.to_string(), one.expires_at.to_string());
+            text.push_str(&format!("\n{:<32} {made:<24}  {expires}", one.terminal));
+            invitations.push(json!({
+                "terminal": one.terminal.as_str(),
+                "made_at": made,
+                "expires_at": expires,
+            }));
+        }
+        Self::done(json!({ "invitations": invitations }), text)
     }
 
     pub(super) fn records(records: &[(AuditRecord, ChainHash)]) -> Self {

@@ -7,7 +7,7 @@ use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
-    RevokedCertParams, SanType, SerialNumber,
+    RevokedCertParams, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
@@ -102,7 +102,8 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from(serial.octets()));
         params.not_before = not_before;
         params.not_after = end_after(not_before, days)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        // Below it there may be the issuing authority, and nothing below that.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
@@ -214,33 +215,40 @@ impl Authority {
         request: &CertificateRequest,
         key: KeyPair,
     ) -> Result<IssuedCertificate, PkiError> {
-        let serial = match &request.serial {
-            Some(serial) => serial.clone(),
-            None => random_serial()?,
-        };
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, request.common_name.as_str());
-        params.serial_number = Some(SerialNumber::from(serial.octets()));
-        params.not_before = request.not_before;
-        params.not_after = request.not_after;
-        params.subject_alt_names = request
-            .alternative_names
-            .iter()
-            .map(alternative_name)
-            .collect::<Result<_, _>>()?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = request.usages.iter().copied().map(purpose).collect();
-        params.use_authority_key_identifier_extension = true;
+        let (params, serial) = leaf_params(request)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(IssuedCertificate {
             certificate,
             key,
             serial,
             not_after: request.not_after,
+        })
+    }
+
+    /// As [`Authority::issue`], for a key whose private half is elsewhere.
+    pub(super) fn issue_for_public_key(
+        &self,
+        request: &CertificateRequest,
+        key: &SubjectPublicKeyInfo,
+    ) -> Result<(CertificateDer<'static>, Serial), PkiError> {
+        let (params, serial) = leaf_params(request)?;
+        let certificate = params.signed_by(key, &self.issuer)?;
+        Ok((certificate.into(), serial))
+    }
+
+    /// Issues the certificate of an authority below this one.
+    pub(super) fn issue_below(
+        &self,
+        params: CertificateParams,
+        serial: Serial,
+        key: KeyPair,
+    ) -> Result<IssuedCertificate, PkiError> {
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(IssuedCertificate {
+            certificate,
+            key,
+            serial,
+            not_after: params.not_after,
         })
     }
 
@@ -374,8 +382,34 @@ fn end_after(start: OffsetDateTime, days: u32) -> Result<OffsetDateTime, PkiErro
     }
 }
 
+/// What a leaf's certificate says by this request, and its serial number.
+fn leaf_params(request: &CertificateRequest) -> Result<(CertificateParams, Serial), PkiError> {
+    let serial = match &request.serial {
+        Some(serial) => serial.clone(),
+        None => random_serial()?,
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, request.common_name.as_str());
+    params.serial_number = Some(SerialNumber::from(serial.octets()));
+    params.not_before = request.not_before;
+    params.not_after = request.not_after;
+    params.subject_alt_names = request
+        .alternative_names
+        .iter()
+        .map(alternative_name)
+        .collect::<Result<_, _>>()?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = request.usages.iter().copied().map(purpose).collect();
+    params.use_authority_key_identifier_extension = true;
+    Ok((params, serial))
+}
+
 /// Random, positive, and of the same length always: the first octet is 0x40 to 0x7f.
-fn random_serial() -> Result<Serial, PkiError> {
+pub(super) fn random_serial() -> Result<Serial, PkiError> {
     let mut octets = [0; SERIAL_OCTETS];
     rand::SystemRandom::new()
         .fill(&mut octets)

@@ -126,6 +126,15 @@ pub enum PkiError {
         /// What an authority's certificate has and this one has not.
         lacks: &'static str,
     },
+    /// The authority lets no other stand below it.
+    #[error(
+        "{path}: this authority may have none below it (its path length is 0); an authority that may is made by gen-certs --force, and then every terminal needs its new files",
+        path = path.display()
+    )]
+    NoneBelow {
+        /// The authority's certificate.
+        path: PathBuf,
+    },
     /// The authority's certificate has ended, so nothing can be issued under it.
     #[error("{path}: ended at {end}; a new authority and new certificates are made by gen-certs --force", path = path.display())]
     AuthorityEnded {
@@ -211,6 +220,23 @@ pub enum PkiError {
     OutOfTime,
 }
 
+/// Why a signing request is not taken. Always the peer's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SigningRequestError {
+    /// It is larger than any that a terminal makes.
+    #[error("the signing request is too large")]
+    TooLarge,
+    /// It is not the DER of a PKCS#10 request, or something follows it.
+    #[error("the signing request is not well-formed DER of PKCS#10")]
+    Malformed,
+    /// Its key is not ECDSA P-256, uncompressed.
+    #[error("the signing request's key is not ECDSA P-256")]
+    KeyType,
+    /// It is not signed with its own key by ecdsa-with-SHA256.
+    #[error("the signing request's signature does not fit its key")]
+    Signature,
+}
+
 /// What is wrong with the name in a terminal's certificate file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TerminalFileError {
@@ -240,7 +266,10 @@ impl PkiError {
             Self::Write { source, .. } if cannot_create(source) => 73,
             Self::Read { .. } | Self::Write { .. } => 74,
             Self::Busy { .. } => 75,
-            Self::NotAnAuthority { .. } | Self::AuthorityEnded { .. } | Self::OutOfTime => 78,
+            Self::NotAnAuthority { .. }
+            | Self::NoneBelow { .. }
+            | Self::AuthorityEnded { .. }
+            | Self::OutOfTime => 78,
         }
     }
 }

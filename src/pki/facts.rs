@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 use serde::Serialize;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -104,6 +104,11 @@ pub struct CertificateFacts {
     pub may_sign_certificates: bool,
     /// Whether it may sign revocation lists.
     pub may_sign_lists: bool,
+    /// How many authorities may stand below it on a way to a leaf; `None`: any number.
+    pub authorities_below: Option<u32>,
+    /// Whether it is good for clients' certificates alone: extended key usage is there, and names
+    /// clientAuth and nothing else.
+    pub only_for_clients: bool,
 }
 
 impl CertificateFacts {
@@ -114,9 +119,11 @@ impl CertificateFacts {
     pub fn read(der: &[u8]) -> Result<Self, FactsError> {
         let certificate = parse(der)?;
         let usage = certificate.key_usage().map_err(|_| FactsError::Extension)?;
-        let authority = certificate
+        let constraints = certificate
             .basic_constraints()
-            .map_err(|_| FactsError::Extension)?
+            .map_err(|_| FactsError::Extension)?;
+        let authority = constraints
+            .as_ref()
             .is_some_and(|constraints| constraints.value.ca);
         let validity = certificate.validity();
         Ok(Self {
@@ -134,6 +141,9 @@ impl CertificateFacts {
                     .as_ref()
                     .is_none_or(|usage| usage.value.key_cert_sign()),
             may_sign_lists: usage.as_ref().is_none_or(|usage| usage.value.crl_sign()),
+            authorities_below: constraints
+                .and_then(|constraints| constraints.value.path_len_constraint),
+            only_for_clients: only_for_clients(&certificate)?,
         })
     }
 }
@@ -260,6 +270,32 @@ pub fn validity(der: &[u8]) -> Result<(i64, i64), FactsError> {
         validity.not_before.timestamp(),
         validity.not_after.timestamp(),
     ))
+}
+
+fn only_for_clients(certificate: &X509Certificate<'_>) -> Result<bool, FactsError> {
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|_| FactsError::Extension)?;
+    Ok(usage.is_some_and(|usage| {
+        let one = ExtendedKeyUsage {
+            client_auth: true,
+            ..no_usage()
+        };
+        *usage.value == one
+    }))
+}
+
+fn no_usage<'a>() -> ExtendedKeyUsage<'a> {
+    ExtendedKeyUsage {
+        any: false,
+        server_auth: false,
+        client_auth: false,
+        code_signing: false,
+        email_protection: false,
+        time_stamping: false,
+        ocsp_signing: false,
+        other: Vec::new(),
+    }
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, FactsError> {

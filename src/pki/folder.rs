@@ -17,7 +17,8 @@ use super::files::{self, Draft, FolderLock, Readers, TEXT_MAX};
 use crate::domain::TerminalName;
 
 /// A folder of certificates as `gen-certs` keeps it: `ca.pem`, `ca.key`, `server.pem`, `server.key`,
-/// `crl.pem`, `issued.csv`, `revoked.csv`, `terminals/NAME.pem`, `terminals/NAME.key`. Nothing is read
+/// `crl.pem`, `issued.csv`, `revoked.csv`, `terminals/NAME.pem`, `terminals/NAME.key`, and, where
+/// terminals enrol themselves, `issuing.pem`, `issuing.key`, `issuing-crl.pem`. Nothing is read
 /// or made before a method asks for it; methods that write hold the folder's lock meanwhile.
 #[derive(Clone, Debug)]
 pub struct CertificateFolder {
@@ -76,6 +77,21 @@ impl CertificateFolder {
     /// The revocation lists.
     pub fn revocation_file(&self) -> PathBuf {
         self.folder.join("crl.pem")
+    }
+
+    /// The issuing authority's certificate: what signs terminals that enrol themselves.
+    pub fn issuing_file(&self) -> PathBuf {
+        self.folder.join("issuing.pem")
+    }
+
+    /// The issuing authority's key. The server that enrols terminals reads it.
+    pub fn issuing_key_file(&self) -> PathBuf {
+        self.folder.join("issuing.key")
+    }
+
+    /// The issuing authority's revocation list, which the server writes.
+    pub fn issuing_revocation_file(&self) -> PathBuf {
+        self.folder.join("issuing-crl.pem")
     }
 
     /// A terminal's certificate.
@@ -144,6 +160,13 @@ impl CertificateFolder {
         }
     }
 
+    pub(super) fn issuing_pair(&self) -> Pair {
+        Pair {
+            certificate: self.issuing_file(),
+            key: self.issuing_key_file(),
+        }
+    }
+
     pub(super) fn terminal_pair(&self, name: &TerminalName) -> Pair {
         Pair {
             certificate: self.terminal_file(name),
@@ -173,6 +196,7 @@ impl CertificateFolder {
             self.authority_key_file(),
             self.server_file(),
             self.revocation_file(),
+            self.issuing_file(),
         ];
         left.extend(
             self.terminals()?

@@ -6,6 +6,7 @@ use super::authority::{AUTHORITY_DAYS, Authority, TrustedAuthority, authorities}
 use super::error::PkiError;
 use super::files;
 use super::folder::{CertificateFolder, Leaf, Pair, read_leaf};
+use super::issuing_files::ISSUING_NAME;
 use super::names::ServerName;
 use super::register::{Register, Row};
 use super::report::{Action, IssueReport, ItemReport, Subject, rfc3339};
@@ -19,13 +20,13 @@ const ENDS_SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// One run's work on a folder whose lock it holds.
 #[derive(Debug)]
 pub(super) struct Issuance<'a> {
-    folder: &'a CertificateFolder,
-    trusted: Vec<TrustedAuthority>,
+    pub(super) folder: &'a CertificateFolder,
+    pub(super) trusted: Vec<TrustedAuthority>,
     /// `None` where the key is not in the folder.
     authority: Option<Authority>,
-    issued: Register,
+    pub(super) issued: Register,
     pub(super) revocations: Revocations,
-    items: Vec<ItemReport>,
+    pub(super) items: Vec<ItemReport>,
 }
 
 impl<'a> Issuance<'a> {
@@ -106,7 +107,7 @@ impl<'a> Issuance<'a> {
     }
 
     /// The authority with its key.
-    fn signer(&self) -> Result<&Authority, PkiError> {
+    pub(super) fn signer(&self) -> Result<&Authority, PkiError> {
         self.authority.as_ref().ok_or_else(|| PkiError::Missing {
             path: self.folder.authority_key_file(),
             mend: "the authority's key is needed to sign: put it back for the time of this run",
@@ -138,6 +139,7 @@ impl<'a> Issuance<'a> {
     pub(super) fn issued_as(&mut self, name: &str) -> Result<Vec<Row>, PkiError> {
         let present = match name.parse::<TerminalName>() {
             Ok(terminal) => self.terminal_row(&terminal),
+            Err(_) if name == ISSUING_NAME => self.issuing_row(),
             Err(_) => self.server_row(),
         };
         let present = present.ok().flatten().filter(|row| row.name == name);
@@ -154,6 +156,7 @@ impl<'a> Issuance<'a> {
     /// Writes a register that was lost anew, from the certificates in the folder.
     fn restore_register(&mut self) -> Result<(), PkiError> {
         let mut rows = Vec::from_iter(self.server_row()?);
+        rows.extend(self.issuing_row()?);
         for name in self.folder.terminals()? {
             rows.extend(self.terminal_row(&name)?);
         }
@@ -423,7 +426,13 @@ impl<'a> Issuance<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, subject: Subject, name: String, leaf: &Leaf, notes: [Option<String>; 2]) {
+    pub(super) fn keep(
+        &mut self,
+        subject: Subject,
+        name: String,
+        leaf: &Leaf,
+        notes: [Option<String>; 2],
+    ) {
         self.items.push(ItemReport {
             subject,
             name: Some(name),
@@ -434,7 +443,7 @@ impl<'a> Issuance<'a> {
         });
     }
 
-    fn standing_note(&self, leaf: &Leaf, mend: &str) -> Option<String> {
+    pub(super) fn standing_note(&self, leaf: &Leaf, mend: &str) -> Option<String> {
         if self.revocations.serials().contains(&leaf.facts.serial) {
             return Some(format!("revoked; {mend}"));
         }
@@ -446,7 +455,7 @@ impl<'a> Issuance<'a> {
     }
 }
 
-fn row_of(leaf: &Leaf, name: String) -> Row {
+pub(super) fn row_of(leaf: &Leaf, name: String) -> Row {
     Row {
         serial: leaf.facts.serial.clone(),
         name,
@@ -459,7 +468,7 @@ fn server_row_name(first: &str) -> String {
     format!("server:{first}")
 }
 
-fn made_or_replaced(there: bool) -> Action {
+pub(super) fn made_or_replaced(there: bool) -> Action {
     if there {
         Action::Replaced
     } else {

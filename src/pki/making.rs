@@ -94,6 +94,7 @@ impl CertificateFolder {
     /// Issues new certificates with new keys for the server and for each terminal whose certificate is
     /// not revoked, and a new revocation list. The server keeps its names unless others are given; its
     /// certificate is renewed even where it was revoked, because a stolen key is mended by a new one.
+    /// The issuing authority, where it is there, gets a new certificate for the key it has.
     ///
     /// # Errors
     /// As [`CertificateFolder::make_missing`].
@@ -101,6 +102,7 @@ impl CertificateFolder {
         let _lock = self.lock()?;
         let mut issuance = Issuance::open(self)?;
         issuance.renew_server(server_names, days)?;
+        issuance.renew_issuing(days)?;
         for name in self.terminals()? {
             issuance.renew_terminal(&name, days)?;
         }

@@ -15,6 +15,10 @@ pub enum Subject {
     Authority,
     /// The list of revoked certificates.
     RevocationList,
+    /// The issuing authority, which signs terminals that enrol themselves.
+    IssuingAuthority,
+    /// The issuing authority's list of revoked certificates.
+    IssuingRevocationList,
     /// The server's certificate and key.
     Server,
     /// A terminal's certificate and key.
@@ -150,6 +154,10 @@ pub struct ShowReport {
     pub server: Option<CertificateReport>,
     /// The terminals' certificates, by name.
     pub terminals: Vec<CertificateReport>,
+    /// The issuing authority, where terminals enrol themselves.
+    pub issuing: Option<CertificateReport>,
+    /// Its revocation list.
+    pub issuing_revocation_list: Option<RevocationListReport>,
     /// The revocation lists of `crl.pem`, at most one an authority.
     pub revocation_lists: Vec<RevocationListReport>,
     /// How many certificates were ever issued.

@@ -195,7 +195,7 @@ fn revoked_report(row: &Row) -> RevokedReport {
 
 /// Greater than the last number, and not less than the seconds since 1970, so that it grows even where
 /// the last list was lost (RFC 5280, 5.2.3).
-fn next_number(last: Option<u64>, now: OffsetDateTime) -> Result<u64, PkiError> {
+pub(super) fn next_number(last: Option<u64>, now: OffsetDateTime) -> Result<u64, PkiError> {
     let after = last
         .unwrap_or(0)
         .checked_add(1)

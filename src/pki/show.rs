@@ -47,6 +47,13 @@ impl CertificateFolder {
             self.certificate(Subject::Server, name, &pair, &leaf, &revoked)
         });
 
+        let pair = self.issuing_pair();
+        let issuing = read_leaf(&pair.certificate)?.map(|leaf| {
+            let name = leaf.facts.subject.clone();
+            self.certificate(Subject::IssuingAuthority, name, &pair, &leaf, &revoked)
+        });
+        let issuing_list = self.issuing_list()?.map(|facts| self.list(&facts, &issued));
+
         let mut terminals = Vec::new();
         for name in self.terminals()? {
             let Some(leaf) = self.terminal_leaf(&name)? else {
@@ -61,6 +68,8 @@ impl CertificateFolder {
             authorities,
             server: server.transpose()?,
             terminals,
+            issuing: issuing.transpose()?,
+            issuing_revocation_list: issuing_list,
             revocation_lists: revocations
                 .lists()
                 .iter()

@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
-use super::tls::{chain_ends, terminal_of};
+use super::hello::{Came, shake_hands};
+use super::tls::{chain_ends, renews_itself, terminal_of};
 use super::wiped::WipedReads;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
@@ -145,25 +145,37 @@ impl Server {
         place: &Place,
     ) -> Result<(), &'static str> {
         let _ = &place.counted;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.trust.load().server));
+        let trust = self.trust.load_full();
         let handshake = timeout(
             live.config.server.handshake_timeout,
-            acceptor.accept(stream),
+            shake_hands(&trust, stream, || live.gate.enter(address)),
         );
         let block = AddressBlock::from(address.ip());
         let bounds = self.handshake_bounds(&live);
         let in_handshake = self.handshakes.enter(connection, block, bounds);
-        let mut stream = tokio::select! {
+        let came = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
             () = in_handshake.displaced() => return Err("handshake displaced"),
             done = handshake => match done {
                 Err(_) => return Err("handshake timed out"),
-                Ok(Err(_)) => return Err("handshake failed"),
-                Ok(Ok(stream)) => stream,
+                Ok(Err(reason)) => return Err(reason),
+                Ok(Ok(came)) => came,
             },
         };
         drop(in_handshake);
+        let mut stream = match came {
+            Came::ToBank(stream) => stream,
+            Came::ToEnrol(mut stream, _) if place.full => {
+                tell_full(&mut stream, &live).await;
+                return Err("server full");
+            }
+            Came::ToEnrol(mut stream, _place) => {
+                return self
+                    .serve_enrolment(&mut stream, &trust, (address, connection), &live)
+                    .await;
+            }
+        };
         let write_timeout = live.config.server.write_timeout;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             connection::close(&mut stream, write_timeout).await;
@@ -209,7 +221,8 @@ impl Server {
             expelled.clone(),
         );
         let now = self.bank.surroundings().now();
-        let ends = chain.as_deref().and_then(chain_ends);
+        let staffs = chain.as_deref().filter(|chain| !renews_itself(chain));
+        let ends = staffs.and_then(chain_ends);
         // The handshake may have begun before a reload, by which nobody is let in without a
         // certificate any more, or not with this one.
         let trust = self.trust.load_full();

@@ -18,6 +18,10 @@ pub enum Expiring {
     Authority,
     /// A list of revoked certificates: a newer one is due.
     RevocationList,
+    /// The issuing authority, which signs terminals that enrol themselves.
+    Issuing,
+    /// Its list of revoked certificates, which the server makes.
+    IssuingList,
 }
 
 /// One of the server's own things, and its end.
@@ -53,6 +57,16 @@ impl Expiry {
             ),
             (Expiring::Authority, true) => format!(
                 "the authority {of} ended {when}: what it issued ended too; mend: change over to a new one (docs/OPERATIONS.md)"
+            ),
+            (Expiring::Issuing, false) => {
+                format!("the issuing authority {of} ends {when}; mend: gen-certs renew")
+            }
+            (Expiring::Issuing, true) => format!(
+                "the issuing authority {of} ended {when}: no terminal can enrol, and those that did are not let in; \
+                 mend: gen-certs renew"
+            ),
+            (Expiring::IssuingList, _) => format!(
+                "the revocation list of {of} is due {when}; mend: restart the server, which makes a new one"
             ),
             (Expiring::RevocationList, false) => format!(
                 "the next revocation list of {of} is due {when}; mend: gen-certs renew makes one"

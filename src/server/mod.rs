@@ -3,8 +3,10 @@
 pub mod acceptor;
 pub mod connection;
 pub mod dialogue;
+mod enrolment;
 pub mod expiry;
 pub mod handshakes;
+mod hello;
 pub mod metrics;
 pub mod registry;
 mod rotation;
@@ -23,20 +25,36 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Between, Terms};
+use self::enrolment::Gate;
 use self::expiry::Reminders;
 use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
 use self::rotation::Rotation;
-use self::tls::Trust;
+use self::tls::{TlsError, Trust};
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
 use crate::domain::TerminalName;
 use crate::limits;
+use crate::pki::PkiError;
 use crate::surroundings::Surroundings;
 use crate::telemetry::Metrics;
 use crate::wire::answer::SessionTimes;
+
+/// Why a terminal's certificates are not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// Enrolment is off, and no certificate of a terminal that enrolled is let in.
+    #[error("[enroll] enabled is \"off\": no terminal that enrolled itself is let in")]
+    Off,
+    /// The list.
+    #[error(transparent)]
+    List(#[from] PkiError),
+    /// Certificates, keys or lists cannot be taken anew.
+    #[error(transparent)]
+    Trust(#[from] TlsError),
+}
 
 /// A server of one bank.
 pub struct Server {
@@ -68,6 +86,7 @@ struct Live {
     request_rate: Rate,
     connections: KeyedThrottle<AddressBlock>,
     logins: Arc<KeyedThrottle<Requester>>,
+    gate: Gate,
 }
 
 impl Live {
@@ -93,6 +112,7 @@ impl Live {
             },
             connections: KeyedThrottle::new(connections, Arc::clone(surroundings)),
             logins: Arc::new(KeyedThrottle::new(logins, Arc::clone(surroundings))),
+            gate: Gate::new(&config.enroll, surroundings),
             config,
         }
     }

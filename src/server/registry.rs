@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
-use super::tls::{Trust, chain_ends};
+use super::tls::{Trust, chain_ends, renews_itself};
 use crate::domain::{TerminalName, Timestamp};
 
 type Chain = Vec<CertificateDer<'static>>;
@@ -17,6 +17,8 @@ struct Guest {
     chain: Chain,
     /// The last second of the chain's first certificate to end; `None` without a certificate.
     ends: Option<i64>,
+    /// Nobody needs to be reminded of that end.
+    renews_itself: bool,
     expelled: CancellationToken,
 }
 
@@ -46,6 +48,7 @@ impl Registry {
             Guest {
                 terminal,
                 ends: chain_ends(&chain),
+                renews_itself: renews_itself(&chain),
                 chain,
                 expelled,
             },
@@ -72,11 +75,13 @@ impl Registry {
         ended.map(|guest| guest.expelled.cancel()).count()
     }
 
-    /// Terminals that are in with a certificate that ends by then, and when; `max` at most.
+    /// Terminals that are in with a certificate that ends by then, and when; `max` at most. Those
+    /// that renew by themselves are left out.
     #[must_use]
     pub fn ending_by(&self, by_seconds: i64, max: usize) -> BTreeMap<TerminalName, i64> {
         let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ending = guests.values().filter_map(|guest| {
+        let ours = guests.values().filter(|guest| !guest.renews_itself);
+        let ending = ours.filter_map(|guest| {
             let ends = guest.ends.filter(|ends| *ends <= by_seconds)?;
             Some((guest.terminal.clone(), ends))
         });

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::expiry::{Expiring, Expiry, Reminders, words};
 use super::tls::{TlsError, Trust};
 use super::watch::{Stamp, Watch, stamps};
-use super::{Live, Server};
+use super::{Live, RevokeError, Server};
 use crate::config::Config;
 use crate::domain::{TerminalName, Timestamp};
+use crate::enroll;
 use crate::limits;
-use crate::store::{Event, Note};
+use crate::store::{Event, IssuedRecord, Note};
 
 /// What is known of the files, and what has been said of ends.
 pub(super) struct Rotation {
@@ -53,6 +54,31 @@ impl Server {
         let expelled = self.put_in_force(trust, &mut rotation);
         tracing::info!(expelled, "reloaded certificates, revocations and limits");
         self.note_reload("done", String::new());
+        Ok(())
+    }
+
+    /// Puts certificates of a terminal that enrolled itself on the issuing authority's list, takes
+    /// that list, and ends the terminal's connections. Waits for the disk.
+    ///
+    /// # Errors
+    /// Where the list cannot be written or read again: nothing has changed for the terminal then.
+    pub fn revoke(
+        &self,
+        terminal: &TerminalName,
+        revoked: &[IssuedRecord],
+    ) -> Result<(), RevokeError> {
+        let mut rotation = self.rotation();
+        let tls = self.live.load().config.tls.clone();
+        let known = self.trust.load_full();
+        let (Some(enrolment), Some(files)) = (&known.enrolment, &tls.issuing) else {
+            return Err(RevokeError::Off);
+        };
+        enroll::publish(&enrolment.issuing, &files.crl, revoked, self.now())?;
+        let trust = Trust::load(&tls, self.now())?;
+        rotation.watch.loaded_by_hand(trust.stamps.clone(), None);
+        let distrusted = self.put_in_force(trust, &mut rotation);
+        let expelled = self.registry.expel(terminal).max(distrusted);
+        tracing::info!(%terminal, certificates = revoked.len(), expelled, "terminal revoked");
         Ok(())
     }
 

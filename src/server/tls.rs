@@ -1,5 +1,7 @@
 //! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
 
+mod enrolment;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,11 +19,12 @@ use rustls::{
     SignatureScheme,
 };
 
+pub use self::enrolment::Enrolment;
 use super::expiry::{Expiring, Expiry};
 use super::watch::{Stamp, stamps};
 use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
-use crate::pki::{self, RevocationListFacts};
+use crate::pki::{self, PkiError, RevocationListFacts};
 use crate::wire::ALPN;
 
 /// Something is wrong with the certificates or keys.
@@ -69,6 +72,17 @@ pub enum TlsError {
         /// The authority's name.
         authority: String,
     },
+    /// The issuing authority's files cannot be used.
+    #[error(transparent)]
+    Issuing(#[from] PkiError),
+    /// The issuing authority is not below the bank's.
+    #[error("{path} was not issued by {authority}; mend: gen-certs issuing makes one that was")]
+    ForeignIssuing {
+        /// The issuing authority's certificate.
+        path: PathBuf,
+        /// The bank's authorities.
+        authority: PathBuf,
+    },
     /// rustls refused them.
     #[error("{path} cannot be used: {source}")]
     Refused {
@@ -91,6 +105,8 @@ pub enum TlsError {
 pub struct Trust {
     /// For new connections.
     pub server: Arc<ServerConfig>,
+    /// For terminals that enrol themselves, where they may.
+    pub enrolment: Option<Enrolment>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// What ends some day: the server's certificate, and where terminals need certificates, each
     /// authority and its revocation list.
@@ -118,30 +134,34 @@ impl Trust {
             path: config.key.clone(),
             what: "private key (PKCS#8, PEM)",
         })?;
-        let verifier = match config.client_auth {
-            ClientAuth::Off => None,
-            ClientAuth::Required => Some(verifier(config, &mut expiries)?),
+        let issuing = match &config.issuing {
+            Some(files) => Some(enrolment::load(config, files, &mut expiries)?),
+            None => None,
+        };
+        let (issuing, lists) =
+            issuing.map_or((None, Vec::new()), |(one, lists)| (Some(one), lists));
+        let required = config.client_auth == ClientAuth::Required;
+        let verifier = match required || issuing.is_some() {
+            false => None,
+            true => Some(verifier(config, lists, &mut expiries)?),
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
             source,
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(refused)?;
-        let builder = match &verifier {
-            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
-            None => builder.with_no_client_auth(),
+        let enrolment = match (issuing, &verifier) {
+            (Some(one), Some(verifier)) => {
+                Some(Enrolment::new(config, (&chain, &key), one, verifier)?)
+            }
+            _ => None,
         };
-        let mut server = builder.with_single_cert(chain, key).map_err(refused)?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        // No resumption and no early data: every connection proves itself anew.
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.max_early_data_size = 0;
+        let verifier = verifier.filter(|_| required);
+        let verifier =
+            verifier.map(|verifier| -> Arc<dyn ClientCertVerifier> { Arc::new(verifier) });
+        let server = server_config((chain, key), verifier.as_ref(), ALPN).map_err(refused)?;
         Ok(Self {
             server: Arc::new(server),
+            enrolment,
             verifier,
             expiries,
             stamps,
@@ -167,16 +187,50 @@ impl Trust {
     /// Whether a chain that was let in before would be let in now.
     #[must_use]
     pub fn still_admits(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
-        let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
-        let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        match (&self.verifier, chain.split_first()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(verifier), Some((own, others))) => {
-                verifier.verify_client_cert(own, others, moment).is_ok()
-            }
-        }
+        let verifier = self.verifier.as_ref();
+        verifier.is_none_or(|verifier| admits(verifier, chain, now))
     }
+
+    /// Whether a chain may come for its next certificate.
+    #[must_use]
+    pub fn admits_to_renew(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
+        let enrolment = self.enrolment.as_ref();
+        enrolment.is_some_and(|enrolment| admits(&enrolment.verifier, chain, now))
+    }
+}
+
+fn admits(
+    verifier: &Arc<dyn ClientCertVerifier>,
+    chain: &[CertificateDer<'static>],
+    now: Timestamp,
+) -> bool {
+    let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
+    let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    chain
+        .split_first()
+        .is_some_and(|(own, others)| verifier.verify_client_cert(own, others, moment).is_ok())
+}
+
+/// TLS 1.3 under one protocol's name. Without a verifier no client certificate is asked for.
+fn server_config(
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    verifier: Option<&Arc<dyn ClientCertVerifier>>,
+    alpn: &[u8],
+) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_single_cert(chain, key)?;
+    server.alpn_protocols = vec![alpn.to_vec()];
+    // No resumption and no early data: every connection proves itself anew.
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.max_early_data_size = 0;
+    Ok(server)
 }
 
 /// The terminal's name in a chain that the handshake has verified.
@@ -191,6 +245,15 @@ pub fn terminal_of(chain: &[CertificateDer<'_>]) -> Option<TerminalName> {
 pub fn chain_ends(chain: &[CertificateDer<'_>]) -> Option<i64> {
     let ends = chain.iter().filter_map(|one| pki::validity(one).ok());
     ends.map(|(_, ends)| ends).min()
+}
+
+/// Whether the certificate came by enrolment: its terminal renews it by itself.
+#[must_use]
+pub fn renews_itself(chain: &[CertificateDer<'_>]) -> bool {
+    let above = chain.get(1).map(|above| pki::CertificateFacts::read(above));
+    above.is_some_and(|facts| {
+        facts.is_ok_and(|facts| facts.only_for_clients && facts.authorities_below == Some(0))
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -265,10 +328,13 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
 
 fn verifier(
     config: &TlsConfig,
+    below: Vec<CertificateRevocationListDer<'static>>,
     expiries: &mut Vec<Expiry>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<TerminalVerifier, TlsError> {
     let authorities = certificates(&config.ca)?;
-    let lists = revocation_lists(config, &authorities, expiries)?;
+    let kinds = (Expiring::Authority, Expiring::RevocationList);
+    let mut lists = lists_of(&config.crl, &authorities, kinds, expiries)?;
+    lists.extend(below);
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         roots
@@ -286,19 +352,24 @@ fn verifier(
             path: config.ca.clone(),
             source,
         })?;
-    Ok(Arc::new(TerminalVerifier { chains }))
+    Ok(TerminalVerifier {
+        chains,
+        mandatory: true,
+    })
 }
 
-/// The newest list of each authority. Only that one is given on: webpki goes by the first list of
-/// an authority that it finds, and an older one beside it would let the lately revoked in.
-fn revocation_lists(
-    config: &TlsConfig,
+/// The newest list of each of these authorities, which the file must have. Only that one is given on:
+/// webpki goes by the first list of an authority that it finds, and an older one beside it would let
+/// the lately revoked in.
+fn lists_of(
+    path: &Path,
     authorities: &[CertificateDer<'_>],
+    (kind, list_kind): (Expiring, Expiring),
     expiries: &mut Vec<Expiry>,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let text = read(&config.crl)?;
+    let text = read(path)?;
     let unusable = || TlsError::Unusable {
-        path: config.crl.clone(),
+        path: path.to_owned(),
         what: "revocation list (PEM)",
     };
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
@@ -322,18 +393,18 @@ fn revocation_lists(
         }
         let Some((found, list)) = newest else {
             return Err(TlsError::NoRevocationList {
-                path: config.crl.clone(),
+                path: path.to_owned(),
                 authority: facts.subject,
             });
         };
         newest_lists.push(list.clone());
         expiries.extend(found.next_update.map(|ends| Expiry {
-            what: Expiring::RevocationList,
+            what: list_kind,
             of: facts.subject.clone(),
             ends,
         }));
         expiries.push(Expiry {
-            what: Expiring::Authority,
+            what: kind,
             of: facts.subject,
             ends: facts.not_after,
         });
@@ -348,12 +419,27 @@ fn is_newer(one: &RevocationListFacts, other: &RevocationListFacts) -> bool {
 
 /// The chain and its revocation by webpki, then what webpki does not ask: that the certificate is
 /// for clients in so many words, and names exactly one terminal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct TerminalVerifier {
     chains: Arc<dyn ClientCertVerifier>,
+    mandatory: bool,
+}
+
+impl TerminalVerifier {
+    /// The same, but a client that shows no certificate at all passes too.
+    fn may_be_missing(self) -> Self {
+        Self {
+            mandatory: false,
+            ..self
+        }
+    }
 }
 
 impl ClientCertVerifier for TerminalVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chains.root_hint_subjects()
     }

@@ -43,9 +43,13 @@ impl Stamp {
 /// What the files of certificates, keys and revocations look like now; links are followed.
 #[must_use]
 pub fn stamps(config: &TlsConfig) -> Vec<Stamp> {
+    let issuing = config.issuing.iter();
+    let issuing = issuing.flat_map(|files| [&files.cert, &files.key, &files.crl]);
     [&config.cert, &config.key, &config.ca, &config.crl]
+        .into_iter()
+        .chain(issuing)
         .map(|path| Stamp::of(path))
-        .to_vec()
+        .collect()
 }
 
 /// Remembers what is in force, and what was seen last.

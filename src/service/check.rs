@@ -1,5 +1,7 @@
 //! `check`: everything that could keep the server from starting, without starting it.
 
+use std::path::Path;
+
 use time::OffsetDateTime;
 
 use super::Source;
@@ -49,12 +51,32 @@ pub fn check(source: &Source, config_only: bool) -> CheckReport {
     report
 }
 
+/// What `Trust::load` does not look at: whether the issuing authority's list can be written.
+fn issuing(config: &Config, report: &mut CheckReport) {
+    let Some(files) = &config.tls.issuing else {
+        return;
+    };
+    let folder = files
+        .crl
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err() {
+        report.warnings.push(format!(
+            "{} cannot be written: no terminal that enrolled can be revoked; mend: name a file \
+             elsewhere in [enroll] crl",
+            folder.display()
+        ));
+    }
+}
+
 fn files(config: &Config, report: &mut CheckReport) {
     let now = OffsetDateTime::now_utc();
     let moment = Timestamp::from_unix_ms(now.unix_timestamp().saturating_mul(1_000));
     if let Some(trust) = report.note(Trust::load(&config.tls, moment).map_err(Stop::from)) {
         report.warnings.extend(trust.warnings(moment));
     }
+    issuing(config, report);
     let authority_key = config.tls.key.with_file_name("ca.key");
     if authority_key.exists() {
         report.warnings.push(format!(

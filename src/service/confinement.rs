@@ -115,6 +115,7 @@ fn writable_folders(config: &Config) -> Vec<PathBuf> {
         &config.tls.cert,
         &config.tls.crl,
     ];
+    files.extend(config.tls.issuing.iter().map(|issuing| &issuing.crl));
     if let StoreUrl::Sqlite(store) = &config.store.url {
         files.push(store);
     }

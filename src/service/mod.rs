@@ -7,6 +7,8 @@ mod backup;
 mod check;
 mod confinement;
 mod import;
+mod invite;
+mod issuing;
 mod open;
 mod quick_start;
 mod restore;
@@ -20,6 +22,7 @@ pub use backup::backup;
 pub use check::{CheckReport, check};
 pub use confinement::{Confinement, confine};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
+pub use invite::invite;
 pub use open::OpenBank;
 pub use quick_start::Made;
 pub use restore::restore;
@@ -27,7 +30,7 @@ pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
 
 use crate::config::{Config, DEFAULT_FILE, Loaded, Overrides};
-use crate::operator::{Command, Desk, NoFloor, Report, socket};
+use crate::operator::{Command, Desk, Report, socket};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +69,7 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     }
     let makes = matches!(command, Command::Open { .. });
     let open = OpenBank::open(config, makes)?;
-    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor))
+    let desk = Desk::new(open.bank(), issuing::ClosedFloor::of(config))
         .with_pepper_file(open::pepper_file(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     Ok(desk.perform(&actor, command).await)

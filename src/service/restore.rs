@@ -9,10 +9,10 @@ use super::open::{check_peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
-use crate::domain::Timestamp;
+use crate::domain::{TerminalName, Timestamp};
 use crate::server::tls::is_credential;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Event, Note, Store as _};
+use crate::store::{Act, Context, Event, Note, Office, Store as _};
 use crate::surroundings::{Surroundings as _, System};
 
 /// SQLite's files beside a store that was not closed in order.
@@ -68,7 +68,17 @@ async fn try_out(
     store
         .note(vec![note])
         .await
-        .map_err(|error| Stop::new(exit::IO, format!("cannot write the audit log: {error}")))
+        .map_err(|error| Stop::new(exit::IO, format!("cannot write the audit log: {error}")))?;
+    let context = Context {
+        now: moment,
+        terminal: TerminalName::anonymous(),
+        connection: None,
+        terms: config.terms(),
+    };
+    let office = Office::of(actor);
+    let voided = store.office(&office, Act::UninviteAll, context).await;
+    voided.map_err(|error| Stop::new(exit::IO, format!("cannot make codes void: {error}")))?;
+    Ok(())
 }
 
 fn check_backup_peppers(config: &Config, backup: &Path) -> Result<(), Stop> {

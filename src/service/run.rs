@@ -16,7 +16,7 @@ use super::confinement::{Confinement, lock_memory};
 use super::open::{OpenBank, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
-use super::{Source, supervisor};
+use super::{Source, issuing, supervisor};
 use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
@@ -27,7 +27,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Event, Note, Office};
+use crate::store::{Act, Done, Event, IssuedRecord, Note, Office};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -49,6 +49,11 @@ struct RunningFloor(Arc<Server>);
 impl Floor for RunningFloor {
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool) {
         self.0.set_disabled(terminal, disabled);
+    }
+
+    fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
+        let revoked = self.0.revoke(terminal, revoked);
+        revoked.map_err(|error| error.to_string())
     }
 
     fn is_open(&self) -> bool {
@@ -83,8 +88,11 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     if quick {
         quick_start::make_certificates(&config, &mut made)?;
     }
-    let trust = Trust::load(&config.tls, System::default().now())?;
+    let mut trust = Trust::load(&config.tls, System::default().now())?;
     let open = OpenBank::open(&config, true)?;
+    if issuing::make_good(&config, trust.enrolment.as_ref(), &open.bank()).await? {
+        trust = Trust::load(&config.tls, System::default().now())?;
+    }
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }

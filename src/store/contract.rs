@@ -6,6 +6,7 @@
 mod access;
 mod claims;
 mod differential;
+mod enrolment;
 mod holds;
 mod ledger;
 mod migration;

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod contract;
 mod digest;
+pub mod enrolment;
 pub mod memory;
 mod notes;
 mod office;
@@ -25,6 +26,7 @@ use crate::domain::{
 };
 
 pub use digest::{Digest, LogHead, NotADigest};
+pub use enrolment::{CodeHash, Invitation, IssuedRecord, NewCertificate, Recorded, Warrant};
 pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
     AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, PepperUse, RecordsAsked,
@@ -312,6 +314,23 @@ pub trait Store: Send + Sync + 'static {
     fn is_writable(&self) -> bool {
         true
     }
+
+    /// For whom a certificate may be made by this warrant, for the public key with this SHA-256.
+    fn warranted(
+        &self,
+        warrant: Warrant,
+        key: [u8; 32],
+        context: Context,
+    ) -> Reply<'_, Option<TerminalName>>;
+
+    /// Puts a certificate on record, which must happen before it leaves. A code does so once: of
+    /// all that come with it at the same time, one certificate comes out.
+    fn record_certificate(
+        &self,
+        warrant: Warrant,
+        certificate: NewCertificate,
+        context: Context,
+    ) -> Reply<'_, Recorded>;
 
     /// Who is seated now.
     fn seats(&self) -> Vec<Seat>;

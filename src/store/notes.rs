@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Act, Context, Done};
+use super::{Act, Context, Done, NewCertificate, Warrant};
 use crate::domain::{AccountNumber, AuditRecord, TerminalName, Timestamp, printable};
 
 /// The longest detail of a record, in characters; more is cut off.
@@ -71,6 +71,8 @@ pub enum Event {
     PepperRotated,
     /// A terminal was invited to ask for a certificate.
     CertificateInvited,
+    /// Staff made an invitation void.
+    CertificateUninvited,
     /// A terminal got its first certificate.
     CertificateEnrolled,
     /// A terminal's certificate was renewed.
@@ -114,6 +116,7 @@ impl Event {
             Self::Stop => "stop",
             Self::PepperRotated => "pepper_rotated",
             Self::CertificateInvited => "certificate_invited",
+            Self::CertificateUninvited => "certificate_uninvited",
             Self::CertificateEnrolled => "certificate_enrolled",
             Self::CertificateRenewed => "certificate_renewed",
             Self::Other(name) => name,
@@ -287,8 +290,29 @@ impl Act {
                 true => note(Event::TerminalDisabled).about(name.clone()),
                 false => note(Event::TerminalEnabled).about(name.clone()),
             },
+            Self::Invite {
+                name, expires_at, ..
+            } => note(Event::CertificateInvited)
+                .about(name.clone())
+                .detail(format!("until {expires_at}")),
+            Self::Uninvite(name) => note(Event::CertificateUninvited).about(name.clone()),
+            Self::RevokeCertificates(name) => note(Event::TerminalRevoked).about(name.clone()),
             _ => return None,
         })
+    }
+}
+
+impl NewCertificate {
+    /// How it reads in the audit log that it was put on record.
+    #[must_use]
+    pub(super) fn note(&self, warrant: &Warrant, context: &Context) -> Note {
+        let event = match warrant {
+            Warrant::Code(_) => Event::CertificateEnrolled,
+            Warrant::Certificate(_) => Event::CertificateRenewed,
+        };
+        Note::new(event, context.now)
+            .by_terminal(self.terminal.clone(), context.connection)
+            .detail(format!("serial {}", self.serial))
     }
 }
 
@@ -304,6 +328,7 @@ impl Note {
                 format!("opened {opened}, existing {}", existing.len())
             }
             Done::Posted { entry, .. } => format!("entry {entry}"),
+            Done::Certificates(revoked) => format!("certificates {}", revoked.len()),
             Done::NoSuchAccount => {
                 self.outcome = "no_such_account";
                 String::new()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Line;
 use super::digest::{Digest, LogHead};
+use super::enrolment::{CodeHash, Invitation, IssuedRecord};
 use crate::access::lockout::{LockoutPolicy, TryRecord};
 use crate::access::pepper::PepperId;
 use crate::access::pin::PinHash;
@@ -110,6 +111,26 @@ pub enum Act {
         /// Not.
         disabled: bool,
     },
+    /// Lets a terminal enrol once; an earlier code of the same name is void.
+    Invite {
+        /// Its name.
+        name: TerminalName,
+        /// The code's hash.
+        code: CodeHash,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// Codes that are open.
+    Invitations,
+    /// Makes a terminal's open code void.
+    Uninvite(TerminalName),
+    /// Makes every code void, used or not: in a restored store, codes are open that were used since.
+    UninviteAll,
+    /// Revokes all certificates of a name that have not ended, of those issued to terminals that
+    /// enrolled themselves.
+    RevokeCertificates(TerminalName),
+    /// All revoked certificates that have not ended.
+    RevokedCertificates,
     /// Audits the whole ledger; with a digest of before, also what came before it.
     Verify(Option<Digest>),
     /// Copies the store to a new file.
@@ -185,6 +206,10 @@ pub enum Done {
     },
     /// Terminals.
     Terminals(Vec<TerminalReport>),
+    /// Open codes.
+    Invitations(Vec<Invitation>),
+    /// Certificates, by serial number.
+    Certificates(Vec<IssuedRecord>),
     /// Records of the audit log, each with its hash.
     Records(Vec<(AuditRecord, ChainHash)>),
     /// The audit.

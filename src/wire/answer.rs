@@ -144,13 +144,7 @@ impl Answer {
     /// [`FrameSizeError`] where it would be larger than any server's frame; a history of 100
     /// lines is far from it.
     pub fn append_frame(&self, out: &mut Vec<u8>) -> Result<(), FrameSizeError> {
-        frame::append(out, SERVER_PAYLOAD_BYTES_MAX, |out| {
-            // Writing to memory cannot fail; were it to, the frame would be empty and refused.
-            let start = out.len();
-            if serde_json::to_writer(&mut *out, self).is_err() {
-                out.truncate(start);
-            }
-        })
+        append_frame(self, out)
     }
 
     /// Reads an answer, as a terminal does. `None` where it is none.
@@ -158,6 +152,20 @@ impl Answer {
     pub fn parse(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }
+}
+
+/// Appends what a server says as a frame.
+pub(super) fn append_frame(
+    message: &impl Serialize,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameSizeError> {
+    frame::append(out, SERVER_PAYLOAD_BYTES_MAX, |out| {
+        // Writing to memory cannot fail; were it to, the frame would be empty and refused.
+        let start = out.len();
+        if serde_json::to_writer(&mut *out, message).is_err() {
+            out.truncate(start);
+        }
+    })
 }
 
 #[cfg(test)]

@@ -107,32 +107,35 @@ impl Envelope {
     /// Reads one payload. Never fails as a whole: what is wrong stands in the envelope.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Self {
-        let Ok(members) = Members::read(payload) else {
-            return Self {
-                id: None,
-                request: Err(Unreadable::Malformed),
-            };
-        };
-        let id = members
-            .single("id")
-            .and_then(json::integer)
-            .and_then(|id| u64::try_from(id).ok());
-        let id = id.filter(|id| *id <= ID_MAX);
-        let request = match id {
-            Some(_) if members.is_strict() => read_request(&members),
-            _ => Err(Unreadable::Malformed),
-        };
+        let (id, request) = open(payload, read_request);
         Self { id, request }
     }
 }
 
-fn read_request(members: &Members<'_>) -> Result<Request, Unreadable> {
-    let reader = Reader(members);
-    let op = members
-        .single("op")
-        .and_then(json::string)
-        .ok_or(Unreadable::Malformed)?;
-    match op.as_ref() {
+/// The id, where it can be read, and what `read` makes of a message that keeps the rules that hold
+/// for all: by its op, and a reader of its members.
+pub(super) fn open<T>(
+    payload: &[u8],
+    read: impl FnOnce(&str, &Reader<'_, '_>) -> Result<T, Unreadable>,
+) -> (Option<u64>, Result<T, Unreadable>) {
+    let Ok(members) = Members::read(payload) else {
+        return (None, Err(Unreadable::Malformed));
+    };
+    let id = members
+        .single("id")
+        .and_then(json::integer)
+        .and_then(|id| u64::try_from(id).ok());
+    let id = id.filter(|id| *id <= ID_MAX);
+    let op = members.single("op").and_then(json::string);
+    let request = match (id, op) {
+        (Some(_), Some(op)) if members.is_strict() => read(op.as_ref(), &Reader(&members)),
+        _ => Err(Unreadable::Malformed),
+    };
+    (id, request)
+}
+
+fn read_request(op: &str, reader: &Reader<'_, '_>) -> Result<Request, Unreadable> {
+    match op {
         "ping" => reader.only(&[]).map(|()| Request::Ping),
         "login" => {
             reader.only(&["account", "pin"])?;
@@ -179,10 +182,11 @@ fn read_request(members: &Members<'_>) -> Result<Request, Unreadable> {
     }
 }
 
-struct Reader<'m, 'a>(&'m Members<'a>);
+/// Reads the members of one message.
+pub(super) struct Reader<'m, 'a>(&'m Members<'a>);
 
 impl<'a> Reader<'_, 'a> {
-    fn only(&self, own: &[&str]) -> Result<(), Unreadable> {
+    pub(super) fn only(&self, own: &[&str]) -> Result<(), Unreadable> {
         let mut allowed = vec!["id", "op"];
         allowed.extend_from_slice(own);
         if self.0.only(&allowed) {
@@ -196,11 +200,11 @@ impl<'a> Reader<'_, 'a> {
         self.0.single(name).ok_or(Unreadable::Malformed)
     }
 
-    fn string(&self, name: &str) -> Result<Cow<'a, str>, Unreadable> {
+    pub(super) fn string(&self, name: &str) -> Result<Cow<'a, str>, Unreadable> {
         json::string(self.value(name)?).ok_or(Unreadable::Malformed)
     }
 
-    fn text<T: FromStr>(&self, name: &str) -> Result<T, Unreadable> {
+    pub(super) fn text<T: FromStr>(&self, name: &str) -> Result<T, Unreadable> {
         self.string(name)?
             .parse()
             .map_err(|_| Unreadable::Malformed)
@@ -332,12 +336,12 @@ fn member(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b"\":");
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: impl ToString) {
+pub(super) fn number(out: &mut Vec<u8>, name: &str, value: impl ToString) {
     member(out, name);
     out.extend_from_slice(value.to_string().as_bytes());
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     member(out, name);
     out.push(b'"');
     out.extend_from_slice(value);

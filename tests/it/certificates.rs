@@ -350,6 +350,41 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
+fn the_issuing_authority_is_made_shown_renewed_and_revoked() {
+    let folder = made();
+    let made = json(folder.path(), &["issuing", "--days", "30"]);
+    let both = ["issuing_authority", "issuing_revocation_list"];
+    assert_eq!(items(&made, "made"), both);
+    let before = files(folder.path());
+    for (file, expected) in [("issuing.key", 0o600), ("issuing.pem", 0o644)] {
+        assert_eq!(mode(&folder.path().join(file)), expected, "{file}");
+    }
+    assert_eq!(mode(&folder.path().join("issuing-crl.pem")), 0o644);
+    assert_eq!(items(&json(folder.path(), &["issuing"]), "kept"), both);
+    assert_eq!(files(folder.path()), before);
+    let shown = json(folder.path(), &["show"]);
+    assert_eq!(shown["issuing"]["standing"], "valid");
+    assert_eq!(shown["issuing"]["key"], true);
+    assert_eq!(shown["issuing_revocation_list"]["overdue"], false);
+    assert!(succeed(folder.path(), &["show"]).contains("issuing authority"));
+    succeed(folder.path(), &["renew"]);
+    let renewed = files(folder.path());
+    assert_eq!(renewed["issuing.key"], before["issuing.key"]);
+    assert_ne!(renewed["issuing.pem"], before["issuing.pem"]);
+    assert_eq!(renewed["issuing-crl.pem"], before["issuing-crl.pem"]);
+    succeed(folder.path(), &["issuing", "--force"]);
+    assert_ne!(files(folder.path())["issuing.key"], before["issuing.key"]);
+    let report = json(folder.path(), &["revoke", "authority:issuing"]);
+    assert_eq!(report["revoked"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        json(folder.path(), &["show"])["issuing"]["standing"],
+        "revoked"
+    );
+    std::fs::remove_file(folder.path().join("ca.key")).unwrap();
+    assert_eq!(refusal(folder.path(), &["issuing", "--force"]).0, 66);
+}
+
+#[test]
 fn version_help_and_completions_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     assert!(succeed(folder.path(), &["--version"]).starts_with("gen-certs "));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use. `limits` holds constants only.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("limits", &[]),
     ("surroundings", &["domain"]),
@@ -20,9 +20,14 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("config", &["domain", "access", "store", "limits"]),
     ("telemetry", &["wire", "config", "domain"]),
     (
+        "enroll",
+        &["bank", "pki", "store", "domain", "surroundings", "limits"],
+    ),
+    (
         "server",
         &[
             "bank",
+            "enroll",
             "wire",
             "access",
             "domain",

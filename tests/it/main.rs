@@ -20,6 +20,7 @@ mod certificates;
 mod confinement;
 mod crash;
 mod disk;
+mod enrolment;
 mod enumeration;
 mod escapes;
 mod handshakes;

@@ -173,6 +173,24 @@ pub(crate) enum TerminalTask {
         /// Its name.
         name: String,
     },
+    /// Let a terminal get its certificate itself: shows a one-time code, once; an earlier one of the
+    /// same name is void.
+    Invite {
+        /// Its name.
+        name: String,
+    },
+    /// List who may enrol and has not yet; no codes.
+    Invites,
+    /// Make a terminal's code void.
+    Uninvite {
+        /// Its name.
+        name: String,
+    },
+    /// Revoke the certificates of a terminal that enrolled itself, and put it out.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]

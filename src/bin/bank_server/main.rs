@@ -13,7 +13,7 @@ use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
-    one_time_pin, perform, restore, run,
+    invite, one_time_pin, perform, restore, run,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -160,6 +160,12 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
             terminal: name,
             disabled: false,
         },
+        Task::Terminal(TerminalTask::Invite { name }) => {
+            return show(&invite(config, name).await?, json);
+        }
+        Task::Terminal(TerminalTask::Invites) => Command::Invitations,
+        Task::Terminal(TerminalTask::Uninvite { name }) => Command::Uninvite { terminal: name },
+        Task::Terminal(TerminalTask::Revoke { name }) => Command::RevokeTerminal { terminal: name },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Pepper(PepperTask::Show) => Command::Peppers,

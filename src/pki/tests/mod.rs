@@ -1,4 +1,5 @@
 mod folder;
+mod issuing;
 
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -156,7 +157,7 @@ fn an_authority_carries_what_strict_verifiers_demand() {
     let (_, certificate) = X509Certificate::from_der(authority.certificate()).unwrap();
     let constraints = certificate.basic_constraints().unwrap().unwrap();
     assert!(constraints.critical && constraints.value.ca);
-    assert_eq!(constraints.value.path_len_constraint, Some(0));
+    assert_eq!(constraints.value.path_len_constraint, Some(1));
     let usage = certificate.key_usage().unwrap().unwrap();
     assert!(usage.critical && usage.value.key_cert_sign() && usage.value.crl_sign());
     assert!(!usage.value.digital_signature());

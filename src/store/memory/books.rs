@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::enrolment::Enrolments;
 use crate::access::lockout::TryRecord;
 use crate::access::pepper::PepperId;
 use crate::access::pin::StoredPin;
@@ -41,6 +42,8 @@ pub(super) struct Books {
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
+    /// Terminals that enrol themselves.
+    pub(super) enrolments: Enrolments,
     /// The audit log, each record with its hash.
     pub(super) records: Vec<(AuditRecord, ChainHash)>,
     /// Peppers that hashes were made with, by name.
@@ -155,6 +158,7 @@ impl Books {
             last_kept: 0,
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            enrolments: Enrolments::default(),
             records: Vec::new(),
             peppers: BTreeMap::new(),
             retired_peppers: BTreeSet::new(),

@@ -7,6 +7,7 @@
 mod access;
 mod audit;
 mod books;
+mod enrolment;
 mod money;
 mod office;
 mod peppers;
@@ -18,8 +19,9 @@ use self::access::Admission;
 use self::books::Books;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
-    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, NewCertificate, Note, Office, Order,
+    PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept,
+    TryCounted, Warrant,
 };
 use crate::access::pin::{PinHash, PinVerified};
 use crate::access::stand_in::StandInKey;
@@ -257,6 +259,26 @@ impl Store for MemoryStore {
 
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
         Box::pin(async move { self.call(|books| books.office(office.actor(), act, &context)) })
+    }
+
+    fn warranted(
+        &self,
+        warrant: Warrant,
+        key: [u8; 32],
+        context: Context,
+    ) -> Reply<'_, Option<TerminalName>> {
+        Box::pin(async move { self.call(|books| Ok(books.warranted(&warrant, &key, context.now))) })
+    }
+
+    fn record_certificate(
+        &self,
+        warrant: Warrant,
+        certificate: NewCertificate,
+        context: Context,
+    ) -> Reply<'_, Recorded> {
+        Box::pin(async move {
+            self.call(|books| Ok(books.record_certificate(&warrant, certificate, &context)))
+        })
     }
 
     fn seats(&self) -> Vec<Seat> {

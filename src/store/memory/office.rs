@@ -72,6 +72,14 @@ impl Books {
                 self.terminals.insert(name, disabled);
                 Done::Yes
             }
+            Act::Invite {
+                name,
+                code,
+                expires_at,
+            } => self.invite(name, code, expires_at, context.now),
+            Act::Uninvite(name) => self.uninvite(&name, context.now),
+            Act::UninviteAll => self.uninvite_all(),
+            Act::RevokeCertificates(name) => self.revoke_certificates(&name, context.now),
             Act::Verify(before) => Done::Audit(Box::new(self.audit(before))),
             Act::Backup(_) => return Err(StoreError::Unsupported),
             act => self.look_up(act, context)?,
@@ -122,6 +130,8 @@ impl Books {
                 });
                 Done::Lines(lines.take(limit).collect())
             }
+            Act::Invitations => self.invitations(context.now),
+            Act::RevokedCertificates => self.revoked_certificates(context.now),
             Act::Terminals => Done::Terminals(self.terminals()),
             Act::Records(asked) => Done::Records(self.listed_records(&asked)),
             Act::Peppers => self.pepper_uses(),

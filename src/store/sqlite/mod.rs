@@ -7,6 +7,7 @@ mod access;
 mod apart;
 mod audit;
 mod disk;
+mod enrolment;
 mod money;
 mod office;
 mod open;
@@ -29,8 +30,9 @@ use self::disk::Writable;
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
-    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, NewCertificate, Note, Office, Order,
+    PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept,
+    TryCounted, Warrant,
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
@@ -328,6 +330,8 @@ impl Store for SqliteStore {
                 | Act::Statement { .. }
                 | Act::LateCaptures { .. }
                 | Act::Terminals
+                | Act::Invitations
+                | Act::RevokedCertificates
                 | Act::Records(_)
                 | Act::DemoAccounts
                 | Act::Peppers
@@ -350,6 +354,30 @@ impl Store for SqliteStore {
 
     fn is_writable(&self) -> bool {
         self.writable.get()
+    }
+
+    fn warranted(
+        &self,
+        warrant: Warrant,
+        key: [u8; 32],
+        context: Context,
+    ) -> Reply<'_, Option<TerminalName>> {
+        Box::pin(
+            self.read(move |connection| {
+                enrolment::warranted(connection, &warrant, &key, context.now)
+            }),
+        )
+    }
+
+    fn record_certificate(
+        &self,
+        warrant: Warrant,
+        certificate: NewCertificate,
+        context: Context,
+    ) -> Reply<'_, Recorded> {
+        Box::pin(
+            self.write(move |books| books.record_certificate(&warrant, &certificate, &context)),
+        )
     }
 
     fn seats(&self) -> Vec<Seat> {

@@ -84,7 +84,7 @@ impl Books<'_> {
                 Ok(Done::Yes)
             }
             Act::RetirePepper(pepper) => self.retire_pepper(pepper),
-            _ => Err(StoreError::Unsupported),
+            act => self.certificate_act(act, context.now),
         }
     }
 
@@ -292,6 +292,8 @@ pub(super) fn read(
         } => statement(connection, *number, *after, (*from, *to), *limit),
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
+        Act::Invitations => super::enrolment::invitations(connection, context.now),
+        Act::RevokedCertificates => super::enrolment::revoked(connection, context.now),
         Act::Records(asked) => super::records::list(connection, asked),
         Act::Peppers => super::peppers::uses(connection),
         Act::DemoAccounts => {

@@ -81,6 +81,27 @@ impl Site {
         site
     }
 
+    /// A bank where terminals may enrol themselves, with an issuing authority.
+    pub(crate) fn enrolling(settings: &[(&str, &str)]) -> Self {
+        let on = [
+            ("enroll.enabled", "\"on\""),
+            ("enroll.attempts_per_minute_per_ip", "1000000"),
+            ("enroll.attempts_per_minute", "1000000"),
+            ("enroll.max_connections", "1000"),
+            ("enroll.max_connections_per_ip", "1000"),
+        ];
+        let all: Vec<_> = on.iter().chain(settings).copied().collect();
+        let site = Self::with(&all);
+        site.gen_certs(&["issuing"]).expect(0);
+        site
+    }
+
+    /// A new one-time code for a terminal.
+    pub(crate) fn invite(&self, name: &str) -> String {
+        let invited = self.run(&["terminal", "invite", name, "--json"]).expect(0);
+        invited.json()["code"].as_str().unwrap().to_owned()
+    }
+
     /// Changes a setting; a server sees it when it starts or is reloaded.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.settings.insert(key.to_owned(), value.to_owned());

@@ -1,0 +1,302 @@
+//! The terminal's own files, certificate and key: two files that must change as one.
+//!
+//! A new pair is written beside the old one under names of its own (`.NAME.next`), the certificate
+//! first; then the key takes its place, then the certificate. Whatever is cut off in between is
+//! finished or undone by the next that reads: a new certificate that fits the key in place belongs
+//! there, anything else left over is of no use.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{KeyPair, PublicKeyData as _};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::error::Error;
+
+/// A reader waits so long for a writer in the middle of its two renames.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(10);
+/// Characters of a line in PEM (RFC 7468).
+const PEM_LINE: usize = 64;
+
+/// A terminal's certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PKCS#8, PEM.
+    pub key: PathBuf,
+}
+
+impl Pair {
+    /// Puts a new pair in the old one's place.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the old pair is as it was then.
+    pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
+        let _lock = Lock::take(&self.certificate, true)
+            .map_err(|error| failed(&self.certificate, error))?;
+        let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
+        let key_pem = Zeroizing::new(key.serialize_pem());
+        write_new(&next_certificate, pem(chain).as_bytes(), 0o644)?;
+        write_new(&next_key, key_pem.as_bytes(), 0o600)?;
+        let rename =
+            |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| failed(to, error));
+        rename(&next_key, &self.key)?;
+        rename(&next_certificate, &self.certificate)?;
+        sync_folder(&self.certificate);
+        sync_folder(&self.key);
+        Ok(())
+    }
+
+    /// Whether a new pair could be put here, told by writing what it begins with.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub(super) fn try_writing(&self) -> Result<(), Error> {
+        let _lock = Lock::take(&self.certificate, true)
+            .map_err(|error| failed(&self.certificate, error))?;
+        for path in [next(&self.certificate), next(&self.key)] {
+            write_new(&path, b"", 0o600)?;
+            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody
+    /// ever replaced the pair.
+    pub(super) fn recover(&self) {
+        let Ok(_lock) = Lock::take(&self.certificate, false) else {
+            return;
+        };
+        let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
+        if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
+            let _ = fs::rename(&next_certificate, &self.certificate);
+            sync_folder(&self.certificate);
+        }
+        for left in [next_certificate, next_key] {
+            let _ = fs::remove_file(left);
+        }
+    }
+
+    /// Whether the certificate belongs to the key that is in place.
+    fn fits(&self, certificate: &Path) -> bool {
+        let key = fs::read_to_string(&self.key).map(Zeroizing::new);
+        let key = key.ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
+        let own = CertificateDer::from_pem_file(certificate).ok();
+        match (key, own) {
+            (Some(key), Some(own)) => X509Certificate::from_der(&own)
+                .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info()),
+            _ => false,
+        }
+    }
+}
+
+/// The key in a file, made there, mode 0600, where there is none.
+pub(super) fn key_in(path: &Path) -> Result<KeyPair, Error> {
+    if let Ok(pem) = fs::read_to_string(path).map(Zeroizing::new)
+        && let Ok(key) = KeyPair::from_pem(&pem)
+    {
+        return Ok(key);
+    }
+    let key = new_key()?;
+    write(path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
+    Ok(key)
+}
+
+/// A new key: ECDSA P-256.
+pub(super) fn new_key() -> Result<KeyPair, Error> {
+    KeyPair::generate().map_err(|error| Error::Settings(format!("no key can be made: {error}")))
+}
+
+/// Makes a folder that its owner alone can enter, and those above it.
+pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|error| failed(path, error))
+}
+
+/// Writes a file so that its place holds the old content or the new, never a part.
+pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let draft = next(path);
+    write_new(&draft, content, mode)?;
+    fs::rename(&draft, path).map_err(|error| failed(path, error))?;
+    sync_folder(path);
+    Ok(())
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let writing = || -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    writing().map_err(|error| failed(path, error))
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Makes a rename durable, where the system can.
+fn sync_folder(path: &Path) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{ending}"))
+}
+
+fn next(path: &Path) -> PathBuf {
+    beside(path, "next")
+}
+
+/// The chain as PEM.
+pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for certificate in chain {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        for (index, digit) in STANDARD.encode(certificate).chars().enumerate() {
+            if index != 0 && index.is_multiple_of(PEM_LINE) {
+                text.push('\n');
+            }
+            text.push(digit);
+        }
+        text.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+/// Who holds it is the only one at the pair; gone with the process.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits a little for another. Without `make` there must be a lock file already.
+    fn take(certificate: &Path, make: bool) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(make).truncate(false).mode(0o600);
+        let file = options.open(beside(certificate, "lock"))?;
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn chain(key: &KeyPair) -> Vec<CertificateDer<'static>> {
+        let params = rcgen::CertificateParams::default();
+        vec![params.self_signed(key).unwrap().into()]
+    }
+
+    fn made(folder: &Path) -> (Pair, KeyPair) {
+        let pair = Pair {
+            certificate: folder.join("a.pem"),
+            key: folder.join("a.key"),
+        };
+        let key = new_key().unwrap();
+        pair.replace(&chain(&key), &key).unwrap();
+        (pair, key)
+    }
+
+    fn is_pair_of(pair: &Pair, key: &KeyPair) -> bool {
+        pair.fits(&pair.certificate)
+            && fs::read_to_string(&pair.key).unwrap() == key.serialize_pem()
+            && !next(&pair.certificate).exists()
+            && !next(&pair.key).exists()
+    }
+
+    #[test]
+    fn a_replacement_cut_off_anywhere_leaves_a_pair_that_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, old) = made(folder.path());
+        let new = new_key().unwrap();
+        let certificate = pem(&chain(&new));
+        let (next_certificate, next_key) = (next(&pair.certificate), next(&pair.key));
+        // In the middle of the first file, behind it, in the middle of the second, behind it.
+        let half = &certificate[..certificate.len() / 2];
+        for (written, key_written) in [
+            (half, None),
+            (&certificate, None),
+            (&certificate, Some("-----BEGIN")),
+            (&certificate, Some(new.serialize_pem().as_str())),
+        ] {
+            fs::write(&next_certificate, written).unwrap();
+            if let Some(text) = key_written {
+                fs::write(&next_key, text).unwrap();
+            }
+            assert!(pair.fits(&pair.certificate));
+            pair.recover();
+            assert!(is_pair_of(&pair, &old));
+        }
+        // Between the two renames.
+        fs::write(&next_certificate, &certificate).unwrap();
+        fs::write(&pair.key, new.serialize_pem()).unwrap();
+        assert!(!pair.fits(&pair.certificate));
+        pair.recover();
+        assert!(is_pair_of(&pair, &new));
+    }
+
+    #[test]
+    fn a_key_is_for_its_owner_alone_and_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/key");
+        make_folder(path.parent().unwrap()).unwrap();
+        let key = key_in(&path).unwrap();
+        assert_eq!(key_in(&path).unwrap().serialize_pem(), key.serialize_pem());
+        let (pair, _) = made(folder.path());
+        for file in [&path, &pair.key] {
+            let mode = fs::metadata(file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_and_the_pair_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, key) = made(folder.path());
+        pair.try_writing().unwrap();
+        assert!(is_pair_of(&pair, &key));
+        let away = Pair {
+            certificate: folder.path().join("no/a.pem"),
+            key: folder.path().join("no/a.key"),
+        };
+        assert!(matches!(away.try_writing(), Err(Error::Write { .. })));
+        away.recover();
+    }
+}

@@ -1,0 +1,104 @@
+//! What staff do about terminals: let in, put out, invite to enrol, revoke.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Report;
+use super::desk::{Desk, Performed, REFUSED, unexpected};
+use crate::domain::TerminalName;
+use crate::store::{Act, CodeHash, Done, IssuedRecord, Office};
+
+/// sysexits' EX_IOERR.
+const IO: u8 = 74;
+
+impl Desk {
+    pub(super) async fn set_disabled(
+        &self,
+        office: &Office,
+        terminal: &str,
+        disabled: bool,
+    ) -> Performed {
+        let name = name(terminal)?;
+        let _turn = self.terminals.lock().await;
+        let act = Act::Terminal {
+            name: name.clone(),
+            disabled,
+        };
+        self.act(office, act).await?;
+        self.floor.set_disabled(&name, disabled);
+        let state = if disabled { "disabled" } else { "enabled" };
+        Ok(Report::done(
+            json!({ "terminal": name.as_str(), "disabled": disabled }),
+            format!("{name} is {state}"),
+        ))
+    }
+
+    pub(super) async fn invite(
+        &self,
+        office: &Office,
+        terminal: &str,
+        code: [u8; 32],
+        valid_ms: u64,
+    ) -> Performed {
+        let name = name(terminal)?;
+        let expires_at = self.bank.surroundings().now().plus_ms(valid_ms);
+        let act = Act::Invite {
+            name: name.clone(),
+            code: CodeHash(code),
+            expires_at,
+        };
+        self.act(office, act).await?;
+        Ok(Report::done(
+            json!({ "terminal": name.as_str(), "expires_at": expires_at.to_string() }),
+            format!("{name} may enrol once, until {expires_at}"),
+        ))
+    }
+
+    pub(super) async fn uninvite(&self, office: &Office, terminal: &str) -> Performed {
+        let name = name(terminal)?;
+        self.act(office, Act::Uninvite(name.clone())).await?;
+        Ok(Report::done(
+            json!({ "terminal": name.as_str(), "uninvited": true }),
+            format!("the code of {name} is void"),
+        ))
+    }
+
+    /// First on record, then on the list: what comes between is made good at the next start, or by
+    /// revoking again.
+    pub(super) async fn revoke(&self, office: &Office, terminal: &str) -> Performed {
+        let name = name(terminal)?;
+        let _turn = self.terminals.lock().await;
+        let act = Act::RevokeCertificates(name.clone());
+        let Done::Certificates(revoked) = self.act(office, act).await? else {
+            return Err(unexpected());
+        };
+        if revoked.is_empty() {
+            let reason = format!(
+                "{name} has no certificate of its own enrolment that has not ended; one that \
+                 gen-certs made is revoked by gen-certs revoke {name}"
+            );
+            return Err(Report::failed(REFUSED, reason));
+        }
+        let (floor, list, whose) = (Arc::clone(&self.floor), revoked.clone(), name.clone());
+        let published = tokio::task::spawn_blocking(move || floor.revoke(&whose, &list)).await;
+        let published = published.unwrap_or_else(|_| Err("the list's writer ended".to_owned()));
+        if let Err(reason) = published {
+            let reason = format!(
+                "revoked in the store, but not yet in force: {reason}; mend that and revoke again"
+            );
+            return Err(Report::failed(IO, reason));
+        }
+        let line = |one: &IssuedRecord| json!({ "serial": one.serial, "ends_at": one.ends_at.to_string() });
+        let serials: Vec<_> = revoked.iter().map(line).collect();
+        Ok(Report::done(
+            json!({ "terminal": name.as_str(), "revoked": serials }),
+            format!("{} certificates of {name} are revoked", revoked.len()),
+        ))
+    }
+}
+
+fn name(text: &str) -> Result<TerminalName, Report> {
+    text.parse()
+        .map_err(|error| Report::failed(REFUSED, format!("{error}")))
+}
