@@ -1,6 +1,8 @@
 //! Checking and hashing PINs: argon2id (RFC 9106) with the bank's pepper as its secret input, on
 //! threads of their own, so that hashing neither blocks the reactor nor takes unbounded memory.
 
+mod unthreaded;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;

@@ -23,8 +23,11 @@ mod accounts_file;
 mod decoder;
 mod dialogue;
 mod input;
+mod kitchen;
+mod ledger;
 mod model;
 mod request;
+mod scratch;
 mod world;
 mod writing;
 
@@ -32,6 +35,7 @@ pub use accounts_file::accounts_file;
 pub use decoder::decoder;
 pub use dialogue::dialogue;
 pub use input::Input;
+pub use ledger::ledger;
 pub use request::request;
 pub use world::{Customer, LOCK_MS, MAX_TIMEOUT_MS, TRIES, World};
 

@@ -84,3 +84,8 @@ fn terminals_get_what_the_model_of_the_protocol_predicts() {
     super::dialogue(FULL_ACCOUNT);
     at_random("dialogue", super::dialogue, 1_000, &[], 700);
 }
+
+#[test]
+fn both_stores_give_the_same_answers_and_digests_whatever_is_asked() {
+    at_random("ledger", super::ledger, 200, &[], 500);
+}

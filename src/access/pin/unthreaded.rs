@@ -1,0 +1,35 @@
+//! Checking PINs without a thread of their own.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Firing, HashCost, Kiln, PinHasher, WAITING_PER_THREAD};
+use crate::access::pepper::Peppers;
+use crate::surroundings::Surroundings;
+
+impl PinHasher {
+    /// A pool without threads: the future checks PINs where it is polled, one after the other, and
+    /// blocks that thread. For fuzzing, where runs must repeat, and for virtual time, where waiting
+    /// for another thread would be taken for idleness. It ends with the last clone of the pool.
+    #[must_use]
+    pub fn without_threads(
+        peppers: Arc<Peppers>,
+        cost: HashCost,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, mut waiting) = mpsc::channel::<Firing>(WAITING_PER_THREAD);
+        let mut kiln = Kiln::new(peppers, cost);
+        let work = async move {
+            while let Some(firing) = waiting.recv().await {
+                firing(&mut kiln);
+            }
+        };
+        let pool = Self {
+            queue,
+            surroundings,
+        };
+        (pool, work)
+    }
+}
