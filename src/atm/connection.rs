@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use rustls::{AlertDescription, ProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -74,8 +74,8 @@ pub struct Bank {
 /// A connection to a bank that has proved itself. Answers come in the order of the requests, and
 /// there is one request at a time.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S = TlsStream<TcpStream>> {
+    stream: S,
     received: Vec<u8>,
     notices: VecDeque<Answer>,
     next_id: u64,
@@ -118,17 +118,23 @@ impl Bank {
                 "the server does not speak TLS 1.3".into(),
             ));
         }
-        Ok(Connection {
+        Ok(Connection::over(stream, self.deadlines))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Over a stream at whose other end the bank has proved itself.
+    #[must_use]
+    pub fn over(stream: S, deadlines: Deadlines) -> Self {
+        Self {
             stream,
             received: Vec::new(),
             notices: VecDeque::new(),
             next_id: 1,
-            deadlines: self.deadlines,
-        })
+            deadlines,
+        }
     }
-}
 
-impl Connection {
     /// Sends a request and waits for its answer. After an error the connection is of no use.
     ///
     /// # Errors

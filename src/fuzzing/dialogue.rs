@@ -58,7 +58,7 @@ const STEPS_MS: [i64; 12] = [
     31 * 86_400_000,
 ];
 /// Messages that are no requests: the text, the id that can be read, whether the op is unknown.
-const UNREADABLE: [(&str, Option<u64>, bool); 12] = [
+pub(super) const UNREADABLE: [(&str, Option<u64>, bool); 12] = [
     ("", None, false),
     ("{}", None, false),
     (r#"{"id":7,"op":"dance"}"#, Some(7), true),

@@ -87,5 +87,24 @@ fn terminals_get_what_the_model_of_the_protocol_predicts() {
 
 #[test]
 fn both_stores_give_the_same_answers_and_digests_whatever_is_asked() {
+    replay("ledger", super::ledger);
     at_random("ledger", super::ledger, 200, &[], 500);
+}
+
+#[test]
+fn a_certificate_is_let_in_only_as_the_authority_signed_it() {
+    replay("certificate", super::certificate);
+    at_random("certificate", super::certificate, 500, &[], 300);
+}
+
+#[test]
+fn a_hostile_bank_neither_confuses_a_terminal_nor_commands_its_screen() {
+    replay("answers", super::answers);
+    at_random("answers", super::answers, 2_000, &[], 400);
+}
+
+#[test]
+fn connections_end_by_their_deadlines_and_leave_nothing_behind() {
+    replay("connection", super::connection);
+    at_random("connection", super::connection, 200, &[], 300);
 }

@@ -86,6 +86,7 @@ pub enum TlsError {
 }
 
 /// Whom the server trusts and what it shows, loaded from files at one moment.
+#[derive(Clone)]
 pub struct Trust {
     /// For new connections.
     pub server: Arc<ServerConfig>,

@@ -181,8 +181,7 @@ impl<S: Store> Bank<S> {
             }
         };
         let answers = wait(async {
-            let (one, two, three, four) =
-                tokio::join!(biased; call(0), call(1), call(2), call(3));
+            let (one, two, three, four) = tokio::join!(biased; call(0), call(1), call(2), call(3));
             [one, two, three, four]
         });
         Ok(answers.join("\n"))
@@ -222,13 +221,7 @@ impl<S: Store> Bank<S> {
         })
     }
 
-    fn change_pin(
-        &self,
-        who: usize,
-        pin: &str,
-        new: Option<&str>,
-        context: &Context,
-    ) -> Answer {
+    fn change_pin(&self, who: usize, pin: &str, new: Option<&str>, context: &Context) -> Answer {
         self.by_claim(who, |store, claim| {
             let proof = match self.prove(who, pin, context) {
                 Ok(proof) => proof,
@@ -292,7 +285,10 @@ impl<S: Store> Bank<S> {
         let mut told: String = seats
             .map(|seat| {
                 let since = seat.since;
-                format!("{} {} {} {since}\n", seat.account, seat.terminal, seat.connection)
+                format!(
+                    "{} {} {} {since}\n",
+                    seat.account, seat.terminal, seat.connection
+                )
             })
             .collect();
         for act in [
