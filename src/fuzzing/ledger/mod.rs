@@ -6,7 +6,7 @@ mod step;
 
 use self::bank::{BEGINNING, Bank, currency, terms};
 use self::shelf::Shelf;
-use self::step::{Money, OPENINGS, Office, PINS, Step, Steps, TERMINALS};
+use self::step::{Money, Office, PINS, Step, Steps, TERMINALS, opening};
 use super::Input;
 use crate::domain::Timestamp;
 use crate::store::memory::MemoryStore;
@@ -24,7 +24,7 @@ const STEPS_MAX: usize = 120;
 /// those that stood at an earlier moment; where a restart, a crash or a backup loses anything.
 pub fn ledger(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let balances = [input.pick(&OPENINGS), input.pick(&OPENINGS)];
+    let balances = [opening(&mut input), opening(&mut input)];
     let mut run = Run::new(balances);
     let mut steps = Steps::new(input);
     let mut past = None;
