@@ -93,7 +93,14 @@ async fn talk(choice: usize, mut input: Input<'_>) {
             show("notice", notice);
         }
         assert!(notices <= NOTICES_MAX, "{notices} notices wait");
+        while choice % 2 == 0
+            && let Ok(notice) = connection.notice().await
+        {
+            assert_eq!(notice.id, None);
+            show("notice", notice);
+        }
     }
+    connection.farewell(choice < 4).await;
 }
 
 fn piece(input: &mut Input<'_>, id: &mut u64) -> Vec<u8> {
