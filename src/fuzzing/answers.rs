@@ -93,7 +93,7 @@ async fn talk(choice: usize, mut input: Input<'_>) {
             show("notice", notice);
         }
         assert!(notices <= NOTICES_MAX, "{notices} notices wait");
-        while choice % 2 == 0
+        while choice.is_multiple_of(2)
             && let Ok(notice) = connection.notice().await
         {
             assert_eq!(notice.id, None);

@@ -23,6 +23,7 @@ pub(super) const CHEAPEST: HashCost = HashCost {
 struct Kitchen {
     runtime: Runtime,
     hasher: PinHasher,
+    #[cfg(any(test, feature = "fuzzing"))]
     peppers: Arc<Peppers>,
     kiln: RefCell<Kiln>,
     /// By PIN.
@@ -50,6 +51,7 @@ impl Kitchen {
             runtime,
             hasher,
             kiln: RefCell::new(Kiln::new(Arc::clone(&peppers), CHEAPEST)),
+            #[cfg(any(test, feature = "fuzzing"))]
             peppers,
             hashes: RefCell::default(),
             chance,

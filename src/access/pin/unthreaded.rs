@@ -13,7 +13,6 @@ impl PinHasher {
     /// A pool without threads: the future checks PINs where it is polled, one after the other, and
     /// blocks that thread. For fuzzing, where runs must repeat, and for virtual time, where waiting
     /// for another thread would be taken for idleness. It ends with the last clone of the pool.
-    #[must_use]
     pub fn without_threads(
         peppers: Arc<Peppers>,
         cost: HashCost,
