@@ -30,6 +30,7 @@
 //! | [`server`] | TCP, TLS, connections |
 //! | [`operator`] | what the bank's staff do |
 //! | `atm` | the terminal; knows only `wire` and `domain` |
+//! | [`attack`] | what an operator's own deployment is attacked with |
 //! | [`service`] | everything put together, for the binaries |
 //!
 //! # Where to add a command
@@ -39,6 +40,7 @@
 
 pub mod access;
 pub mod atm;
+pub mod attack;
 pub mod bank;
 pub mod config;
 pub mod domain;

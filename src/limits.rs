@@ -43,7 +43,8 @@ pub mod default {
     pub const CONNECTION_BURST_PER_IP: i64 = 200;
     /// Log-ins a terminal may try each minute.
     pub const LOGINS_PER_MINUTE_PER_TERMINAL: i64 = 60;
-    /// Account numbers one source may fail upon before it is taken for a PIN sprayer.
+    /// Account numbers that a PIN spray may fail upon before it is noticed, at one source or in the
+    /// whole bank.
     pub const SPRAY_TRIES: i64 = 50;
     /// Rows of wrong-PIN counts beyond which numbers without a row are refused: about 100 MB.
     pub const TRY_ROWS: i64 = 1_000_000;
@@ -84,6 +85,8 @@ pub const PIN_PARALLELISM_MAX: i64 = (1 << 24) - 1;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 65_536;
 /// Faults in the configuration that are named; a wrong file has thousands.
 pub const CONFIG_FAULTS_MAX: usize = 100;
+/// Peppers in the file to which rotation still adds one.
+pub const PEPPERS_MAX: usize = 64;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
 /// A server's name, bytes.
@@ -98,6 +101,11 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Connections over the maximum whose handshake is still finished to tell them that the server
 /// is full; more are closed without a word.
 pub const FULL_HANDSHAKES_MAX: usize = 64;
+/// Of all places, and of an address's, one in so many may be in a handshake at once: peers who
+/// never finish one do not take the places of those who do.
+pub const HANDSHAKES_SHARE: usize = 4;
+/// So many handshakes may be in progress, in all and from one address, however few places there are.
+pub const HANDSHAKES_MIN: usize = 64;
 /// File descriptors kept for the store, the logs, the operator and the metrics.
 pub const FILES_RESERVED: u64 = 128;
 /// The first probe of TCP keep-alive comes after so much silence.
@@ -106,6 +114,24 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes after which a peer is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// How often the files of certificates, keys and revocations are looked at; a change is taken at
+/// the second look that sees it.
+pub const TLS_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks at which a bad change is tried before it is said to be bad.
+pub const TLS_WATCH_TRIES: u32 = 3;
+/// A bad change is tried again, without a word, at each so many looks.
+pub const TLS_WATCH_RETRY_LOOKS: u32 = 60;
+/// A change of certificates is taken, and a revoked terminal is out, by then.
+pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Days before the end of a certificate or revocation list at which it is warned of.
+pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
+/// How often ends are compared with these days.
+pub const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Of so many terminals it is remembered that their certificate's end was warned of.
+pub const EXPIRING_TERMINALS_MAX: usize = 10_000;
+/// Of so many authorities and revocation lists it is remembered that their end was warned of.
+pub const EXPIRIES_MAX: usize = 1_000;
+
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.
@@ -128,8 +154,49 @@ pub const NO_COUNTERPARTY_PER_SESSION_MAX: u32 = 5;
 pub const RATE_TABLE_ENTRIES_MAX: usize = 100_000;
 /// How often idle entries of the tables of rates are dropped.
 pub const RATE_TABLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// `limits.spray_tries` counts so far at most: all numbers of a spray are remembered until then.
+pub const SPRAY_TRIES_MAX: usize = 10_000;
+/// A source's unresolved numbers are let go at the pace of `spray_tries` in so many hours (at the
+/// default: 2 an hour).
+pub const SPRAY_SOURCE_LEAK_HOURS: u64 = 25;
+/// Those of the whole bank at the pace of `spray_tries` in so many hours (at the default: 10 an
+/// hour, which is what honest customers leave behind at the busiest hour of 100,000 log-ins a day).
+pub const SPRAY_BANK_LEAK_HOURS: u64 = 5;
+/// A slowed source may try one log-in in this time at first; it doubles with each further failure.
+pub const SPRAY_INTERVAL_FIRST: Duration = Duration::from_secs(15);
+/// And in this time at last.
+pub const SPRAY_INTERVAL_LAST: Duration = Duration::from_secs(900);
+/// Failures that are remembered beyond those that a spray is noticed by: as many as it takes to
+/// double the first interval to the last.
+pub const SPRAY_DOUBLINGS_MAX: usize = 6;
+/// Sources of failed log-ins remembered at once; beyond it the longest idle is forgotten, one that
+/// sprays last of all.
+pub const SPRAY_SOURCES_MAX: usize = 10_000;
+/// Numbers remembered by all sources together; beyond it the same.
+pub const SPRAY_NUMBERS_MAX: usize = 200_000;
+/// A log-in waits so long at most for others of its source to be judged.
+pub const SPRAY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Where that was not enough, it is worth waiting a little.
+pub const SPRAY_BUSY_RETRY: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the audit log is told of what was only counted.
+pub const AUDIT_INTERVAL_MS: u64 = 60_000;
+/// Records of refusals that one terminal can cause in an interval; more are counted.
+pub const AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX: u32 = 30;
+/// Records of refusals in an interval, of all terminals together; more are counted.
+pub const AUDIT_FLOOD_RECORDS_MAX: u32 = 600;
+/// Terminals whose refusals are counted each on its own; those of others are counted together.
+pub const AUDIT_SOURCES_MAX: usize = 10_000;
+/// Terminals that get a record of their own about what was counted in an interval.
+pub const AUDIT_SUMMARIES_MAX: usize = 100;
+/// Records that wait to be written with the next round; more are counted.
+pub const AUDIT_WAITING_MAX: usize = 65_536;
+/// Records that a round writes in one transaction.
+pub const AUDIT_ROUND_RECORDS_MAX: usize = 1_000;
+/// Records of the audit log that staff may ask for at once.
+pub const AUDIT_LISTED_MAX: usize = 100_000;
 
 /// Accounts and opening entries that staff may bring into a running server at once: about half a
 /// second of its writer, which customers wait for. A stopped one takes any number.
@@ -144,12 +211,40 @@ pub const OPERATOR_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// An operator's command over the socket must be answered by then: an audit of a large ledger.
 pub const OPERATOR_ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
+/// A service manager must take a message by then; it is told nothing more of that then.
+pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Connections to the metrics' listener served at once.
 pub const METRICS_CONNECTIONS_MAX: usize = 16;
 /// A request for metrics must be read and answered by then.
 pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header bytes of a request for metrics.
 pub const METRICS_HEADER_BYTES_MAX: usize = 8_192;
+
+/// An attack on a deployment of one's own: how long it may take at most, unless told otherwise.
+pub const ATTACK_BUDGET_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest budget that an attack may be given.
+pub const ATTACK_BUDGET_MAX: Duration = Duration::from_secs(3_600);
+/// How long an attack waits for a silent target to close, unless told otherwise.
+pub const ATTACK_PATIENCE_DEFAULT: Duration = Duration::from_secs(15);
+/// Connections that an attack has open at once, unless told otherwise.
+pub const ATTACK_CONNECTIONS_DEFAULT: usize = 64;
+/// The fewest connections with which every probe can be run.
+pub const ATTACK_CONNECTIONS_MIN: usize = 16;
+/// The most connections that an attack may have open at once.
+pub const ATTACK_CONNECTIONS_MAX: usize = 1_000;
+/// Frames and greetings that an attack sends at most.
+pub const ATTACK_SENDS_MAX: usize = 20_000;
+/// Addresses that a target's name may have.
+pub const ATTACK_ADDRESSES_MAX: usize = 16;
+/// An attack's name must be found, its connection stand, its handshake be done, within this time.
+pub const ATTACK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A target that has not answered by then does not.
+pub const ATTACK_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that an attack does as code 40 asks, and comes again later.
+pub const ATTACK_RETRY_MAX: Duration = Duration::from_secs(3);
+/// Bytes of what a target says outside of TLS that an attack looks at.
+pub const ATTACK_HEARD_BYTES_MAX: usize = 16_384;
 
 // An address's share is at most the whole.
 const _: () = assert!(default::CONNECTIONS_PER_IP_MAX <= default::CONNECTIONS_MAX);
@@ -172,6 +267,19 @@ const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
 );
+// A silent peer is waited for longer than any default deadline lasts, and within the budget.
+const _: () =
+    assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::HANDSHAKE_TIMEOUT_MS);
+const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::FRAME_TIMEOUT_MS);
+const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_secs() < ATTACK_BUDGET_DEFAULT.as_secs());
+const _: () = assert!(ATTACK_CONNECTIONS_MIN <= ATTACK_CONNECTIONS_DEFAULT);
+const _: () = assert!(ATTACK_CONNECTIONS_DEFAULT <= ATTACK_CONNECTIONS_MAX);
+// A change is seen, seen again and loaded in time, with time to spare for the loading.
+const _: () = assert!(2 * TLS_WATCH_INTERVAL.as_millis() * 2 < REVOCATION_TIMEOUT.as_millis());
+// A burst of honest terminals behind one address shakes hands without displacing its own.
+const _: () = assert!(
+    default::CONNECTION_BURST_PER_IP <= default::CONNECTIONS_PER_IP_MAX / HANDSHAKES_SHARE as i64
+);
 // One day's limit leaves room for at least one withdrawal.
 const _: () = assert!(default::WITHDRAWAL_LIMIT <= default::DAILY_WITHDRAWAL_LIMIT);
 const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);
@@ -179,7 +287,18 @@ const _: () = assert!(default::DAILY_WITHDRAWAL_LIMIT <= CONFIGURED_AMOUNT_MAX);
 const _: () = assert!(default::PIN_TRIES <= WRONG_PINS_PER_CONNECTION_MAX as i64);
 const _: () =
     assert!(PIN_MEMORY_PER_LANE_KIB * default::PIN_PARALLELISM <= default::PIN_MEMORY_KIB);
+// One terminal alone cannot use up what all may write.
+const _: () = assert!(AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX < AUDIT_FLOOD_RECORDS_MAX);
+const _: () = assert!(AUDIT_SUMMARIES_MAX < AUDIT_ROUND_RECORDS_MAX);
 // The longest default is one that the configuration takes.
 const _: () = assert!(default::PIN_LOCK_MS <= CONFIGURED_MAX);
 // The answers to the largest pipelined input are flushed in time; a read fits what may come.
 const _: () = assert!(READ_CHUNK_BYTES as i64 <= default::FRAME_AFTER_LOGIN_BYTES);
+// What is let go while a spray makes its tries in `SPRAY_BANK_LEAK_HOURS` hours is all of them: a
+// spray is noticed by four fifths, so one that takes less than a fifth of that time is.
+const _: () = assert!(SPRAY_BANK_LEAK_HOURS >= 5 && SPRAY_SOURCE_LEAK_HOURS >= 5);
+// The last interval is reached, and not by far.
+const _: () =
+    assert!(SPRAY_INTERVAL_FIRST.as_secs() << SPRAY_DOUBLINGS_MAX >= SPRAY_INTERVAL_LAST.as_secs());
+const _: () = assert!(SPRAY_TRIES_MAX + SPRAY_DOUBLINGS_MAX <= SPRAY_NUMBERS_MAX);
+const _: () = assert!(default::SPRAY_TRIES <= SPRAY_TRIES_MAX as i64);

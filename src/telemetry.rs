@@ -3,6 +3,7 @@
 //! Logs go to stderr through a bounded queue, so that a stuck reader of the log never holds a
 //! customer up. Never logged: PINs, keys, whole requests or answers; account numbers only masked.
 
+use std::io::{self, Write};
 use std::sync::atomic::AtomicI64;
 
 use prometheus_client::encoding::text::encode;
@@ -11,10 +12,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tracing::Dispatch;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::time::UtcTime;
 
 use crate::config::LogFormat;
+use crate::domain::printable;
 use crate::wire::code::Code;
 
 /// Lines that may wait to be written; more are dropped and counted.
@@ -26,33 +29,53 @@ pub fn start_log(format: LogFormat, level: tracing::Level) -> WorkerGuard {
         .buffered_lines_limit(LOG_LINES_MAX)
         .lossy(true)
         .finish(std::io::stderr());
+    // Fails only where a log was started before, which then goes on.
+    let _ = tracing::dispatcher::set_global_default(log(format, level, writer));
+    guard
+}
+
+/// A log of that form. What a line says may be a stranger's; nothing in it steers a terminal, and
+/// an event is one line whatever it says.
+fn log<W: Write + Clone + Send + Sync + 'static>(
+    format: LogFormat,
+    level: tracing::Level,
+    writer: W,
+) -> Dispatch {
+    let lines = Lines { writer, format };
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_timer(UtcTime::rfc_3339())
         .with_ansi(false)
-        .with_writer(writer);
-    // Fails only where a log was started before, which then goes on.
-    let _ = match format {
-        LogFormat::Text => log.with_target(false).try_init_quietly(),
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .with_target(false)
-            .try_init_quietly(),
-    };
-    guard
+        .with_target(false)
+        .with_writer(move || lines.clone());
+    match format {
+        LogFormat::Text => log.into(),
+        LogFormat::Json => log.json().flatten_event(true).into(),
+    }
 }
 
-trait TryInitQuietly {
-    fn try_init_quietly(self) -> bool;
+/// Writes whole lines of the log, with what steers a terminal escaped.
+#[derive(Clone)]
+struct Lines<W> {
+    writer: W,
+    format: LogFormat,
 }
 
-impl<N, E, F, W> TryInitQuietly for tracing_subscriber::fmt::SubscriberBuilder<N, E, F, W>
-where
-    Self: Into<tracing::Dispatch>,
-{
-    fn try_init_quietly(self) -> bool {
-        tracing::dispatcher::set_global_default(self.into()).is_ok()
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let mut shown = match self.format {
+            LogFormat::Text => printable::line(line),
+            LogFormat::Json => printable::json(line),
+        };
+        shown.push('\n');
+        self.writer.write_all(shown.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 
@@ -75,6 +98,27 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// No label: a family of one gauge, which is not shown while there is nothing to show.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SprayLabels {
+    /// A keyword of Rust, so not derived.
+    place: &'static str,
+}
+
+impl EncodeLabelSet for SprayLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel as _;
+        ("where", self.place).encode(encoder.encode_label())
+    }
+}
+
 /// Counters and gauges of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,12 +126,16 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     panics: Counter,
+    sprays: Family<SprayLabels, Counter>,
     /// Connections that are open now.
     pub connections: Gauge<i64, AtomicI64>,
     /// Sessions that run now.
     pub sessions: Gauge<i64, AtomicI64>,
     /// Seconds until the server's certificate ends.
     pub certificate_seconds: Gauge<i64, AtomicI64>,
+    authority_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
+    revocation_list_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
+    tls_reloads: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -97,9 +145,13 @@ impl Default for Metrics {
             requests: Family::default(),
             refused: Family::default(),
             panics: Counter::default(),
+            sprays: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
             certificate_seconds: Gauge::default(),
+            authority_seconds: Family::default(),
+            revocation_list_seconds: Family::default(),
+            tls_reloads: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -118,6 +170,11 @@ impl Default for Metrics {
             metrics.panics.clone(),
         );
         registry.register(
+            "sprays_noticed",
+            "PIN sprays noticed, at one source or over the whole bank",
+            metrics.sprays.clone(),
+        );
+        registry.register(
             "connections",
             "Connections open now",
             metrics.connections.clone(),
@@ -128,11 +185,32 @@ impl Default for Metrics {
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
         );
+        metrics.register_tls();
         metrics
     }
 }
 
 impl Metrics {
+    /// What is known of certificates and revocations.
+    fn register_tls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "authority_expiry_seconds",
+            "Seconds until the first of the trusted authorities ends",
+            self.authority_seconds.clone(),
+        );
+        registry.register(
+            "revocation_list_expiry_seconds",
+            "Seconds until the first of the revocation lists is overdue",
+            self.revocation_list_seconds.clone(),
+        );
+        registry.register(
+            "tls_reloads",
+            "Certificates and revocations taken anew, or refused",
+            self.tls_reloads.clone(),
+        );
+    }
+
     /// Counts an answer. `op` is one of the protocol's, so the number of rows is bounded.
     pub fn count_request(&self, op: &'static str, code: Code) {
         self.requests
@@ -148,9 +226,38 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// Seconds until the first trusted authority ends and until the first revocation list is
+    /// overdue; `None` where there is none, and then none is shown.
+    pub fn set_trust_seconds(&self, authority: Option<i64>, revocation_list: Option<i64>) {
+        for (family, seconds) in [
+            (&self.authority_seconds, authority),
+            (&self.revocation_list_seconds, revocation_list),
+        ] {
+            match seconds {
+                Some(seconds) => {
+                    family.get_or_create(&NoLabels {}).set(seconds);
+                }
+                None => family.clear(),
+            }
+        }
+    }
+
+    /// Counts certificates and revocations that were taken anew, or refused.
+    pub fn count_tls_reload(&self, taken: bool) {
+        let outcome = if taken { "done" } else { "refused" };
+        self.tls_reloads
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
+    }
+
     /// Counts a connection's task that panicked.
     pub fn count_panic(&self) {
         self.panics.inc();
+    }
+
+    /// Counts a spray that was noticed at one `source`, or over the whole `bank`.
+    pub fn count_spray(&self, place: &'static str) {
+        self.sprays.get_or_create(&SprayLabels { place }).inc();
     }
 
     /// All of them in the text format of OpenMetrics.
@@ -165,7 +272,51 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The log of one event that says `text` in its message and in fields of every kind.
+    fn logged(format: LogFormat, text: &str) -> String {
+        let written = Written::default();
+        let log = log(format, tracing::Level::INFO, written.clone());
+        tracing::dispatcher::with_default(&log, || {
+            tracing::info!(reason = text, shown = %text, debugged = ?text, "said {text}");
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// ESC, CR, LF, BEL, DEL, C1, and what turns words around.
+    const HOSTILE: &str =
+        "a\u{1b}[2J\r\n2026 INFO forged\u{7}\u{7f}\u{85}\u{9b}31m\u{202a}\u{202e}\u{2066}\u{2069}z";
+
+    #[test]
+    fn nothing_that_is_logged_steers_a_terminal_or_begins_a_line_of_its_own() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = logged(format, HOSTILE);
+            let line = log.strip_suffix('\n').unwrap();
+            assert!(printable::is_plain(line), "{line:?}");
+            assert!(line.contains("forged"), "{line:?}");
+        }
+        let line = logged(LogFormat::Json, HOSTILE);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["reason"], HOSTILE);
+    }
 
     #[test]
     fn metrics_are_shown_with_their_labels() {
@@ -173,13 +324,20 @@ mod tests {
         metrics.count_request("deposit", Code::Done);
         metrics.count_refused("handshake");
         metrics.connections.inc();
+        metrics.set_trust_seconds(Some(86_400), None);
+        metrics.count_tls_reload(false);
+        metrics.count_spray("bank");
         let text = metrics.encode();
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
             r#"bank_refused_connections_total{reason="handshake"} 1"#,
             "bank_connections 1",
+            "bank_authority_expiry_seconds{} 86400",
+            r#"bank_tls_reloads_total{outcome="refused"} 1"#,
+            r#"bank_sprays_noticed_total{where="bank"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }
+        assert!(!text.contains("\nbank_revocation_list_expiry_seconds"));
     }
 }

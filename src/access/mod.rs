@@ -1,6 +1,10 @@
-//! How a stranger proves who they are: PINs, tries, throttles. Uses `domain` only.
+//! How a stranger proves who they are: PINs, tries, throttles, sprays.
 
 pub mod lockout;
 pub mod pepper;
+pub mod pepper_file;
 pub mod pin;
+pub mod spray;
+pub mod stand_in;
 pub mod throttle;
+mod ticket;

@@ -72,7 +72,7 @@ pub enum PepperError {
         mode: u32,
     },
     /// A line is not `ID HEX`.
-    #[error("line {line} of the pepper file {path} is not an id and 64 hex digits")]
+    #[error("line {line} of the pepper file {path} is not an id of its own and 64 hex digits")]
     BadLine {
         /// The file.
         path: PathBuf,
@@ -110,17 +110,18 @@ impl Peppers {
             });
         }
         let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
-        let mut peppers = Vec::new();
+        let mut peppers: Vec<(PepperId, Zeroizing<[u8; 32]>)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if !holds_a_pepper(line) {
                 continue;
             }
-            let bad = || PepperError::BadLine {
+            let read = read_line(line.trim());
+            // Of two lines with one name only the first would ever be used.
+            let new = read.filter(|(id, _)| peppers.iter().all(|(known, _)| known != id));
+            peppers.push(new.ok_or_else(|| PepperError::BadLine {
                 path: path.to_owned(),
                 line: index + 1,
-            };
-            peppers.push(read_line(line).ok_or_else(bad)?);
+            })?);
         }
         if peppers.is_empty() {
             return Err(PepperError::Empty {
@@ -152,14 +153,8 @@ impl Peppers {
             .mode(0o600)
             .open(path)
             .map_err(not_made)?;
-        for (id, secret) in &peppers.0 {
-            let mut hex = Zeroizing::new(String::with_capacity(64));
-            for byte in secret.iter() {
-                fmt::Write::write_fmt(&mut *hex, format_args!("{byte:02x}"))
-                    .map_err(|_| not_made(io::ErrorKind::Other.into()))?;
-            }
-            writeln!(file, "{id} {}", hex.as_str()).map_err(not_made)?;
-        }
+        file.write_all(peppers.lines().as_bytes())
+            .map_err(not_made)?;
         file.sync_all().map_err(not_made)?;
         Ok(peppers)
     }
@@ -176,6 +171,39 @@ impl Peppers {
         let [a, b, c, d, ..] = surroundings.random();
         let name = format!("p-{a:02x}{b:02x}{c:02x}{d:02x}");
         Self(vec![(PepperId(name), secret)])
+    }
+
+    /// The ring as its file's lines.
+    pub(crate) fn lines(&self) -> Zeroizing<String> {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let length = PepperId::BYTES_MAX.saturating_add(66);
+        // Never grown, so that no copy of it is left behind.
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len().saturating_mul(length)));
+        for (id, secret) in &self.0 {
+            text.push_str(id.as_str());
+            text.push(' ');
+            for byte in secret.iter() {
+                for digit in [byte >> 4, byte & 0xf] {
+                    text.push(char::from(HEX[usize::from(digit)]));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The peppers' names, the current one first.
+    pub fn ids(&self) -> impl Iterator<Item = &PepperId> {
+        self.0.iter().map(|(id, _)| id)
+    }
+
+    /// The first pepper of `other` that is not here, or is another secret here.
+    #[must_use]
+    pub fn lacks<'o>(&self, other: &'o Self) -> Option<&'o PepperId> {
+        let mut others = other.0.iter();
+        others
+            .find(|(id, secret)| self.secret(id) != Some(&**secret))
+            .map(|(id, _)| id)
     }
 
     /// The pepper that new hashes are made with.
@@ -204,6 +232,12 @@ impl fmt::Debug for Peppers {
             .entries(self.0.iter().map(|(id, _)| id))
             .finish()
     }
+}
+
+/// Whether a line is neither blank nor a comment.
+pub(super) fn holds_a_pepper(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#')
 }
 
 fn read_line(line: &str) -> Option<(PepperId, Zeroizing<[u8; 32]>)> {
@@ -257,6 +291,12 @@ mod tests {
         assert!(matches!(
             Peppers::load(&path, false),
             Err(PepperError::Empty { .. })
+        ));
+        let twice = format!("p-1 {0}\np-1 {0}\n", "0a".repeat(32));
+        fs::write(&path, twice).unwrap();
+        assert!(matches!(
+            Peppers::load(&path, false),
+            Err(PepperError::BadLine { line: 2, .. })
         ));
         fs::write(&path, "p-1 abc\n").unwrap();
         assert!(matches!(

@@ -1,17 +1,18 @@
 //! Checking and hashing PINs: argon2id (RFC 9106) with the bank's pepper as its secret input, on
 //! threads of their own, so that hashing neither blocks the reactor nor takes unbounded memory.
 
-mod unthreaded;
+mod pool;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time;
-use tokio::sync::{mpsc, oneshot};
+
+pub use pool::{PinHasher, Place};
 
 use super::pepper::{PepperId, Peppers};
+pub use super::ticket::{HashTraits, StoredPin, Ticket};
 use crate::domain::{AccountNumber, Pin};
 use crate::surroundings::Surroundings;
 
@@ -49,47 +50,6 @@ pub struct PinHash {
 impl fmt::Debug for PinHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PinHash({:?}, {})", self.cost, self.pepper)
-    }
-}
-
-/// Leave to check one PIN: granted by a store that has counted the try.
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket {
-    account: AccountNumber,
-    stored: Option<StoredPin>,
-    last: bool,
-}
-
-/// A hash together with the number of the PIN it is of; a new PIN has a new number.
-#[derive(Debug, Clone)]
-pub struct StoredPin {
-    /// The hash.
-    pub hash: PinHash,
-    /// Which of the account's PINs it is.
-    pub revision: i64,
-}
-
-impl Ticket {
-    /// For the store: the try upon `account` is on disk. `stored` is `None` for an account that
-    /// does not exist or is closed; checking it takes the same work and never succeeds.
-    pub fn for_counted_try(account: AccountNumber, stored: Option<StoredPin>) -> Self {
-        Self {
-            account,
-            stored,
-            last: false,
-        }
-    }
-
-    /// For the store: whether this try was the budget's last, so that a wrong PIN locks.
-    pub fn with_last(self, last: bool) -> Self {
-        Self { last, ..self }
-    }
-
-    /// Whether a wrong PIN now locks the account.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.last
     }
 }
 
@@ -200,6 +160,22 @@ impl Kiln {
         Ok(constant_time::verify_slices_are_equal(&digest, &hash.digest).is_ok())
     }
 
+    /// A hash that no PIN has, with the stand-in's traits, or else those of a new one.
+    fn decoy(&self, traits: Option<HashTraits>) -> Result<PinHash, HashError> {
+        let current = || {
+            let pepper = self.peppers.current().ok_or(HashError::Failed)?.clone();
+            let cost = self.cost;
+            Ok(HashTraits { cost, pepper })
+        };
+        let HashTraits { cost, pepper } = traits.map_or_else(current, Ok)?;
+        Ok(PinHash {
+            cost,
+            pepper,
+            salt: [0; 16],
+            digest: [0; 32],
+        })
+    }
+
     fn is_current(&self, hash: &PinHash) -> bool {
         hash.cost == self.cost && self.peppers.current() == Some(&hash.pepper)
     }
@@ -243,8 +219,9 @@ impl Kiln {
         surroundings: &dyn Surroundings,
     ) -> Result<Option<PinVerified>, HashError> {
         let Some(stored) = ticket.stored else {
-            // The same work for an account that is not there.
-            self.hash(pin, surroundings)?;
+            // The same work for an account that is not there; what comes of it does not matter.
+            let decoy = self.decoy(ticket.stand_in)?;
+            self.matches(pin, &decoy)?;
             return Ok(None);
         };
         if !self.matches(pin, &stored.hash)? {
@@ -262,123 +239,9 @@ impl Kiln {
     }
 }
 
-/// PINs that may wait for a free thread, for each thread.
-const WAITING_PER_THREAD: usize = 512;
-
-type Firing = Box<dyn FnOnce(&mut Kiln) + Send>;
-
-/// The pool of threads that check PINs. Each keeps the memory of one hash.
-#[derive(Clone)]
-pub struct PinHasher {
-    queue: mpsc::Sender<Firing>,
-    surroundings: Arc<dyn Surroundings>,
-}
-
-impl PinHasher {
-    /// Starts `threads` of them. They end when the last clone of the pool is dropped.
-    ///
-    /// # Errors
-    /// The system's, where a thread cannot be started.
-    pub fn start(
-        peppers: Arc<Peppers>,
-        cost: HashCost,
-        threads: usize,
-        surroundings: Arc<dyn Surroundings>,
-    ) -> std::io::Result<Self> {
-        let threads = threads.max(1);
-        let (queue, waiting) = mpsc::channel::<Firing>(threads.saturating_mul(WAITING_PER_THREAD));
-        let waiting = Arc::new(Mutex::new(waiting));
-        for index in 0..threads {
-            let (waiting, mut kiln) = (Arc::clone(&waiting), Kiln::new(Arc::clone(&peppers), cost));
-            thread::Builder::new()
-                .name(format!("pin-{index}"))
-                .spawn(move || {
-                    loop {
-                        let next = waiting
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .blocking_recv();
-                        match next {
-                            Some(firing) => firing(&mut kiln),
-                            None => break,
-                        }
-                    }
-                })?;
-        }
-        Ok(Self {
-            queue,
-            surroundings,
-        })
-    }
-
-    /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
-    /// nobody a try.
-    ///
-    /// # Errors
-    /// [`HashError::Busy`] where too many wait already.
-    pub fn place(&self) -> Result<Place, HashError> {
-        let place = self.queue.clone().try_reserve_owned();
-        let surroundings = Arc::clone(&self.surroundings);
-        place
-            .map(|place| Place {
-                place,
-                surroundings,
-            })
-            .map_err(|_| HashError::Busy)
-    }
-}
-
-/// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
-pub struct Place {
-    place: mpsc::OwnedPermit<Firing>,
-    surroundings: Arc<dyn Surroundings>,
-}
-
-impl Place {
-    /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
-    /// no such account: both take the same work.
-    ///
-    /// # Errors
-    /// [`HashError`]; says nothing about the PIN.
-    pub async fn verify(self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
-        let surroundings = Arc::clone(&self.surroundings);
-        self.run(move |kiln| kiln.verify(ticket, &pin, &*surroundings))
-            .await
-    }
-
-    /// Hashes a new PIN.
-    ///
-    /// # Errors
-    /// As [`Place::verify`].
-    pub async fn hash(self, pin: Pin) -> Result<PinHash, HashError> {
-        let surroundings = Arc::clone(&self.surroundings);
-        self.run(move |kiln| kiln.hash(&pin, &*surroundings)).await
-    }
-
-    async fn run<T: Send + 'static>(
-        self,
-        work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
-    ) -> Result<T, HashError> {
-        let (answer, answered) = oneshot::channel();
-        let firing: Firing = Box::new(move |kiln| {
-            // Where the asker has gone, the work is saved.
-            if !answer.is_closed() {
-                let _ = answer.send(work(kiln));
-            }
-        });
-        self.place.send(firing);
-        answered.await.map_err(|_| HashError::Failed)?
-    }
-}
-
-impl fmt::Debug for PinHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PinHasher")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::pool::WAITING_PER_THREAD;
     use super::*;
     use crate::surroundings::System;
 
@@ -452,6 +315,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_unknown_number_is_checked_like_its_stand_in_and_fails_like_it() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let (peppers, lost) = (
+            Arc::new(Peppers::generate(&*system)),
+            Peppers::generate(&*system),
+        );
+        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, system).unwrap();
+        let ticket = |cost: HashCost, pepper: &PepperId| {
+            let pepper = pepper.clone();
+            Ticket::for_counted_try("zz-99999".parse().unwrap(), None)
+                .with_stand_in(Some(HashTraits { cost, pepper }))
+        };
+        let (held, lost) = (peppers.current().unwrap(), lost.current().unwrap());
+        // That the stand-in's cost is taken shows where argon2 refuses it.
+        let refused = HashCost {
+            memory_kib: 1,
+            ..CHEAP
+        };
+        for (ticket, expected) in [
+            (ticket(CHEAP, held), Ok(true)),
+            (ticket(CHEAP, lost), Err(HashError::NoPepper(lost.clone()))),
+            (ticket(refused, held), Err(HashError::Failed)),
+        ] {
+            let checked = hasher.place().unwrap().verify(ticket, pin("8264")).await;
+            assert_eq!(checked.map(|proof| proof.is_none()), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_hash_of_another_cost_is_made_anew_at_a_right_pin() {
         let system: Arc<dyn Surroundings> = Arc::new(System::default());
         let peppers = Arc::new(Peppers::generate(&*system));
@@ -474,6 +366,32 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(proof.upgrade().map(|hash| hash.cost), Some(dearer));
+    }
+
+    #[tokio::test]
+    async fn new_peppers_hash_from_then_on_and_move_old_hashes_at_a_right_pin() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pepper");
+        let first = Arc::new(Peppers::create(&path, &*system).unwrap());
+        let hasher = PinHasher::start(Arc::clone(&first), CHEAP, 1, Arc::clone(&system)).unwrap();
+        let hash = async || hasher.place().unwrap().hash(pin("8264")).await.unwrap();
+        let old = hash().await;
+        assert_eq!(Some(&old.pepper), first.current());
+        let file = crate::access::pepper_file::PepperFile::new(path, false);
+        file.rotate(&hasher, &*system).unwrap();
+        let new = hash().await;
+        assert_eq!(Some(&new.pepper), hasher.peppers().current());
+        assert_ne!(new.pepper, old.pepper);
+        let stored = StoredPin {
+            hash: old,
+            revision: 1,
+        };
+        let ticket = Ticket::for_counted_try("zz-99999".parse().unwrap(), Some(stored));
+        let checked = hasher.place().unwrap().verify(ticket, pin("8264"));
+        let proof = checked.await.unwrap().unwrap();
+        let moved = proof.upgrade().map(|hash| hash.pepper.clone());
+        assert_eq!(moved, Some(new.pepper));
     }
 
     #[tokio::test]

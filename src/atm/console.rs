@@ -15,7 +15,7 @@ use super::error::Error;
 use super::stop::Stop;
 use super::teller::{News, Teller};
 use super::words;
-use crate::domain::{AccountNumber, Pin};
+use crate::domain::{AccountNumber, Pin, printable};
 use crate::wire::code::Code;
 
 /// A customer who types nonsense so often in a row is taken for somebody who left.
@@ -282,11 +282,11 @@ impl<'a> Console<'a> {
 
     /// An operator who does not listen keeps no customer from being served.
     fn tell(&mut self, line: &str) {
-        let _ = writeln!(self.err, "atm_client: {line}");
+        let _ = writeln!(self.err, "atm_client: {}", printable::line(line));
     }
 
     fn say(&mut self, line: &str) -> Result<(), Error> {
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{}", printable::lines(line))
             .and_then(|()| self.out.flush())
             .map_err(Error::Output)
     }

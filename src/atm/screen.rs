@@ -19,6 +19,7 @@ use self::worker::{Heard, Worker};
 use super::error::Error;
 use super::stop::Stop;
 use super::teller::Teller;
+use crate::domain::printable;
 
 /// Animations and countdowns move this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ pub async fn run(teller: &mut Teller, stop: &Stop) -> Result<(), Error> {
     worker.put_down().await;
     for report in &worker.reports {
         // The window is gone; an operator who does not listen changes nothing.
-        let _ = writeln!(io::stderr(), "atm_client: {report}");
+        let _ = writeln!(io::stderr(), "atm_client: {}", printable::line(report));
     }
     outcome
 }

@@ -16,8 +16,8 @@ use super::journal::{Order, new_key};
 use super::lines::Lines;
 use super::stop::Stop;
 use super::teller::{News, Teller};
-use super::words::printable;
-use crate::domain::{Currency, HoldName, Pin, RequestedAmount};
+use super::words;
+use crate::domain::{Currency, HoldName, Pin, RequestedAmount, printable};
 use crate::wire::code::Code;
 use crate::wire::request::{Keyed, Request};
 
@@ -249,7 +249,8 @@ impl<'a> Script<'a> {
         } else {
             report.to_text()
         };
-        writeln!(self.out, "{line}")
+        // One line of answer each, whatever is in it.
+        writeln!(self.out, "{}", printable::line(&line))
             .and_then(|()| self.out.flush())
             .map_err(Error::Output)?;
         recovered
@@ -274,7 +275,7 @@ impl<'a> Script<'a> {
             News::Lost(reason) => {
                 format!(
                     "the connection was lost: {}; log in again",
-                    printable(reason)
+                    words::printable(reason)
                 )
             }
         })
@@ -287,6 +288,7 @@ impl<'a> Script<'a> {
     }
 
     fn tell(&mut self, line: &str) -> Result<(), Error> {
+        let line = printable::line(line);
         writeln!(self.err, "atm_client: {line}").map_err(Error::Output)
     }
 }

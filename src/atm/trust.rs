@@ -70,8 +70,9 @@ pub struct TrustFiles {
     pub ca: PathBuf,
     /// The terminal's certificate chain and private key, where it has them.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// Only CA certificates with this public key are trusted.
-    pub pin: Option<KeyDigest>,
+    /// Where there are any, only CA certificates with one of these public keys are trusted: one,
+    /// or while the bank changes its CA, the old and the new.
+    pub pins: Vec<KeyDigest>,
 }
 
 /// The settings of every connection, read and checked.
@@ -147,7 +148,7 @@ impl TrustFiles {
                 |error: String| Error::Settings(format!("{}: {error}", self.ca.display()));
             let digest = key_digest(&certificate)
                 .ok_or_else(|| unusable("a certificate in it cannot be read".into()))?;
-            if self.pin.is_some_and(|pin| pin != digest) {
+            if !self.pins.is_empty() && !self.pins.contains(&digest) {
                 continue;
             }
             roots
@@ -155,13 +156,15 @@ impl TrustFiles {
                 .map_err(|error| unusable(error.to_string()))?;
             bank.push(digest);
         }
-        match self.pin {
-            Some(pin) if bank.is_empty() => Err(Error::NotTheBank(format!(
-                "no certificate in {} has the pinned public key {pin}",
-                self.ca.display()
-            ))),
-            _ => Ok((roots, bank)),
+        if bank.is_empty() {
+            let pins: Vec<String> = self.pins.iter().map(ToString::to_string).collect();
+            return Err(Error::NotTheBank(format!(
+                "no certificate in {} has the pinned public key {}",
+                self.ca.display(),
+                pins.join(" or ")
+            )));
         }
+        Ok((roots, bank))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the terminal says to people: plain sentences, never a bare number.
 
 use crate::domain::Currency;
+use crate::domain::printable::is_steering;
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
 
@@ -15,13 +16,6 @@ pub fn printable(text: &str) -> String {
         .filter(|c| !is_steering(*c))
         .take(SHOWN_CHARACTERS_MAX)
         .collect()
-}
-
-/// Whether a terminal would act on the character, or show it other than where it stands.
-fn is_steering(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{feff}' | '\u{61c}')
 }
 
 /// Money as people read it: `1024.32 USD`.

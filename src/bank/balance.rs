@@ -9,7 +9,7 @@ impl Bank {
     /// # Errors
     /// The store's.
     pub async fn balance(&self, session: &mut Session) -> Result<Balances, Failure> {
-        let context = self.context(session.terminal());
+        let context = session.context(self);
         Ok(self
             .call(self.store.balance(session.claim(), context))
             .await?)

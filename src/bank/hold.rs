@@ -107,7 +107,8 @@ impl Bank {
         settlement: Settlement,
     ) -> Result<Settled, Failure> {
         let claim = session.as_deref().map(Session::claim);
-        let context = self.context(terminal);
+        let connection = session.as_deref().map(Session::connection);
+        let context = self.context(terminal, connection);
         let receipt = self
             .call(self.store.settle(claim, settlement, context))
             .await??;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Bank, Failure, Session};
 use crate::access::pin::PinVerified;
 use crate::domain::{AccountNumber, Pin, TerminalName};
-use crate::store::{Balances, Claimed, Context, TryCounted};
+use crate::store::{Balances, Claimed, Context, Event, TryCounted};
 
 /// A session has begun.
 #[derive(Debug)]
@@ -30,12 +30,10 @@ impl Bank {
         pin: Pin,
     ) -> Result<Opened, Failure> {
         let _turn = self.turn(account).await?;
-        let context = self.context(terminal);
-        let proof = self.verify(account, pin, context.clone()).await?;
-        let context = Context {
-            now: self.surroundings().now(),
-            ..context
-        };
+        let context = self.context(terminal, Some(connection));
+        let asked = Event::Login;
+        let proof = self.verify(account, pin, asked, context.clone()).await?;
+        let context = self.at_once(context);
         match self
             .call(self.store.claim(&proof, connection, context))
             .await?
@@ -47,7 +45,7 @@ impl Bank {
                 let session = Session::open(
                     Arc::clone(&self.store),
                     seated.claim,
-                    terminal.clone(),
+                    (terminal.clone(), connection),
                     seated.must_change_pin,
                     self.sessions(),
                 );
@@ -59,21 +57,49 @@ impl Bank {
         }
     }
 
+    /// The context of a later call of the same command: time has passed.
+    pub(super) fn at_once(&self, context: Context) -> Context {
+        Context {
+            now: self.surroundings().now(),
+            ..context
+        }
+    }
+
     /// Counts a try, then checks the PIN. Where there is no place to check it, none is counted.
+    /// A wrong PIN is on record as what was `asked` for before it is answered, for every number
+    /// alike.
     pub(super) async fn verify(
         &self,
         account: AccountNumber,
         pin: Pin,
+        asked: Event,
         context: Context,
     ) -> Result<PinVerified, Failure> {
         let place = self.hasher.place()?;
-        match self.call(self.store.count_try(account, context)).await? {
-            TryCounted::LockedOut(retry_after_ms) => Err(Failure::LockedOut(retry_after_ms)),
+        let counted = self.store.count_try(account, context.clone());
+        match self.call(counted).await? {
+            TryCounted::LockedOut(retry_after_ms) => {
+                let note = context.note(asked, account);
+                self.note_bounded(note.outcome("locked_out")).await;
+                Err(Failure::LockedOut(retry_after_ms))
+            }
             TryCounted::TableFull => Err(Failure::TooMany(TABLE_FULL_RETRY_AFTER_MS)),
             TryCounted::Check(ticket) => {
                 let last = ticket.is_last();
-                let verdict = place.verify(ticket, pin).await?;
-                verdict.ok_or(if last {
+                match place.verify(ticket, pin).await {
+                    Ok(Some(proof)) => return Ok(proof),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let note = self.at_once(context).note(asked, account);
+                        self.note_bounded(note.outcome("failed")).await;
+                        return Err(error.into());
+                    }
+                }
+                let context = self.at_once(context);
+                let mut notes = vec![context.note(asked, account).outcome("wrong_pin")];
+                notes.extend(last.then(|| context.note(Event::Lock, account)));
+                self.note_all(notes).await?;
+                Err(if last {
                     Failure::NoMatchAndLocked
                 } else {
                     Failure::NoMatch

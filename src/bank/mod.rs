@@ -11,11 +11,13 @@ mod locks;
 mod login;
 mod money;
 mod pin;
+mod records;
 mod session;
 mod sweeper;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,6 +29,7 @@ pub use money::Moved;
 pub use session::{Session, Sessions};
 
 use self::locks::{AccountLocks, Turn};
+use self::records::Pen;
 use crate::access::pin::PinHasher;
 use crate::domain::{AccountNumber, Currency, TerminalName};
 use crate::store::{Act, Done};
@@ -48,7 +51,10 @@ pub struct Bank {
     currency: Currency,
     sessions: Sessions,
     logins: AccountLocks,
+    pen: Pen,
     broken: watch::Sender<Option<String>>,
+    /// When the store last answered, milliseconds of the surroundings' `elapsed`.
+    answered_at_ms: AtomicU64,
 }
 
 impl Bank {
@@ -69,8 +75,18 @@ impl Bank {
             currency,
             sessions: Sessions::default(),
             logins: AccountLocks::default(),
+            pen: Pen::default(),
             broken: watch::Sender::new(None),
+            answered_at_ms: AtomicU64::new(0),
         }
+    }
+
+    /// How long the store has not answered, whether well or with an error. The sweeper asks it
+    /// each second.
+    #[must_use]
+    pub fn store_silent_for(&self) -> Duration {
+        let answered = Duration::from_millis(self.answered_at_ms.load(Ordering::Relaxed));
+        self.surroundings.elapsed().saturating_sub(answered)
     }
 
     /// Time and chance, as the bank sees them.
@@ -115,7 +131,7 @@ impl Bank {
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
         let done = self
             .store
-            .office(office, act, self.context(&TerminalName::anonymous()))
+            .office(office, act, self.context(&TerminalName::anonymous(), None))
             .await;
         self.watch_error(done)
     }
@@ -126,11 +142,12 @@ impl Bank {
         self.store.seats()
     }
 
-    fn context(&self, terminal: &TerminalName) -> Context {
+    fn context(&self, terminal: &TerminalName, connection: Option<u64>) -> Context {
         let terms = **self.terms.load();
         Context {
             now: self.surroundings.now(),
             terminal: terminal.clone(),
+            connection,
             terms,
         }
     }
@@ -147,7 +164,12 @@ impl Bank {
         reply: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let result = match tokio::time::timeout(CALL_DEADLINE, reply).await {
-            Ok(result) => result,
+            Ok(result) => {
+                let now_ms = self.surroundings.elapsed().as_millis();
+                let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+                self.answered_at_ms.store(now_ms, Ordering::Relaxed);
+                result
+            }
             Err(_) => Err(StoreError::Unavailable(
                 "the store did not answer in time".to_owned(),
             )),

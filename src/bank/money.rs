@@ -2,7 +2,7 @@
 
 use super::{Bank, Failure, Session};
 use crate::domain::{AccountNumber, IdempotencyKey, Refusal, RequestedAmount};
-use crate::store::{Balances, Order, OrderKind, Receipt};
+use crate::store::{Balances, Event, Order, OrderKind, Receipt};
 
 /// Money moved, now or (a replay) before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +90,16 @@ impl Bank {
         session: &mut Session,
         order: Order,
     ) -> Result<Receipt, Failure> {
-        let context = self.context(session.terminal());
-        Ok(self
-            .call(self.store.order(session.claim(), order, context))
-            .await??)
+        let context = session.context(self);
+        let ordered = self.store.order(session.claim(), order, context.clone());
+        let judged = self.call(ordered).await?;
+        if let Err(Refusal::OverLimit { limit, remaining }) = &judged {
+            let note = context.note(Event::LimitHit, session.account());
+            let detail = format!("limit {limit}, remaining {remaining}");
+            self.note_bounded(note.outcome("refused").detail(detail))
+                .await;
+        }
+        Ok(judged?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Bank, Failure, Session};
 use crate::domain::Pin;
-use crate::store::PinChange;
+use crate::store::{Event, PinChange};
 
 impl Bank {
     /// Changes the PIN. The present one counts as a try, like a log-in.
@@ -19,16 +19,20 @@ impl Bank {
         let account = session.account();
         let acceptable = !new_pin.is_weak(&account) && new_pin.digits() != pin.digits();
         let _turn = self.turn(account).await?;
-        let context = self.context(session.terminal());
+        let context = session.context(self);
         let place_of_new = self.hasher.place()?;
-        let proof = self.verify(account, pin, context).await?;
+        let asked = Event::PinChange;
+        let proof = self.verify(account, pin, asked, context.clone()).await?;
         let new = if acceptable {
             Some(place_of_new.hash(new_pin).await?)
         } else {
             None
         };
         match self
-            .call(self.store.change_pin(session.claim(), &proof, new))
+            .call(
+                self.store
+                    .change_pin(session.claim(), &proof, new, self.at_once(context)),
+            )
             .await?
         {
             PinChange::Void => return Err(Failure::NoMatch),

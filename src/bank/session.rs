@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::Bank;
 use crate::domain::{AccountNumber, TerminalName};
-use crate::store::{Claim, Store};
+use crate::store::{Claim, Context, Event, Note, Store};
 
 /// The right to use one account, of one connection, until it is dropped.
 ///
@@ -44,6 +45,7 @@ pub struct Session {
     store: Arc<dyn Store>,
     claim: Claim,
     terminal: TerminalName,
+    connection: u64,
     must_change_pin: bool,
     refused_counterparties: u32,
     running: Running,
@@ -54,7 +56,7 @@ impl Session {
     pub(super) fn open(
         store: Arc<dyn Store>,
         claim: Claim,
-        terminal: TerminalName,
+        (terminal, connection): (TerminalName, u64),
         must_change_pin: bool,
         sessions: &Sessions,
     ) -> Self {
@@ -63,6 +65,7 @@ impl Session {
             store,
             claim,
             terminal,
+            connection,
             must_change_pin,
             refused_counterparties: 0,
             running,
@@ -97,8 +100,19 @@ impl Session {
         &self.claim
     }
 
-    pub(super) fn terminal(&self) -> &TerminalName {
-        &self.terminal
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Where and when the session's customer asks.
+    pub(super) fn context(&self, bank: &Bank) -> Context {
+        bank.context(&self.terminal, Some(self.connection))
+    }
+
+    /// How the session's end reads in the audit log.
+    pub(super) fn end_note(&self, bank: &Bank, reason: &str) -> Note {
+        let note = self.context(bank).note(Event::SessionEnd, self.account());
+        note.detail(reason)
     }
 
     pub(super) fn count_refused_counterparty(&mut self) {

@@ -1,4 +1,4 @@
-//! Time's work: holds whose time is over, keys and tries past theirs.
+//! Time's work: holds whose time is over, keys and tries past theirs, records that wait.
 
 use super::Bank;
 use crate::domain::TerminalName;
@@ -11,8 +11,9 @@ impl Bank {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
-        self.call(self.store.sweep(self.context(&TerminalName::anonymous())))
-            .await
+        self.write_waiting(false).await?;
+        let context = self.context(&TerminalName::anonymous(), None);
+        self.call(self.store.sweep(context)).await
     }
 
     /// Sweeps for ever; a round that found much is followed by the next at once.

@@ -11,9 +11,11 @@ use atm_bank::atm::script::{Manner, Script};
 use atm_bank::atm::{
     Address, Bank, Deadlines, Error, Journal, KeyDigest, Stop, Teller, TrustFiles, screen,
 };
+use atm_bank::domain::printable;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
 /// Wrong usage, by `sysexits.h`.
 const USAGE: u8 = 64;
@@ -52,9 +54,10 @@ struct Cli {
     /// The private key of the certificate
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Trust only a CA whose public key (SubjectPublicKeyInfo) has this SHA-256
+    /// Trust only a CA whose public key (SubjectPublicKeyInfo) has this SHA-256; may be repeated,
+    /// for the old CA and the new
     #[arg(long, value_name = "HEX")]
-    pin_sha256: Option<KeyDigest>,
+    pin_sha256: Vec<KeyDigest>,
     /// Questions and answers line by line, also on a terminal
     #[arg(long, conflicts_with = "script")]
     plain: bool,
@@ -88,14 +91,27 @@ enum Mode {
     Screen,
 }
 
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
+
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "atm_client: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell where even this cannot be printed.
+            if error.use_stderr() {
+                say(&error.render().to_string());
+                return ExitCode::from(USAGE);
+            }
             let _ = error.print();
-            let code = if error.use_stderr() { USAGE } else { 0 };
-            return ExitCode::from(code);
+            return ExitCode::SUCCESS;
         }
     };
     if let Some(Command::Completions { shell }) = &cli.command {
@@ -110,10 +126,15 @@ fn main() -> ExitCode {
             if for_customers {
                 let _ = writeln!(io::stdout(), "{}", error.for_customer());
             }
-            let _ = writeln!(io::stderr(), "atm_client: {error}");
+            say(&format!("atm_client: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Words to stderr, of which none steers a terminal: not what was typed, nor a file's name.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable::lines(words.trim_end()));
 }
 
 fn run(cli: Cli) -> Result<u8, Error> {
@@ -124,7 +145,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             _ => TrustFiles::first_identity(Path::new(TERMINALS)),
         },
-        pin: cli.pin_sha256,
+        pins: cli.pin_sha256,
     };
     let bank = Bank {
         address: cli.server,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use atm_bank::domain::TerminalName;
+use atm_bank::domain::{TerminalName, printable};
 use atm_bank::pki::{
     Action, CertificateFolder, CertificateReport, IssueReport, ItemReport, LEAF_DAYS, MakeRequest,
     PkiError, RevokeReport, ServerName, ShowReport, Standing, Subject,
@@ -30,8 +30,8 @@ list is due again after 365 days; renew and revoke make a new one.
 
 The server never needs ca.key. Keep it elsewhere and put it into DIR for the runs that sign.
 
-A lost terminal: gen-certs revoke NAME, give crl.pem to the server and send it SIGHUP, then
-gen-certs terminal NAME --force for its successor.
+A lost terminal: gen-certs revoke NAME, give crl.pem to the server, which takes it within five
+seconds, then gen-certs terminal NAME --force for its successor.
 
 Exit codes: 0 done, 64 wrong usage, 65 damaged file or unknown name, 66 a file is not there,
 70 signing failed, 73 cannot create, 74 input/output, 75 another run is at work, 78 certificates
@@ -148,17 +148,22 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "gen-certs: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse().and_then(refuse_stray_flags) {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell where even this cannot be printed.
+            if error.use_stderr() {
+                say(&error.render().to_string());
+                return ExitCode::from(USAGE);
+            }
             let _ = error.print();
-            let asked = !error.use_stderr();
-            return if asked {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(USAGE)
-            };
+            return ExitCode::SUCCESS;
         }
     };
     let json = cli.json;
@@ -166,7 +171,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let code = failure.exit_code();
-            let _ = writeln!(io::stderr(), "gen-certs: {failure}");
+            say(&format!("gen-certs: {failure}"));
             if json {
                 let message = failure.to_string();
                 let _ = print_json(&serde_json::json!({ "error": message, "exit_code": code }));
@@ -225,6 +230,11 @@ fn make_request(arguments: MakeArguments) -> MakeRequest {
     }
 }
 
+/// Words to stderr, of which none steers a terminal: not what was typed, nor a file's name.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable::lines(words.trim_end()));
+}
+
 fn print_completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "gen-certs", &mut script);
@@ -237,11 +247,13 @@ fn print<R: Text + Serialize>(report: &R, json: bool) -> Result<(), Failure> {
     }
     let mut text = Vec::new();
     report.write_text(&mut text)?;
-    Ok(io::stdout().write_all(&text)?)
+    // Names in certificates and lists may be a stranger's.
+    let text = printable::lines(&String::from_utf8_lossy(&text));
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(report)?;
+    let text = printable::json(&serde_json::to_string(report)?);
     Ok(writeln!(io::stdout(), "{text}")?)
 }
 
@@ -277,7 +289,10 @@ impl Text for RevokeReport {
             )?;
         }
         if !self.revoked.is_empty() {
-            writeln!(out, "give crl.pem to the server and send it SIGHUP")?;
+            writeln!(
+                out,
+                "give crl.pem to the server: it takes it within five seconds"
+            )?;
         }
         Ok(())
     }

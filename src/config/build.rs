@@ -171,9 +171,20 @@ impl Reader {
             connections_per_second_per_ip: self.rate(&keys::CONNECTIONS_PER_SECOND_PER_IP),
             connection_burst_per_ip: self.rate(&keys::CONNECTION_BURST_PER_IP),
             logins_per_minute_per_terminal: self.rate(&keys::LOGINS_PER_MINUTE_PER_TERMINAL),
-            spray_tries: self.rate(&keys::SPRAY_TRIES),
+            spray_tries: self.spray_tries(),
             try_rows: self.natural(&keys::TRY_ROWS),
         }
+    }
+
+    /// What is more than can be remembered is taken for the most that can.
+    fn spray_tries(&mut self) -> u32 {
+        let key = &keys::SPRAY_TRIES;
+        let wanted = self.rate(key);
+        let most = u32::try_from(limits::SPRAY_TRIES_MAX).unwrap_or(u32::MAX);
+        if wanted > most {
+            self.warn(key.name, format!("{} = {wanted}: {most} is used", key.name));
+        }
+        wanted.min(most)
     }
 
     fn frame_limit(&mut self, key: &Number) -> usize {

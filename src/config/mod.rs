@@ -127,7 +127,8 @@ pub struct LimitsConfig {
     pub connection_burst_per_ip: u32,
     /// Of a terminal; of an address where there is no client certificate.
     pub logins_per_minute_per_terminal: u32,
-    /// Account numbers one source may fail upon; 0 is off.
+    /// Account numbers that a spray may fail upon before it is noticed, at a source or in the bank;
+    /// 0 is off.
     pub spray_tries: u32,
     /// Rows of wrong-PIN counts beyond which numbers without a row get code 40.
     pub try_rows: u64,

@@ -260,6 +260,10 @@ fn words(key: &Text, raw: &Raw<'_>) -> Result<String, Refused> {
         Raw::Integer { .. } => return Err(("integer, where text is wanted".into(), key.takes())),
         Raw::Other(kind) => return Err((format!("{kind}, where text is wanted"), key.takes())),
     };
+    if text.chars().any(char::is_control) {
+        let reason = format!("\"{}\" has a control character", shown(text));
+        return Err((reason, "write it without".to_owned()));
+    }
     if key.choices.is_empty() || key.choices.contains(&text) {
         return Ok(text.to_owned());
     }

@@ -18,6 +18,8 @@ pub mod key;
 pub mod money;
 pub mod pin;
 pub mod policy;
+pub mod printable;
+pub mod record;
 pub mod terminal;
 pub mod timestamp;
 
@@ -27,5 +29,6 @@ pub use key::{HoldName, IdempotencyKey};
 pub use money::{Amount, Currency, RequestedAmount};
 pub use pin::Pin;
 pub use policy::Refusal;
+pub use record::AuditRecord;
 pub use terminal::TerminalName;
 pub use timestamp::Timestamp;

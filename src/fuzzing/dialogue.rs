@@ -185,6 +185,7 @@ impl<'a> Play<'a> {
     fn ask(&mut self, fault: Fault) {
         let connection = self.connection();
         let (ask, text, id) = self.choose(connection);
+        self.model.borrowed_home = self.borrowed_home(connection, &ask);
         let faults = self.world.store.faults();
         faults
             .fail_before
@@ -197,6 +198,17 @@ impl<'a> Play<'a> {
         faults.fail_before.store(0, Ordering::SeqCst);
         faults.fail_after.store(0, Ordering::SeqCst);
         self.compare(connection, &ask, fault, id, reaction);
+    }
+
+    /// The home that the number whose PIN is tried shows if it is nobody's, or its PIN is void.
+    fn borrowed_home(&self, connection: usize, ask: &Ask) -> Option<String> {
+        let account = match ask {
+            Ask::Login { account, .. } => account.as_str(),
+            Ask::ChangePin { .. } => self.model.logged_in(connection)?,
+            _ => return None,
+        };
+        let home = self.world.store.borrowed_home(account.parse().ok()?);
+        home.map(|home| home.to_string())
     }
 
     fn compare(
@@ -437,9 +449,13 @@ impl<'a> Play<'a> {
                 account: number.clone(),
             });
             let available = self.model.available(number);
-            let tries = self.model.tries.get(number);
-            let tries = tries.filter(|tries| self.model.now_ms < tries.ends_ms);
-            let tries = tries.map_or(0, |tries| tries.count);
+            let now_ms = self.model.now_ms;
+            let tries = self.model.tries.get(number).map(|tries| {
+                let (home, other) = (&tries.at_home, &tries.elsewhere);
+                (home.at(now_ms), other.at(now_ms))
+            });
+            let (at_home, elsewhere) = tries.unwrap_or_default();
+            let (tries, most) = (at_home + elsewhere, at_home.max(elsewhere));
             let status = match account.status {
                 Status::Open => "open",
                 Status::Locked => "locked",
@@ -449,7 +465,8 @@ impl<'a> Play<'a> {
             assert_eq!(data["balance"].as_i64(), Some(account.balance), "{number}");
             assert_eq!(data["available"].as_i64(), Some(available), "{number}");
             assert_eq!(data["tries"].as_u64(), Some(tries.into()), "{number}");
-            assert_eq!(data["locked_out"].as_bool(), Some(tries >= super::TRIES));
+            assert_eq!(data["tries_at_home"].as_u64(), Some(at_home.into()));
+            assert_eq!(data["locked_out"].as_bool(), Some(most >= super::TRIES));
             assert_eq!(data["status"].as_str(), Some(status), "{number}");
             assert_eq!(data["home_terminal"].as_str(), account.home.as_deref());
             let one_time = data["must_change_pin"].as_bool();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::kitchen::{hash, hasher, wait};
 use crate::access::lockout::LockoutPolicy;
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::domain::{Currency, TerminalName, Timestamp};
@@ -91,7 +92,8 @@ impl World {
             desk: Desk::new(Arc::clone(&bank), Arc::new(NoFloor)),
             shared: Shared {
                 bank: Arc::clone(&bank),
-                logins: Arc::new(KeyedThrottle::new(UNLIMITED, around)),
+                logins: Arc::new(KeyedThrottle::new(UNLIMITED, Arc::clone(&around))),
+                sprays: Arc::new(SprayWatch::new(0, around)),
                 metrics: Arc::new(Metrics::default()),
             },
             bank,

@@ -1,15 +1,19 @@
 //! Where commands are performed.
 
+mod peppers;
+
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Command, OpenAccount, Report};
+use super::{Command, HashText, OpenAccount, Report};
+use crate::access::pepper_file::PepperFile;
+use crate::access::pin::PinHash;
 use crate::bank::Bank;
 use crate::domain::money::Opening;
-use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp};
+use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp, printable};
 use crate::limits;
-use crate::store::{Act, Digest, Done, NewAccount, Office};
+use crate::store::{Act, Digest, Done, Event, NewAccount, Note, Office, RecordsAsked};
 
 /// sysexits' EX_DATAERR: what was given is wrong, or the rules refuse it.
 const REFUSED: u8 = 65;
@@ -43,6 +47,7 @@ pub struct Desk {
     floor: Arc<dyn Floor>,
     /// Held while a terminal is let in or put out, so that store and floor agree.
     terminals: tokio::sync::Mutex<()>,
+    pepper_file: Option<Arc<PepperFile>>,
 }
 
 type Performed = Result<Report, Report>;
@@ -56,6 +61,17 @@ impl Desk {
             bank,
             floor,
             terminals,
+            pepper_file: None,
+        }
+    }
+
+    /// With the file that the bank's peppers stand in, so that they can be rotated.
+    #[must_use]
+    pub fn with_pepper_file(self, file: Arc<PepperFile>) -> Self {
+        let pepper_file = Some(file);
+        Self {
+            pepper_file,
+            ..self
         }
     }
 
@@ -63,10 +79,14 @@ impl Desk {
     pub async fn perform(&self, actor: &str, command: Command) -> Report {
         let office = Office::of(actor);
         let name = command.name();
+        let note = self.note_of(actor, &command);
         let report = self
             .dispatch(&office, command)
             .await
             .unwrap_or_else(|report| report);
+        if let Some(note) = note {
+            self.note(note, report.exit_code).await;
+        }
         tracing::info!(
             actor,
             command = name,
@@ -74,6 +94,66 @@ impl Desk {
             "operator"
         );
         report
+    }
+
+    /// How a command that changes no books reads in the audit log. Acts that do are recorded with
+    /// the change itself.
+    fn note_of(&self, actor: &str, command: &Command) -> Option<Note> {
+        let at = self.bank.surroundings().now();
+        let note = |event| Note::new(event, at).by_staff(actor);
+        let account = |text: &str| text.parse::<AccountNumber>().ok();
+        Some(match command {
+            Command::Verify { .. } => note(Event::Verify),
+            Command::Backup { wanted, .. } => {
+                note(Event::Backup).detail(wanted.display().to_string())
+            }
+            Command::EndSession { account: number } => Note {
+                account: account(number),
+                ..note(Event::SessionEnded)
+            },
+            Command::RotatePepper => note(Event::PepperRotated),
+            Command::RetirePepper { pepper } => {
+                note(Event::Other("pepper_retired")).detail(pepper.as_str())
+            }
+            // The first page stands for all: who copies the log does not make it longer by that.
+            Command::Audit { after, .. } if *after > 0 => return None,
+            Command::Show { account: number }
+            | Command::Statement {
+                account: number, ..
+            } => Note {
+                account: account(number),
+                ..note(Event::StaffRead).detail(command.name())
+            },
+            Command::List { .. }
+            | Command::Sessions
+            | Command::Terminals
+            | Command::LateCaptures { .. }
+            | Command::Peppers
+            | Command::Audit { .. } => note(Event::StaffRead).detail(command.name()),
+            _ => return None,
+        })
+    }
+
+    /// Looking goes on where nothing can be written, on a full disk say: staff need it then.
+    async fn note(&self, note: Note, exit_code: u8) {
+        let outcome = match exit_code {
+            0 => "done",
+            1 => "faults",
+            REFUSED => "refused",
+            _ => "failed",
+        };
+        if let Err(error) = self.bank.note(note.outcome(outcome)).await {
+            tracing::warn!(%error, "an audit record was not written");
+        }
+    }
+
+    /// Another user stood before the operator's socket.
+    pub(super) async fn note_stranger(&self, uid: u32) {
+        let at = self.bank.surroundings().now();
+        let note = Note::new(Event::OperatorRefused, at).outcome("refused");
+        self.bank
+            .note_bounded(note.detail(format!("uid {uid}")))
+            .await;
     }
 
     async fn dispatch(&self, office: &Office, command: Command) -> Performed {
@@ -117,6 +197,9 @@ impl Desk {
                 let _ = self.bank.sessions().end(closed);
                 self.report(done, &account)
             }
+            Command::Peppers => self.peppers(office).await,
+            Command::RotatePepper => self.rotate_pepper(office).await,
+            Command::RetirePepper { pepper } => self.retire_pepper(office, &pepper).await,
             command => {
                 let (act, account) = self.act_of(command)?;
                 let done = self.act(office, act).await?;
@@ -149,10 +232,7 @@ impl Desk {
         }
         let mut new = Vec::with_capacity(accounts.len());
         for account in accounts {
-            let hash = account
-                .hash
-                .read()
-                .ok_or_else(|| Report::failed(REFUSED, "a hash is unreadable"))?;
+            let hash = self.hash(&account.hash)?;
             let number = number(&account.account)?;
             new.push(NewAccount {
                 number,
@@ -176,6 +256,22 @@ impl Desk {
         ))
     }
 
+    /// A hash that came over the socket, if the bank could ever check a PIN against it.
+    fn hash(&self, text: &HashText) -> Result<PinHash, Report> {
+        let hash = text
+            .read()
+            .ok_or_else(|| Report::failed(REFUSED, "a hash is unreadable"))?;
+        if self.bank.hasher().peppers().contains(&hash.pepper) {
+            return Ok(hash);
+        }
+        let reason = format!(
+            "the PIN was hashed with the pepper {}, which the bank does not use; mend: give this command the server's \
+             configuration",
+            hash.pepper
+        );
+        Err(Report::failed(REFUSED, reason))
+    }
+
     /// Commands that are one act and no more, with the account they name.
     fn act_of(&self, command: Command) -> Result<(Act, Option<String>), Report> {
         let act = match command {
@@ -188,8 +284,9 @@ impl Desk {
                 let head = head.map(|text| text.parse::<Digest>()).transpose();
                 Act::Verify(head.map_err(|error| Report::failed(REFUSED, error.to_string()))?)
             }
-            Command::Backup { file } => Act::Backup(file),
+            Command::Backup { file, .. } => Act::Backup(file),
             Command::LateCaptures { limit } => Act::LateCaptures { limit },
+            command @ Command::Audit { .. } => Act::Records(records_asked(command)?),
             command => {
                 let account = command.account().ok_or_else(unexpected)?.to_owned();
                 let act = self.account_act(number(&account)?, command)?;
@@ -206,9 +303,7 @@ impl Desk {
             Command::Show { .. } => Act::Show(number),
             Command::Lock { locked, .. } => Act::Lock(number, locked),
             Command::SetPin { hash, valid_ms, .. } => {
-                let hash = hash
-                    .read()
-                    .ok_or_else(|| Report::failed(REFUSED, "the hash is unreadable"))?;
+                let hash = self.hash(&hash)?;
                 let one_time_until = Some(self.bank.surroundings().now().plus_ms(valid_ms));
                 Act::SetPin {
                     number,
@@ -271,8 +366,11 @@ impl Desk {
             )),
             Done::Terminals(terminals) => Ok(Report::terminals(&terminals, currency)),
             Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
+            Done::Records(records) => Ok(Report::records(&records)),
             Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
-            Done::Opened { .. } | Done::NoSuchAccount | Done::Refused(_) => Err(unexpected()),
+            Done::Opened { .. } | Done::Peppers(_) | Done::NoSuchAccount | Done::Refused(_) => {
+                Err(unexpected())
+            }
         }
     }
 }
@@ -311,8 +409,36 @@ impl Command {
             Self::Verify { .. } => "verify",
             Self::Backup { .. } => "backup",
             Self::LateCaptures { .. } => "late-captures",
+            Self::Audit { .. } => "audit",
+            Self::Peppers => "pepper show",
+            Self::RotatePepper => "pepper rotate",
+            Self::RetirePepper { .. } => "pepper retire",
         }
     }
+}
+
+fn records_asked(command: Command) -> Result<RecordsAsked, Report> {
+    let Command::Audit {
+        after,
+        from,
+        to,
+        event,
+        terminal,
+        limit,
+        newest,
+    } = command
+    else {
+        return Err(unexpected());
+    };
+    Ok(RecordsAsked {
+        after,
+        from: moment(from)?,
+        to: moment(to)?,
+        event,
+        terminal,
+        limit: limit.min(limits::AUDIT_LISTED_MAX),
+        newest,
+    })
 }
 
 fn unexpected() -> Report {
@@ -363,7 +489,7 @@ const REASON_CHARACTERS_MAX: usize = 200;
 fn reason_text(text: &str) -> Result<String, Report> {
     let text = text.trim();
     let fits = (1..=REASON_CHARACTERS_MAX).contains(&text.chars().count());
-    if fits && !text.chars().any(char::is_control) {
+    if fits && printable::is_plain(text) {
         Ok(text.to_owned())
     } else {
         let reason = format!("a reason is 1 to {REASON_CHARACTERS_MAX} printable characters");

@@ -114,13 +114,41 @@ pub enum Command {
     },
     /// Copies the store.
     Backup {
-        /// To this new file; absolute.
+        /// Its new file, in the store's folder.
         file: PathBuf,
+        /// Where whoever asks will bring it, for the record.
+        wanted: PathBuf,
+    },
+    /// Records of the audit log, oldest first, a page.
+    Audit {
+        /// Records with larger numbers.
+        after: i64,
+        /// Not before this moment (RFC 3339 or a date).
+        from: Option<String>,
+        /// Before this moment.
+        to: Option<String>,
+        /// Only of this event.
+        event: Option<String>,
+        /// Only of this terminal.
+        terminal: Option<String>,
+        /// How many at most.
+        limit: usize,
+        /// The newest of them, not the oldest.
+        newest: bool,
     },
     /// Captures that came after their hold had expired, newest first.
     LateCaptures {
         /// How many at most.
         limit: usize,
+    },
+    /// On which peppers the accounts stand.
+    Peppers,
+    /// Puts a new pepper first.
+    RotatePepper,
+    /// Takes a pepper away that no account stands on.
+    RetirePepper {
+        /// Its id.
+        pepper: String,
     },
 }
 

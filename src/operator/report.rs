@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::Currency;
-use crate::store::{AccountReport, Audit, Line, Seat, TerminalReport};
+use crate::access::pepper::Peppers;
+use crate::domain::entry::ChainHash;
+use crate::domain::{AuditRecord, Currency, printable};
+use crate::store::{AccountReport, Audit, Line, PepperUse, Seat, TerminalReport};
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,22 +48,28 @@ impl Report {
              withdrawal limit  {}\ndaily limit       {}\nwrong PINs        {}\nPIN               {}\nhome terminal     {}",
             report.account,
             report.status,
-            if report.locked_out {
-                ", locked out by wrong PINs"
-            } else {
-                ""
+            match (report.locked_out_at_home, report.locked_out_elsewhere) {
+                (true, true) => ", locked out by wrong PINs",
+                (true, false) => ", locked out by wrong PINs at its home terminal",
+                // Without a home all terminals are others.
+                (false, true) if report.home_terminal.is_none() => ", locked out by wrong PINs",
+                (false, true) => ", locked out by wrong PINs at all but its home terminal",
+                (false, false) => "",
             },
             currency.format(report.balance),
             currency.format(report.available),
             money(report.withdrawal_limit),
             money(report.daily_withdrawal_limit),
-            report.tries,
+            match report.tries_at_home {
+                0 => report.tries.to_string(),
+                at_home => format!("{}, {at_home} of them at its home terminal", report.tries),
+            },
             match (report.must_change_pin, report.demo) {
                 (true, _) => "one-time, to be changed",
                 (_, true) => "public (demo account)",
                 _ => "the customer's own",
             },
-            report.home_terminal.as_deref().unwrap_or("none yet"),
+            printable::line(report.home_terminal.as_deref().unwrap_or("none yet")),
         );
         Self::done(json!(report), text)
     }
@@ -99,7 +107,7 @@ impl Report {
         let mut entries = Vec::new();
         for line in lines {
             let counterparty = line.counterparty.map(|account| account.to_string());
-            let note = line.reason.as_deref().map(printable);
+            let note = line.reason.as_deref().map(printable::line);
             text.push_str(&format!(
                 "\n{:>8}  {:<24}  {:<15} {:>16} {:>18}  {:<16} {}",
                 line.entry,
@@ -107,7 +115,7 @@ impl Report {
                 line.kind.name(line.amount),
                 currency.format(line.amount),
                 currency.format(line.balance),
-                line.terminal,
+                printable::line(&line.terminal),
                 counterparty
                     .as_deref()
                     .or(note.as_deref())
@@ -156,7 +164,7 @@ impl Report {
         for terminal in terminals {
             text.push_str(&format!(
                 "\n{:<32} {:<9} {:>18}",
-                terminal.terminal,
+                printable::line(&terminal.terminal),
                 if terminal.disabled {
                     "disabled"
                 } else {
@@ -171,22 +179,109 @@ impl Report {
         )
     }
 
+    pub(super) fn records(records: &[(AuditRecord, ChainHash)]) -> Self {
+        let mut text = format!(
+            "{:>8}  {:<24}  {:<18} {:<15} {:<9} {:<16} {:>10}  {:<20} {}",
+            "number",
+            "at",
+            "event",
+            "outcome",
+            "account",
+            "terminal",
+            "connection",
+            "actor",
+            "detail"
+        );
+        let mut listed = Vec::new();
+        for (record, hash) in records {
+            let shown = |text: &Option<String>| printable::line(text.as_deref().unwrap_or("-"));
+            text.push_str(&format!(
+                "\n{:>8}  {:<24}  {:<18} {:<15} {:<9} {:<16} {:>10}  {:<20} {}",
+                record.number,
+                record.at.to_string(),
+                printable::line(&record.event),
+                printable::line(&record.outcome),
+                shown(&record.account),
+                shown(&record.terminal),
+                record
+                    .connection
+                    .map_or_else(|| "-".to_owned(), |number| number.to_string()),
+                printable::line(&record.actor),
+                printable::line(&record.detail),
+            ));
+            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            listed.push(json!({
+                "number": record.number,
+                "at": record.at.to_string(),
+                "event": record.event,
+                "outcome": record.outcome,
+                "account": record.account,
+                "terminal": record.terminal,
+                "connection": record.connection,
+                "actor": record.actor,
+                "detail": record.detail,
+                "hash": hash,
+            }));
+        }
+        Self::done(json!({ "records": listed }), text)
+    }
+
+    /// Every pepper of the file, and any that the store needs besides, with the accounts on it.
+    pub(super) fn peppers(ring: &Peppers, uses: &[PepperUse]) -> Self {
+        let beyond = uses.iter().map(|used| &used.pepper);
+        let beyond = beyond.filter(|id| !ring.contains(id));
+        let total = uses
+            .iter()
+            .fold(0_u64, |sum, used| sum.saturating_add(used.accounts));
+        let mut text = format!("{:<32} {:>10}  {}", "pepper", "accounts", "");
+        let (mut peppers, mut moved) = (Vec::new(), 0);
+        for id in ring.ids().chain(beyond) {
+            let used = uses.iter().find(|used| used.pepper == *id);
+            let accounts = used.map_or(0, |used| used.accounts);
+            let current = ring.current() == Some(id);
+            let note = match (current, ring.contains(id), accounts) {
+                (true, ..) => "current: new hashes are made with it",
+                (_, false, _) => "MISSING from the pepper file",
+                (_, _, 0) => "no account needs it",
+                _ => "moves at the customers' next log-in",
+            };
+            if current {
+                moved = accounts;
+            }
+            text.push_str(&format!("\n{:<32} {accounts:>10}  {note}", id.as_str()));
+            peppers.push(json!({
+                "pepper": id.as_str(),
+                "current": current,
+                "in_file": ring.contains(id),
+                "accounts": accounts,
+            }));
+        }
+        text.push_str(&format!(
+            "\n{moved} of {total} accounts stand on the current pepper"
+        ));
+        let data = json!({ "peppers": peppers, "accounts": total, "accounts_on_current": moved });
+        Self::done(data, text)
+    }
+
     pub(super) fn audit(audit: &Audit, currency: Currency) -> Self {
         let mut text = format!(
-            "accounts    {}\nentries     {}\nopen holds  {}\nkeys        {}\ncustomers   {} {currency}\nledger sum  {}\nhead        {}",
+            "accounts    {}\nentries     {}\nopen holds  {}\nkeys        {}\ncustomers   {} {currency}\nledger sum  {}\naudit log   {}\n\
+             head        {}\nfull head   {}",
             audit.accounts,
             audit.entries,
             audit.open_holds,
             audit.keys,
             currency.format(audit.customers_total),
             currency.format(audit.ledger_total),
+            audit.log.count,
             audit.head,
+            audit.full_head(),
         );
         for fault in &audit.faults {
-            text.push_str(&format!("\nFAULT: {}", printable(fault)));
+            text.push_str(&format!("\nFAULT: {}", printable::line(fault)));
         }
         if audit.faults.is_empty() {
-            text.push_str("\nthe ledger is whole");
+            text.push_str("\nthe ledger is whole, and the audit log");
         }
         let data = json!({
             "accounts": audit.accounts,
@@ -196,7 +291,9 @@ impl Report {
             "customers_total": audit.customers_total,
             "ledger_total": audit.ledger_total,
             "currency": currency.code(),
+            "audit_records": audit.log.count,
             "head": audit.head.to_string(),
+            "full_head": audit.full_head().to_string(),
             "faults": audit.faults,
         });
         Self {
@@ -205,11 +302,4 @@ impl Report {
             text,
         }
     }
-}
-
-/// Text that came from outside, without anything that a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

@@ -56,9 +56,14 @@ impl Socket {
                 tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
                 continue;
             };
-            let Some(actor) = actor_of(&stream) else {
-                tracing::warn!("another user was refused at the operator's socket");
-                continue;
+            let actor = match actor_of(&stream) {
+                Ok(actor) => actor,
+                Err(uid) => {
+                    tracing::warn!(uid, "another user was refused at the operator's socket");
+                    drop(stream);
+                    desk.note_stranger(uid).await;
+                    continue;
+                }
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 continue;
@@ -108,11 +113,15 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
         .ok()
 }
 
-/// The peer's user, if it is the server's own (or root).
-fn actor_of(stream: &UnixStream) -> Option<String> {
-    let peer = stream.peer_cred().ok()?;
+/// The peer's user, if it is the server's own (or root); else who it is, where that is known.
+fn actor_of(stream: &UnixStream) -> Result<String, u32> {
+    let peer = stream.peer_cred().map_err(|_| u32::MAX)?.uid();
     let own = rustix::process::geteuid().as_raw();
-    (peer.uid() == own || peer.uid() == 0).then(|| format!("uid {}", peer.uid()))
+    if peer == own || peer == 0 {
+        Ok(format!("uid {peer}"))
+    } else {
+        Err(peer)
+    }
 }
 
 async fn answer(mut stream: UnixStream, desk: &Desk, actor: &str) -> io::Result<()> {

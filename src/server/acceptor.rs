@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
-use super::tls::terminal_of;
+use super::tls::{chain_ends, terminal_of};
+use super::wiped::WipedReads;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
 use crate::domain::TerminalName;
@@ -92,7 +93,7 @@ impl Server {
             let served = match prepare(&stream) {
                 Ok(()) => {
                     server
-                        .serve(stream, address, connection, live, &place)
+                        .serve(WipedReads(stream), address, connection, live, &place)
                         .await
                 }
                 Err(_) => Err("socket"),
@@ -118,7 +119,7 @@ impl Server {
         let live = self.live.load_full();
         let place = self.place(&live, address)?;
         let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let served = self.serve(stream, address, connection, live, &place);
+        let served = self.serve(WipedReads(stream), address, connection, live, &place);
         self.tasks.track_future(served).await
     }
 
@@ -164,15 +165,20 @@ impl Server {
             live.config.server.handshake_timeout,
             acceptor.accept(stream),
         );
+        let block = AddressBlock::from(address.ip());
+        let bounds = self.handshake_bounds(&live);
+        let in_handshake = self.handshakes.enter(connection, block, bounds);
         let mut stream = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
+            () = in_handshake.displaced() => return Err("handshake displaced"),
             done = handshake => match done {
                 Err(_) => return Err("handshake timed out"),
                 Ok(Err(_)) => return Err("handshake failed"),
                 Ok(Ok(stream)) => stream,
             },
         };
+        drop(in_handshake);
         let write_timeout = live.config.server.write_timeout;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             connection::close(&mut stream, write_timeout).await;
@@ -218,15 +224,21 @@ impl Server {
             expelled.clone(),
         );
         let now = self.bank.surroundings().now();
-        let distrusted = chain.is_some_and(|chain| !self.trust.load().still_admits(&chain, now));
-        if self.disabled.load().contains(&terminal) || distrusted {
+        let ends = chain.as_deref().and_then(chain_ends);
+        // The handshake may have begun before a reload, by which nobody is let in without a
+        // certificate any more, or not with this one.
+        let trust = self.trust.load_full();
+        let admitted = trust.still_admits(chain.as_deref().unwrap_or_default(), now);
+        if self.disabled.load().contains(&terminal) || !admitted {
             connection::close(stream, server.write_timeout).await;
             return Err("terminal not let in");
         }
         tracing::info!(connection, %address, %terminal, "connected");
+        self.warn_of_terminal(&terminal, ends);
         let shared = Shared {
             bank: Arc::clone(&self.bank),
             logins: Arc::clone(&live.logins),
+            sprays: Arc::clone(&self.sprays),
             metrics: Arc::clone(&self.metrics),
         };
         let peer = Peer {

@@ -1,14 +1,18 @@
 //! One connection's talk with the bank: a request in, an answer out. No sockets here: bytes come
 //! in as payloads, and what is to be done with the connection comes out as a value.
 
+mod guesses;
+mod haste;
+
 use std::sync::Arc;
 
 use tracing::field::display;
 
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
 use crate::bank::hold::Settled;
 use crate::bank::{Bank, Failure, Moved, Opened, Session};
-use crate::domain::{Pin, Refusal, TerminalName};
+use crate::domain::{Refusal, TerminalName};
 use crate::limits;
 use crate::store::{Balances, Line};
 use crate::telemetry::Metrics;
@@ -59,6 +63,8 @@ pub struct Shared {
     pub bank: Arc<Bank>,
     /// The rate of log-ins of each terminal.
     pub logins: Arc<KeyedThrottle<Requester>>,
+    /// Who tries PINs on many accounts.
+    pub sprays: Arc<SprayWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -119,6 +125,7 @@ impl Dialogue {
         let Envelope { id, request } = Envelope::parse(payload);
         let carried_pin = request.as_ref().map_or(true, Request::carries_pin);
         let op = request.as_ref().map_or("none", Request::op);
+        let (asked, account) = self.asks_for_a_pin(request.as_ref().ok());
         let (answer, then) = match self.admit(request.as_ref().ok()) {
             Err(RetryAfter(ms)) => self.refuse_too_many(id, ms),
             Ok(()) => match request {
@@ -133,6 +140,11 @@ impl Dialogue {
             },
         };
         let code = answer.code;
+        if code == Code::TooMany
+            && let Some(asked) = asked
+        {
+            self.note_haste(asked, account).await;
+        }
         if !matches!(code, Code::Malformed | Code::UnknownOp) {
             self.malformed_in_row = 0;
         }
@@ -152,7 +164,8 @@ impl Dialogue {
         self.throttle.check()?;
         match request {
             Some(Request::Login { .. } | Request::ChangePin { .. }) => {
-                self.shared.logins.check(&self.peer.requester)
+                self.shared.logins.check(&self.peer.requester)?;
+                self.shared.sprays.check(&self.peer.requester)
             }
             Some(Request::Transfer { .. }) => self.admit_transfer(),
             _ => Ok(()),
@@ -187,9 +200,7 @@ impl Dialogue {
                 if self.session.is_some() {
                     return Err(Failed::Code(Code::AlreadyLoggedIn));
                 }
-                let opened = bank
-                    .login(&self.peer.terminal, self.peer.connection, account, pin)
-                    .await?;
+                let opened = self.log_in(account, pin).await?;
                 Ok(self.begin(opened))
             }
             Request::Capture { hold, keyed } => {
@@ -266,15 +277,6 @@ impl Dialogue {
             // The others were served before.
             _ => Err(Failed::Code(Code::Internal)),
         }
-    }
-
-    async fn change_pin(&mut self, pin: Pin, new_pin: Pin) -> Result<Members, Failed> {
-        let session = self
-            .session
-            .as_mut()
-            .ok_or(Failed::Code(Code::NotLoggedIn))?;
-        self.shared.bank.change_pin(session, pin, new_pin).await?;
-        Ok(Members::default())
     }
 
     /// Whether a capture or release comes with a session; without a certificate it must.
@@ -395,6 +397,7 @@ impl Dialogue {
     fn log_session_end(&self, session: &Session, reason: &'static str) {
         let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
         self.shared.metrics.sessions.dec();
+        self.shared.bank.note_session_end(session, reason);
         tracing::info!(connection, %terminal, account = %session.account().masked(), reason, "session ended");
     }
 }
@@ -411,6 +414,12 @@ impl Drop for Dialogue {
 enum Failed {
     Code(Code),
     Bank(Failure),
+}
+
+impl From<RetryAfter> for Failed {
+    fn from(RetryAfter(ms): RetryAfter) -> Self {
+        Self::Bank(Failure::TooMany(ms))
+    }
 }
 
 impl From<Failure> for Failed {

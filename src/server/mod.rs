@@ -3,13 +3,18 @@
 pub mod acceptor;
 pub mod connection;
 pub mod dialogue;
+pub mod expiry;
+pub mod handshakes;
 pub mod metrics;
 pub mod registry;
+mod rotation;
 pub mod tls;
+pub mod watch;
+mod wiped;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,8 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Between, Terms};
+use self::expiry::Reminders;
+use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
-use self::tls::{TlsError, Trust};
+use self::rotation::Rotation;
+use self::tls::Trust;
+use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
@@ -35,10 +44,18 @@ pub struct Server {
     metrics: Arc<Metrics>,
     trust: ArcSwap<Trust>,
     live: ArcSwap<Live>,
+    rotation: Mutex<Rotation>,
+    /// Of which terminals' certificates it was said that they end; its lock is never held for long.
+    reminded: Mutex<Reminders<TerminalName>>,
     registry: Arc<Registry>,
+    handshakes: Arc<Handshakes>,
+    /// Outlives reloads: a sprayer is not forgotten because something else is set anew.
+    sprays: Arc<SprayWatch>,
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
     places: Arc<Semaphore>,
+    /// As many as there were places at the start; a reload does not change them.
+    places_max: usize,
     places_to_say_full: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -112,46 +129,36 @@ impl Server {
         trust: Trust,
         disabled: HashSet<TerminalName>,
     ) -> Self {
-        metrics.certificate_seconds.set(seconds_left(&trust, &bank));
+        let rotation = Rotation::new(trust.stamps.clone());
         let places = config.server.max_connections.min(Semaphore::MAX_PERMITS);
+        let around = Arc::clone(bank.surroundings());
+        let sprays = Arc::new(SprayWatch::new(config.limits.spray_tries, around));
         let live = Live::new(config, bank.surroundings());
-        Self {
+        let server = Self {
             bank,
             metrics,
             trust: ArcSwap::from_pointee(trust),
+            rotation: Mutex::new(rotation),
+            reminded: Mutex::new(Reminders::new(limits::EXPIRING_TERMINALS_MAX)),
             live: ArcSwap::from_pointee(live),
             registry: Arc::new(Registry::default()),
+            handshakes: Arc::new(Handshakes::default()),
+            sprays,
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
             places: Arc::new(Semaphore::new(places)),
+            places_max: places,
             places_to_say_full: Arc::new(Semaphore::new(limits::FULL_HANDSHAKES_MAX)),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             next_connection: AtomicU64::new(1),
-        }
+        };
+        server.show_expiries();
+        server
     }
 
-    /// Takes certificates, revocations and limits anew; open connections whose certificate is no
-    /// longer admitted end at once. Where a file is bad, everything stays as it was.
-    ///
-    /// # Errors
-    /// [`TlsError`], naming the file and the mend.
-    pub fn reload(&self, config: Config) -> Result<(), TlsError> {
-        let now = self.bank.surroundings().now();
-        let trust = Trust::load(&config.tls, now)?;
-        for warning in &trust.warnings {
-            tracing::warn!("{warning}");
-        }
-        self.metrics
-            .certificate_seconds
-            .set(seconds_left(&trust, &self.bank));
-        self.bank.set_terms(config.terms());
-        self.trust.store(Arc::new(trust));
-        self.live
-            .store(Arc::new(Live::new(config, self.bank.surroundings())));
-        let expelled = self.registry.expel_distrusted(&self.trust.load(), now);
-        tracing::info!(expelled, "reloaded certificates, revocations and limits");
-        Ok(())
+    fn handshake_bounds(&self, live: &Live) -> Bounds {
+        Bounds::of_places(self.places_max, live.config.server.max_connections_per_ip)
     }
 
     /// Lets a terminal in, or puts it out at once.
@@ -187,9 +194,4 @@ impl Server {
     pub fn connections(&self) -> usize {
         self.tasks.len()
     }
-}
-
-fn seconds_left(trust: &Trust, bank: &Bank) -> i64 {
-    let now = bank.surroundings().now().unix_ms().div_euclid(1_000);
-    trust.certificate_ends.saturating_sub(now)
 }

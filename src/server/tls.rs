@@ -17,6 +17,8 @@ use rustls::{
     SignatureScheme,
 };
 
+use super::expiry::{Expiring, Expiry};
+use super::watch::{Stamp, stamps};
 use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
 use crate::pki::{self, RevocationListFacts};
@@ -91,10 +93,11 @@ pub struct Trust {
     /// For new connections.
     pub server: Arc<ServerConfig>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// When the server's certificate ends, seconds since 1970.
-    pub certificate_ends: i64,
-    /// What the operator should know.
-    pub warnings: Vec<String>,
+    /// What ends some day: the server's certificate, and where terminals need certificates, each
+    /// authority and its revocation list.
+    pub expiries: Vec<Expiry>,
+    /// What the files looked like just before they were read.
+    pub stamps: Vec<Stamp>,
 }
 
 impl Trust {
@@ -103,10 +106,14 @@ impl Trust {
     /// # Errors
     /// [`TlsError`], naming the file and the mend.
     pub fn load(config: &TlsConfig, now: Timestamp) -> Result<Self, TlsError> {
-        let mut warnings = Vec::new();
+        let stamps = stamps(config);
         let now_seconds = now.unix_ms().div_euclid(1_000);
         let chain = certificates(&config.cert)?;
-        let certificate_ends = check_dates(&config.cert, &chain, now_seconds)?;
+        let mut expiries = vec![Expiry {
+            what: Expiring::Certificate,
+            of: String::new(),
+            ends: check_dates(&config.cert, &chain, now_seconds)?,
+        }];
         refuse_exposed(&config.key)?;
         let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|_| TlsError::Unusable {
             path: config.key.clone(),
@@ -114,7 +121,7 @@ impl Trust {
         })?;
         let verifier = match config.client_auth {
             ClientAuth::Off => None,
-            ClientAuth::Required => Some(verifier(config, now_seconds, &mut warnings)?),
+            ClientAuth::Required => Some(verifier(config, &mut expiries)?),
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
@@ -137,9 +144,25 @@ impl Trust {
         Ok(Self {
             server: Arc::new(server),
             verifier,
-            certificate_ends,
-            warnings,
+            expiries,
+            stamps,
         })
+    }
+
+    /// What to say at `now` of ends that are near or past.
+    #[must_use]
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let now_seconds = now.unix_ms().div_euclid(1_000);
+        let near = self.expiries.iter();
+        near.filter_map(|expiry| expiry.warning(now_seconds))
+            .collect()
+    }
+
+    /// The first end of this kind, seconds since 1970 UTC.
+    #[must_use]
+    pub fn first_end(&self, what: Expiring) -> Option<i64> {
+        let kind = self.expiries.iter().filter(|expiry| expiry.what == what);
+        kind.map(|expiry| expiry.ends).min()
     }
 
     /// Whether a chain that was let in before would be let in now.
@@ -161,6 +184,14 @@ impl Trust {
 #[must_use]
 pub fn terminal_of(chain: &[CertificateDer<'_>]) -> Option<TerminalName> {
     pki::terminal_name(chain.first()?).ok()
+}
+
+/// The last second, since 1970 UTC, of the first certificate of a chain to end; `None` where there
+/// is none.
+#[must_use]
+pub fn chain_ends(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let ends = chain.iter().filter_map(|one| pki::validity(one).ok());
+    ends.map(|(_, ends)| ends).min()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -235,11 +266,10 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
 
 fn verifier(
     config: &TlsConfig,
-    now_seconds: i64,
-    warnings: &mut Vec<String>,
+    expiries: &mut Vec<Expiry>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let authorities = certificates(&config.ca)?;
-    let lists = revocation_lists(config, &authorities, now_seconds, warnings)?;
+    let lists = revocation_lists(config, &authorities, expiries)?;
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         roots
@@ -260,11 +290,12 @@ fn verifier(
     Ok(Arc::new(TerminalVerifier { chains }))
 }
 
+/// The newest list of each authority. Only that one is given on: webpki goes by the first list of
+/// an authority that it finds, and an older one beside it would let the lately revoked in.
 fn revocation_lists(
     config: &TlsConfig,
     authorities: &[CertificateDer<'_>],
-    now_seconds: i64,
-    warnings: &mut Vec<String>,
+    expiries: &mut Vec<Expiry>,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let text = read(&config.crl)?;
     let unusable = || TlsError::Unusable {
@@ -274,33 +305,46 @@ fn revocation_lists(
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|_| unusable())?;
+    let mut newest_lists = Vec::new();
     for authority in authorities {
         let facts = pki::CertificateFacts::read(authority).map_err(|_| unusable())?;
-        let mut own = Vec::new();
+        let mut newest: Option<(RevocationListFacts, &CertificateRevocationListDer<'_>)> = None;
         for list in &lists {
-            let list_facts = RevocationListFacts::read(list).map_err(|_| unusable())?;
-            if list_facts.issuer_der == facts.subject_der
-                && RevocationListFacts::verify(list, authority).is_ok()
+            let found = RevocationListFacts::read(list).map_err(|_| unusable())?;
+            let is_own = found.issuer_der == facts.subject_der
+                && RevocationListFacts::verify(list, authority).is_ok();
+            if is_own
+                && newest
+                    .as_ref()
+                    .is_none_or(|(known, _)| is_newer(&found, known))
             {
-                own.push(list_facts);
+                newest = Some((found, list));
             }
         }
-        let Some(newest) = own.iter().map(|list| list.next_update).max() else {
-            let authority = facts.subject.clone();
+        let Some((found, list)) = newest else {
             return Err(TlsError::NoRevocationList {
                 path: config.crl.clone(),
-                authority,
+                authority: facts.subject,
             });
         };
-        if newest.is_some_and(|next_update| next_update < now_seconds) {
-            warnings.push(format!(
-                "the revocation list {} of {} is overdue; it stays in force",
-                config.crl.display(),
-                facts.subject
-            ));
-        }
+        newest_lists.push(list.clone());
+        expiries.extend(found.next_update.map(|ends| Expiry {
+            what: Expiring::RevocationList,
+            of: facts.subject.clone(),
+            ends,
+        }));
+        expiries.push(Expiry {
+            what: Expiring::Authority,
+            of: facts.subject,
+            ends: facts.not_after,
+        });
     }
-    Ok(lists)
+    Ok(newest_lists)
+}
+
+/// By its number, which only grows (RFC 5280, 5.2.3), then by its date.
+fn is_newer(one: &RevocationListFacts, other: &RevocationListFacts) -> bool {
+    (one.number, one.this_update) > (other.number, other.this_update)
 }
 
 /// The chain and its revocation by webpki, then what webpki does not ask: that the certificate is

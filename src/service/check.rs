@@ -53,16 +53,7 @@ fn files(config: &Config, report: &mut CheckReport) {
     let now = OffsetDateTime::now_utc();
     let moment = Timestamp::from_unix_ms(now.unix_timestamp().saturating_mul(1_000));
     if let Some(trust) = report.note(Trust::load(&config.tls, moment).map_err(Stop::from)) {
-        report.warnings.extend(trust.warnings);
-        let days = trust
-            .certificate_ends
-            .saturating_sub(now.unix_timestamp())
-            .div_euclid(86_400);
-        if days < 30 {
-            report.warnings.push(format!(
-                "the server's certificate ends in {days} days; mend: gen-certs renew"
-            ));
-        }
+        report.warnings.extend(trust.warnings(moment));
     }
     let authority_key = config.tls.key.with_file_name("ca.key");
     if authority_key.exists() {

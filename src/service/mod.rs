@@ -3,17 +3,22 @@
 //! The only room that knows all others; the binaries call it and turn what it says into an exit
 //! code.
 
+mod backup;
 mod check;
+mod confinement;
 mod import;
 mod open;
 mod quick_start;
 mod restore;
 mod run;
 mod stop;
+mod supervisor;
 
 use std::path::{Path, PathBuf};
 
+pub use backup::backup;
 pub use check::{CheckReport, check};
+pub use confinement::{Confinement, confine};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
 pub use open::OpenBank;
 pub use quick_start::Made;
@@ -61,7 +66,8 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     }
     let makes = matches!(command, Command::Open { .. });
     let open = OpenBank::open(config, makes)?;
-    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor));
+    let desk = Desk::new(open.bank(), std::sync::Arc::new(NoFloor))
+        .with_pepper_file(open::pepper_file(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     Ok(desk.perform(&actor, command).await)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
+use crate::access::pepper_file::PepperFile;
 use crate::access::pin::PinHasher;
 use crate::bank::Bank;
 use crate::config::{Config, StoreUrl};
@@ -113,6 +114,13 @@ pub(super) fn peppers(
             path.display()
         ),
     ))
+}
+
+/// The file that the peppers stand in, to be changed.
+pub(super) fn pepper_file(config: &Config) -> Arc<PepperFile> {
+    let path = config.pin.pepper_file.clone();
+    let group_may_read = is_credential(&path);
+    Arc::new(PepperFile::new(path, group_may_read))
 }
 
 /// Every pepper that the store's hashes need must be there.

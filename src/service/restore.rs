@@ -9,8 +9,10 @@ use super::open::{check_peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
+use crate::domain::Timestamp;
 use crate::server::tls::is_credential;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Event, Note, Store as _};
 use crate::surroundings::{Surroundings as _, System};
 
 /// SQLite's files beside a store that was not closed in order.
@@ -21,7 +23,7 @@ const PARTS: [&str; 2] = ["-wal", "-shm"];
 /// # Errors
 /// [`Stop`] where a server runs, the backup is none or of another currency, or a pepper it needs is
 /// missing. Then the store is as it was.
-pub fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> {
+pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> {
     let path = sqlite_path(config)?;
     if !backup.is_file() {
         let reason = format!("there is no backup {}", backup.display());
@@ -34,11 +36,11 @@ pub fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> 
     let copied = beside(&path, ".restoring");
     copy(backup, &copied)?;
     // Opened once as a store, so that what cannot be served never takes the place of what can.
-    let opened = SqliteStore::open(&copied, config.accounts.currency, moment).map(drop);
+    let opened = try_out(config, &copied, backup, moment).await;
     let _ = fs::remove_file(beside(&copied, "-lock"));
-    if let Err(error) = opened {
+    if let Err(stop) = opened {
         let _ = fs::remove_file(&copied);
-        return Err(error.into());
+        return Err(stop);
     }
     let kept = move_aside(&path, &moment.to_string().replace(':', "-"))?;
     let failed = |error| cannot_write(&path, &error);
@@ -50,6 +52,23 @@ pub fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> 
         .and_then(|folder| folder.sync_all())
         .map_err(failed)?;
     Ok(kept)
+}
+
+/// Opens the copy as a store and writes into its audit log that it was restored.
+async fn try_out(
+    config: &Config,
+    copied: &Path,
+    backup: &Path,
+    moment: Timestamp,
+) -> Result<(), Stop> {
+    let store = SqliteStore::open(copied, config.accounts.currency, moment)?;
+    let actor = format!("uid {}", rustix::process::getuid().as_raw());
+    let note = Note::new(Event::Restore, moment).by_staff(&actor);
+    let note = note.detail(backup.display().to_string());
+    store
+        .note(vec![note])
+        .await
+        .map_err(|error| Stop::new(exit::IO, format!("cannot write the audit log: {error}")))
 }
 
 fn check_backup_peppers(config: &Config, backup: &Path) -> Result<(), Stop> {
@@ -169,7 +188,7 @@ mod tests {
         fs::write(beside(&store, "-wal"), b"the only copy of somebody's money").unwrap();
         let orphan = OpenBank::open(&config, true).err().unwrap();
         assert_eq!(orphan.code, exit::DATA);
-        let kept = restore(&config, &backup).unwrap().unwrap();
+        let kept = restore(&config, &backup).await.unwrap().unwrap();
         let journal = fs::read(beside(&kept, "-wal")).unwrap();
         assert_eq!(journal, b"the only copy of somebody's money");
         assert!(OpenBank::open(&config, false).is_ok());
@@ -185,7 +204,10 @@ mod tests {
         let euros = config(folder.path(), "EUR");
         drop(OpenBank::open(&euros, true).unwrap_or_else(|stop| panic!("{stop}")));
         let before = fs::read(&store).unwrap();
-        assert_eq!(restore(&euros, &backup).unwrap_err().code, exit::CONFIG);
+        assert_eq!(
+            restore(&euros, &backup).await.unwrap_err().code,
+            exit::CONFIG
+        );
         assert_eq!(fs::read(&store).unwrap(), before);
         let left: Vec<_> = fs::read_dir(store.parent().unwrap())
             .unwrap()
@@ -203,7 +225,10 @@ mod tests {
         let config = config(folder.path(), "USD");
         let backup = backed_up(&config, folder.path()).await;
         let _open = OpenBank::open(&config, false).unwrap_or_else(|stop| panic!("{stop}"));
-        assert_eq!(restore(&config, &backup).unwrap_err().code, exit::TEMPORARY);
+        assert_eq!(
+            restore(&config, &backup).await.unwrap_err().code,
+            exit::TEMPORARY
+        );
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(folder.path().join("data/bank.db"), &link).unwrap();
         let currency = config.accounts.currency;

@@ -9,11 +9,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use super::Source;
-use super::open::{OpenBank, sqlite_path};
+use super::backup::remove_stale;
+use super::confinement::{Confinement, lock_memory};
+use super::open::{OpenBank, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
+use super::{Source, supervisor};
+use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::TerminalName;
@@ -23,7 +27,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Office};
+use crate::store::{Act, Done, Event, Note, Office};
 use crate::surroundings::{Surroundings as _, System};
 use crate::telemetry::{Metrics, start_log};
 
@@ -36,6 +40,8 @@ pub struct RunOptions {
     pub quick_start: bool,
     /// No flag and no command but `run` was given.
     pub bare: bool,
+    /// What the process has given up already.
+    pub confinement: Confinement,
 }
 
 struct RunningFloor(Arc<Server>);
@@ -63,6 +69,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     // The log ends last, so that it holds everything.
     let _log = start_log(config.log.format, config.log.level);
     log_panics();
+    options.confinement.log();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -77,14 +84,14 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
         quick_start::make_certificates(&config, &mut made)?;
     }
     let trust = Trust::load(&config.tls, System::default().now())?;
-    for warning in &trust.warnings {
-        tracing::warn!("{warning}");
-    }
     let open = OpenBank::open(&config, true)?;
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }
     refuse_public_demo(&config, &open.bank()).await?;
+    remove_stale(&sqlite_path(&config)?);
+    // Keys and peppers are in memory now.
+    lock_memory().log();
     serve(config, trust, open, options, &made).await
 }
 
@@ -144,31 +151,26 @@ async fn serve(
         trust,
         disabled,
     ));
-    let desk = Arc::new(Desk::new(
-        Arc::clone(&bank),
-        Arc::new(RunningFloor(Arc::clone(&server))),
-    ));
+    let peppers = pepper_file(&config);
+    let floor = Arc::new(RunningFloor(Arc::clone(&server)));
+    let desk = Desk::new(Arc::clone(&bank), floor).with_pepper_file(Arc::clone(&peppers));
+    let desk = Arc::new(desk);
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(doors.terminals).await }
     });
-    let others = [
-        tokio::spawn({
-            let bank = Arc::clone(&bank);
-            async move { bank.keep_sweeping().await }
-        }),
-        tokio::spawn(async move { doors.staff.serve(desk).await }),
-        tokio::spawn({
-            let server = Arc::clone(&server);
-            async move {
-                if let Some(listener) = doors.monitors {
-                    server.serve_metrics(listener).await;
-                }
-            }
-        }),
-    ];
-    announce(doors.address, &config, made)?;
-    let ending = signals.wait(&server, &bank, &options.source).await;
+    let address = doors.address;
+    let others = background(&bank, &server, desk, (doors.staff, doors.monitors, address));
+    record_start(&bank, address).await?;
+    announce(address, &config, made)?;
+    let reloading = Reloading {
+        server: Arc::clone(&server),
+        bank: Arc::clone(&bank),
+        source: options.source.clone(),
+        peppers,
+    };
+    let ending = signals.wait(&reloading).await;
+    supervisor::report_stopping().await;
     tracing::info!(connections = server.connections(), "going down");
     let drained = server.drain().await;
     tracing::info!(drained, "stopped");
@@ -178,7 +180,53 @@ async fn serve(
         // Waited for, so that the operator's socket is gone and the store closed behind us.
         let _ = task.await;
     }
+    record_stop(&bank, &ending).await;
     ending
+}
+
+/// What runs beside the doors of the terminals: sweeping, staff, certificates, monitoring.
+fn background(
+    bank: &Arc<Bank>,
+    server: &Arc<Server>,
+    desk: Arc<Desk>,
+    (staff, monitors, address): (Socket, Option<TcpListener>, SocketAddr),
+) -> [JoinHandle<()>; 5] {
+    let (sweeping, reporting) = (Arc::clone(bank), Arc::clone(bank));
+    let (watching, monitored) = (Arc::clone(server), Arc::clone(server));
+    [
+        tokio::spawn(async move { sweeping.keep_sweeping().await }),
+        tokio::spawn(async move { staff.serve(desk).await }),
+        tokio::spawn(async move { watching.keep_watching().await }),
+        tokio::spawn(async move {
+            if let Some(listener) = monitors {
+                monitored.serve_metrics(listener).await;
+            }
+        }),
+        tokio::spawn(async move { supervisor::report(&reporting, address).await }),
+    ]
+}
+
+async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
+    let version = env!("CARGO_PKG_VERSION");
+    let note = Note::new(Event::Start, bank.surroundings().now());
+    let note = note.detail(format!("version {version}, {address}"));
+    bank.note(note).await.map_err(|error| {
+        let reason = format!("the audit log cannot be written: {error}");
+        Stop::new(exit::IO, reason)
+    })
+}
+
+/// The last records: what waits, what was counted, and the end itself.
+async fn record_stop(bank: &Bank, ending: &Result<(), Stop>) {
+    let note = Note::new(Event::Stop, bank.surroundings().now());
+    let note = match ending {
+        Ok(()) => note,
+        Err(stop) => note.outcome("failed").detail(&*stop.reason),
+    };
+    let written = bank.write_waiting(true).await;
+    if let Err(error) = written.and(bank.note(note).await) {
+        tracing::error!(%error, "the last audit records were not written");
+    }
 }
 
 /// The one line on stdout that says the server is ready; everything else goes to stderr.
@@ -314,18 +362,13 @@ impl Signals {
     }
 
     /// Waits for the end; reloads meanwhile.
-    async fn wait(
-        &mut self,
-        server: &Arc<Server>,
-        bank: &Bank,
-        source: &Source,
-    ) -> Result<(), Stop> {
-        let mut broken = bank.watch_broken();
+    async fn wait(&mut self, reloading: &Reloading) -> Result<(), Stop> {
+        let mut broken = reloading.bank.watch_broken();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(server, source).await,
+                _ = self.hang_up.recv() => reload(reloading.clone()).await,
                 Ok(found) = broken.wait_for(Option::is_some) => {
                     let reason = found.clone().unwrap_or_default();
                     tracing::error!(reason, "the ledger is broken: serving stops");
@@ -336,16 +379,79 @@ impl Signals {
     }
 }
 
-async fn reload(server: &Arc<Server>, source: &Source) {
-    let (server, source) = (Arc::clone(server), source.clone());
-    let reloading = tokio::task::spawn_blocking(move || {
-        let mut config = source.load().map_err(|stop| stop.reason)?.config;
+/// What a reload reads, and whom it gives it to.
+#[derive(Clone)]
+struct Reloading {
+    server: Arc<Server>,
+    bank: Arc<Bank>,
+    source: Source,
+    peppers: Arc<PepperFile>,
+}
+
+impl Reloading {
+    fn perform(&self) -> Result<(), String> {
+        let mut config = self.source.load().map_err(|stop| stop.reason)?.config;
         raise_open_files(&mut config);
-        server.reload(config).map_err(|error| error.to_string())
-    });
-    match reloading.await {
+        let hasher = self.bank.hasher();
+        let words = |error: ChangeError| error.to_string();
+        // Looked at before anything is changed, and taken once all else was.
+        self.peppers.check(hasher).map_err(words)?;
+        self.server
+            .reload(config)
+            .map_err(|error| error.to_string())?;
+        self.peppers.reread(hasher).map_err(words)
+    }
+}
+
+async fn reload(reloading: Reloading) {
+    let bank = Arc::clone(&reloading.bank);
+    let note = |event| Note::new(event, bank.surroundings().now());
+    match tokio::task::spawn_blocking(move || reloading.perform()).await {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => tracing::error!(reason, "reload refused; everything stays as it was"),
-        Err(_) => tracing::error!("reload failed; everything stays as it was"),
+        Ok(Err(reason)) => {
+            tracing::error!(reason, "reload refused; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("refused").detail(reason));
+        }
+        Err(_) => {
+            tracing::error!("reload failed; everything stays as it was");
+            bank.note_soon(note(Event::Reload).outcome("failed"));
+        }
+    }
+    if let Err(error) = bank.write_waiting(false).await {
+        tracing::error!(%error, "audit records wait to be written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+
+    #[test]
+    fn a_panics_place_is_logged_and_its_message_never() {
+        const CANARY: &str = "739105826417";
+        const WITHIN: &str = "ATM_BANK_TEST_PANICS";
+        // A hook is the whole process's, so this test runs once more, in one of its own.
+        if std::env::var_os(WITHIN).is_some() {
+            let _log = start_log(LogFormat::Json, tracing::Level::TRACE);
+            log_panics();
+            let caught = std::panic::catch_unwind(|| panic!("the PIN was {CANARY}"));
+            assert!(caught.is_err());
+            return;
+        }
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_panics_place_is_logged_and_its_message_never"])
+            .arg("--nocapture")
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ran.status.success(), "{said}");
+        let place = said
+            .lines()
+            .filter(|line| line.contains("\"message\":\"panic\""));
+        assert_eq!(place.filter(|line| line.contains("run.rs:")).count(), 1);
+        assert!(!said.contains(CANARY), "{said}");
     }
 }

@@ -7,10 +7,15 @@ mod access;
 mod claims;
 mod holds;
 mod ledger;
+mod migration;
 mod office;
 mod orders;
+mod peppers;
+mod records;
 mod rig;
 mod sqlite;
+mod stand_ins;
+mod tampering;
 
 /// Runs every test named on every store.
 macro_rules! on_every_store {

@@ -7,7 +7,9 @@
 
 #[cfg(test)]
 mod contract;
+mod digest;
 pub mod memory;
+mod notes;
 mod office;
 pub mod seats;
 pub mod sqlite;
@@ -15,15 +17,17 @@ pub mod sqlite;
 use std::future::Future;
 use std::pin::Pin as Pinned;
 
-use crate::access::lockout::{LockoutPolicy, TryRecord};
+use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{PinHash, PinVerified, Ticket};
 use crate::domain::{
     AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, Refusal, RequestedAmount,
     TerminalName, Timestamp,
 };
 
+pub use digest::{Digest, LogHead, NotADigest};
+pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
-    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Digest, Done, NewAccount, NotADigest, Office,
+    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, PepperUse, RecordsAsked,
     TerminalReport,
 };
 pub use seats::{Claim, Seat};
@@ -73,6 +77,8 @@ pub struct Context {
     pub now: Timestamp,
     /// The terminal that asks.
     pub terminal: TerminalName,
+    /// The connection it asks over, for the audit log.
+    pub connection: Option<u64>,
     /// The bank's terms.
     pub terms: Terms,
 }
@@ -82,7 +88,8 @@ pub struct Context {
 pub enum TryCounted {
     /// It may: the try is counted and on disk.
     Check(Ticket),
-    /// No PIN is looked at; milliseconds until one is, `None` where only staff can unlock.
+    /// No PIN from that terminal is looked at; milliseconds until one is, `None` where only staff
+    /// can unlock.
     LockedOut(Option<u64>),
     /// The table of tries is full and this number has no row.
     TableFull,
@@ -233,7 +240,9 @@ pub const SWEEP_ROWS_MAX: usize = 500;
 
 /// Durable state. Each call is one transaction; when it returns `Ok` it is on disk.
 pub trait Store: Send + Sync + 'static {
-    /// Counts a try upon `account` before its PIN is looked at.
+    /// Counts a try upon `account` before its PIN is looked at, in the budget of the context's
+    /// terminal. An account that is not there, or whose PIN is void, is counted and checked like a
+    /// stand-in: the same answers, in the same time.
     fn count_try(&self, account: AccountNumber, context: Context) -> Reply<'_, TryCounted>;
 
     /// After a right PIN: forgets the tries, keeps an upgraded hash, and gives the account to
@@ -283,7 +292,12 @@ pub trait Store: Send + Sync + 'static {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange>;
+
+    /// Appends records to the audit log, all or none. What a call above changes is recorded in
+    /// that call's own transaction; this is for the rest.
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()>;
 
     /// Frees holds whose time is over, forgets keys and tries past theirs.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;
@@ -293,12 +307,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Who is seated now.
     fn seats(&self) -> Vec<Seat>;
-}
-
-/// Whether a record of tries locks an account now.
-#[must_use]
-pub fn is_locked_out(record: &TryRecord, policy: LockoutPolicy, now: Timestamp) -> bool {
-    record.is_locked(policy) && record.expires_at(policy).is_none_or(|end| now < end)
 }
 
 /// What makes two requests with one key the same: SHA-256, cut to 16 bytes, over the op and all

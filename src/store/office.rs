@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use super::Line;
+use super::digest::{Digest, LogHead};
+use crate::access::lockout::{LockoutPolicy, TryRecord};
+use crate::access::pepper::PepperId;
 use crate::access::pin::PinHash;
-use crate::domain::{AccountNumber, TerminalName, Timestamp};
+use crate::domain::entry::ChainHash;
+use crate::domain::{AccountNumber, AuditRecord, TerminalName, Timestamp};
 
 /// Proof that the caller acts for the bank's staff. Only the operator's room makes one.
 #[derive(Debug)]
@@ -110,6 +114,8 @@ pub enum Act {
     Verify(Option<Digest>),
     /// Copies the store to a new file.
     Backup(PathBuf),
+    /// Records of the audit log, oldest first.
+    Records(RecordsAsked),
     /// How many demo accounts still have their public PIN.
     DemoAccounts,
     /// Captures that came after their hold had expired, newest first.
@@ -117,6 +123,39 @@ pub enum Act {
         /// How many at most.
         limit: usize,
     },
+    /// On which peppers the accounts stand.
+    Peppers,
+    /// Forgets a pepper that no account stands on; no hash made with it is taken any more.
+    RetirePepper(PepperId),
+}
+
+/// A pepper that hashes in the store were made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PepperUse {
+    /// Its name.
+    pub pepper: PepperId,
+    /// Accounts whose PIN's hash was made with it; closed ones, whose PIN is never looked at again,
+    /// do not count.
+    pub accounts: u64,
+}
+
+/// Which records of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordsAsked {
+    /// Only those with larger numbers than this.
+    pub after: i64,
+    /// Not before this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    /// Only of this event.
+    pub event: Option<String>,
+    /// Only of this terminal.
+    pub terminal: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+    /// The newest of them, not the oldest.
+    pub newest: bool,
 }
 
 /// What came of an [`Act`].
@@ -146,18 +185,37 @@ pub enum Done {
     },
     /// Terminals.
     Terminals(Vec<TerminalReport>),
+    /// Records of the audit log, each with its hash.
+    Records(Vec<(AuditRecord, ChainHash)>),
     /// The audit.
     Audit(Box<Audit>),
     /// A number.
     Count(u64),
+    /// Peppers, in the order of their names.
+    Peppers(Vec<PepperUse>),
     /// There is no such account.
     NoSuchAccount,
     /// It was refused; nothing changed. The words are for staff.
     Refused(String),
 }
 
+impl Done {
+    /// So many accounts still stand on a pepper that is to go.
+    pub(super) fn still_needed(pepper: &PepperId, accounts: u64) -> Self {
+        Self::Refused(format!(
+            "{accounts} accounts still stand on the pepper {pepper}; a hash moves at its customer's next log-in, or by \
+             account set-pin"
+        ))
+    }
+
+    /// A hash was made with a pepper that was retired before it came.
+    pub(super) fn retired(pepper: &PepperId) -> Self {
+        Self::Refused(format!("the pepper {pepper} was retired; do it again"))
+    }
+}
+
 /// An account as staff see it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AccountReport {
     /// Its number.
     pub account: String,
@@ -173,16 +231,47 @@ pub struct AccountReport {
     pub withdrawal_limit: Option<i64>,
     /// Minor units, where it has its own.
     pub daily_withdrawal_limit: Option<i64>,
-    /// Wrong PINs that count now.
+    /// Wrong PINs that count now, of both budgets.
     pub tries: u32,
-    /// No PIN is looked at now.
+    /// Those of them from the terminal of the last good log-in.
+    pub tries_at_home: u32,
+    /// No PIN is looked at now: from that terminal, from all others, or from any.
     pub locked_out: bool,
+    /// None from that terminal is.
+    pub locked_out_at_home: bool,
+    /// None from any other is.
+    pub locked_out_elsewhere: bool,
     /// Its PIN is a one-time PIN.
     pub must_change_pin: bool,
     /// Its PIN is public.
     pub demo: bool,
     /// The terminal of the last good log-in.
     pub home_terminal: Option<String>,
+}
+
+impl AccountReport {
+    /// With what a record of tries means now.
+    #[must_use]
+    pub fn with_tries(
+        self,
+        record: Option<TryRecord>,
+        policy: LockoutPolicy,
+        now: Timestamp,
+    ) -> Self {
+        let Some(record) = record.and_then(|record| record.at(policy, now)) else {
+            return self;
+        };
+        let at_home = record.home.is_locked(policy);
+        let elsewhere = record.other.is_locked(policy);
+        Self {
+            tries: record.total(),
+            tries_at_home: record.home.count,
+            locked_out: at_home || elsewhere,
+            locked_out_at_home: at_home,
+            locked_out_elsewhere: elsewhere,
+            ..self
+        }
+    }
 }
 
 /// A terminal as staff see it.
@@ -195,51 +284,6 @@ pub struct TerminalReport {
     /// The balance of its cash account, minor units: negative is cash taken in.
     pub cash: i64,
 }
-
-/// A digest of all chains' heads as they stood after one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest {
-    /// The last entry it covers; 0 for an empty ledger.
-    pub entry: i64,
-    /// SHA-256 over the heads in the order of the accounts' names.
-    pub hash: [u8; 32],
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-", self.entry)?;
-        self.hash
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl std::str::FromStr for Digest {
-    type Err = NotADigest;
-
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let (entry, hex) = text.split_once('-').ok_or(NotADigest)?;
-        let mut hash = [0; 32];
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(NotADigest);
-        }
-        for (index, byte) in hash.iter_mut().enumerate() {
-            let pair = hex.get(2 * index..2 * index + 2).ok_or(NotADigest)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
-        }
-        let entry = entry
-            .parse()
-            .ok()
-            .filter(|entry| *entry >= 0)
-            .ok_or(NotADigest)?;
-        Ok(Self { entry, hash })
-    }
-}
-
-/// The text is no digest as `verify` prints it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is an entry's number, a hyphen and 64 hex digits, as verify prints it")]
-pub struct NotADigest;
 
 /// What an audit of the whole ledger found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,10 +300,23 @@ pub struct Audit {
     pub customers_total: i64,
     /// The sum of all balances; anything but 0 is a fault.
     pub ledger_total: i64,
-    /// The chains' heads now.
+    /// The chains' heads now, the ledger's alone.
     pub head: Digest,
+    /// The audit log's end now.
+    pub log: LogHead,
     /// Everything that is wrong, in words; empty where nothing is.
     pub faults: Vec<String>,
+}
+
+impl Audit {
+    /// The ledger's heads and the audit log's end.
+    #[must_use]
+    pub fn full_head(&self) -> Digest {
+        Digest {
+            log: Some(self.log),
+            ..self.head
+        }
+    }
 }
 
 /// Faults that an audit names at most; the rest are counted.

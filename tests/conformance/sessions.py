@@ -197,6 +197,76 @@ def _(b):
     code(b.connect("terminal-2").login(me), 22)
 
 
+@tries.check("an account that never logged in has one count for all terminals")
+def _(b):
+    me = b.fresh()
+    for terminal in ("terminal-1", "terminal-2", "terminal-1"):
+        code(b.connect(terminal).login(me, "0009"), 20)
+    for terminal in ("terminal-1", "terminal-2"):
+        code(b.connect(terminal).login(me), 22)
+
+
+def at_home(b, terminal="terminal-1"):
+    """An account whose last good log-in was at that terminal."""
+    me = b.fresh()
+    c = b.connect(terminal)
+    code(c.login(me))
+    c.do("logout")
+    return me
+
+
+@tries.check("wrong PINs at other terminals do not lock the customer out at the terminal of their last good log-in")
+def _(b):
+    me = at_home(b)
+    for wanted in (20, 20, 20, 22):
+        code(b.connect("terminal-2").login(me, "0009"), wanted)
+    code(b.connect("terminal-2").login(me), 22)
+    code(b.wrong(me, 2), 20)
+    c = b.connect()
+    code(c.login(me))
+    c.do("logout")
+
+
+@tries.check("wrong PINs at the terminal of the last good log-in take none from other terminals, and a right PIN elsewhere makes that the home")
+def _(b):
+    me = at_home(b)
+    b.wrong(me, 3)
+    code(b.connect().login(me), 22)
+    c = b.connect("terminal-2")
+    code(c.login(me, "0009"), 20)
+    code(c.login(me))
+    c.do("logout")
+    code(b.wrong(me, 3), 20)
+    code(b.connect().login(me), 22)
+    code(b.connect("terminal-2").login(me))
+
+
+@tries.check("a right PIN forgets the tries of both counts")
+def _(b):
+    me = at_home(b)
+    for _ in range(2):
+        for wanted in (20, 20, 20):
+            code(b.connect("terminal-2").login(me, "0009"), wanted)
+        c = b.connect()
+        code(c.login(me, "0009"), 20)
+        code(c.login(me, "0009"), 20)
+        code(c.login(me))
+        c.do("logout")
+
+
+@tries.check("22 tells the time of the count that is used up: the home's is longer where its last wrong PIN came later")
+def _(b):
+    me = at_home(b)
+    for _ in range(3):
+        code(b.connect("terminal-2").login(me, "0009"), 20)
+    time.sleep(0.3)
+    b.wrong(me, 3)
+    one, other = b.connect(), b.connect("terminal-2")
+    other_waits = code(other.login(me), 22)["retry_after_ms"]
+    home_waits = code(one.login(me), 22)["retry_after_ms"]
+    holds_true(home_waits > other_waits + 100, f"more than {other_waits} and 100", home_waits)
+
+
 @tries.check("the right PIN forgets the count: two wrong, right, two wrong, right")
 def _(b):
     me = b.fresh()
@@ -510,6 +580,27 @@ def _(b):
     code(c.login(me))
 
 
+# ---------------------------------------------------------------- one PIN on many accounts
+
+sprays = group("sprays", limits={"spray_tries": 10}, pin={"tries": 3, "lock_ms": ONE_DAY}, alone=True)
+
+
+@sprays.check("wrong PINs upon ten numbers from one terminal: before the tenth, 40 with retry_after_ms; another terminal is served, and no try is counted")
+def _(b):
+    me, looked_at = b.fresh(), 0
+    for n in range(10):
+        answer = b.connect().login(Account(f"qs-{n:05}", "0009"))
+        if answer["code"] == 40:
+            break
+        code(answer, 20)
+        looked_at += 1
+    holds_true(looked_at < 10, "fewer than 10 looked at", looked_at)
+    for pin in (me.pin, "0009", "0009", "0009"):
+        answer = code(b.connect().login(me, pin), 40)
+        holds_true(whole(answer.get("retry_after_ms")) and answer["retry_after_ms"] > 0, "retry_after_ms", answer)
+    code(b.connect("terminal-2").login(me))
+
+
 # ---------------------------------------------------------------- concurrency of log-ins
 
 crowd = group("many at once: log-ins", pin={"tries": 3, "lock_ms": ONE_DAY}, alone=True)
@@ -523,6 +614,19 @@ def _(b):
         looked_at = codes.count(20)
         holds_true(looked_at <= 3 and looked_at + codes.count(22) == 200, "at most 3 of code 20 and 22 else", {n: codes.count(n) for n in set(codes)})
         b.hang_up()
+
+
+@crowd.check("200 wrong PINs at once from two terminals, one of them the home: at most 3 of each are looked at, the rest is 22")
+def _(b):
+    me = at_home(b)
+    clients = [(name, b.connect(name)) for name in ("terminal-1", "terminal-2") * 100]
+    asked = [lambda name=name, c=c: (name, c.call("login", account=me.name, pin="0009")["code"]) for name, c in clients]
+    codes = parallel(asked)
+    for name in ("terminal-1", "terminal-2"):
+        mine = [c for n, c in codes if n == name]
+        looked_at = mine.count(20)
+        holds_true(looked_at <= 3 and looked_at + mine.count(22) == 100, "at most 3 of code 20 and 22 else", sorted(mine))
+    b.hang_up()
 
 
 @crowd.check("40 log-ins at once to one account: exactly one is served, the others get 21")

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use. `limits` holds constants only.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("limits", &[]),
     ("surroundings", &["domain"]),
@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         &["store", "access", "domain", "surroundings", "limits"],
     ),
     ("config", &["domain", "access", "store", "limits"]),
-    ("telemetry", &["wire", "config"]),
+    ("telemetry", &["wire", "config", "domain"]),
     (
         "server",
         &[
@@ -46,6 +46,10 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         ],
     ),
     ("atm", &["wire", "domain"]),
+    (
+        "attack",
+        &["atm", "wire", "domain", "pki", "limits", "surroundings"],
+    ),
 ];
 
 /// The rooms that put all others together: the service, and what drives the whole for fuzzing.

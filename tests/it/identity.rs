@@ -5,11 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use atm_bank::pki::{AlternativeName, Authority, CertificateRequest, IssuedCertificate, Usage};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
 use rustix::process::Signal;
 use rustls::HandshakeKind;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::json;
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::support::{Card, Ran, Server, Site, Terminal, card, in_time};
+use crate::support::terminal::{framed, request};
+use crate::support::{Card, Ran, Server, Site, Terminal, card, eager, in_time, key};
 
 /// A revoked terminal's open connections end within this time.
 const REVOCATION_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -95,6 +104,147 @@ async fn a_bad_certificate_never_gets_an_application_byte() {
         assert!(!is_let_in(&site, &server, &certificate).await, "{which}");
     }
     assert!(is_let_in(&site, &server, &good).await);
+}
+
+/// An authority of rcgen's own making: its certificate, and what it signs with.
+type Signer = (CertificateDer<'static>, Issuer<'static, KeyPair>);
+
+/// A certificate that would be a good terminal's, were it not for who signed it.
+fn leaf_under(signer: &Signer) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    let mut params = CertificateParams::default();
+    let name = "urn:atm:terminal:terminal-1".try_into().unwrap();
+    params.subject_alt_names = vec![SanType::URI(name)];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &signer.1).unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    (certificate.into(), key.into())
+}
+
+/// The authority of the site, to sign with.
+fn own_signer(site: &Site) -> Signer {
+    let certs = site.path("certs");
+    let certificate = CertificateDer::from_pem_file(certs.join("ca.pem")).unwrap();
+    let key = std::fs::read_to_string(certs.join("ca.key")).unwrap();
+    let key = KeyPair::from_pem(&key).unwrap();
+    let issuer = Issuer::from_ca_cert_der(&certificate, key).unwrap();
+    (certificate, issuer)
+}
+
+/// An authority of the same name as the site's, with a key of its own, signed by itself.
+fn impostor(site: &Site) -> Signer {
+    let (own, _) = own_signer(site);
+    let (_, parsed) = X509Certificate::from_der(&own).unwrap();
+    let name = parsed.subject().iter_common_name().next().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let name = name.as_str().unwrap();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.into(), Issuer::new(params, key))
+}
+
+/// An authority below the site's, signed by it, though it says that there is none below it.
+fn intermediate(site: &Site) -> Signer {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &own_signer(site).1).unwrap();
+    (certificate.into(), Issuer::new(params, key))
+}
+
+/// Cards that no terminal may come with: certificates of every bad kind, and bad chains.
+fn bad_cards(site: &Site) -> Vec<(&'static str, Card)> {
+    let certs = site.path("certs");
+    let mut cards: Vec<_> = bad_certificates(&own_authority(site))
+        .into_iter()
+        .map(|(which, issued)| (which, Card::issued(&certs, &issued)))
+        .collect();
+    cards.push(("revoked", Card::of(&certs, "terminal-3")));
+    cards.push(("none at all", Card::none(&certs)));
+    let server = CertificateDer::from_pem_file(certs.join("server.pem")).unwrap();
+    let server_key = PrivateKeyDer::from_pem_file(certs.join("server.key")).unwrap();
+    let server = Card::presenting(&certs, vec![server], server_key);
+    cards.push(("the server's own", server));
+    let (below, impostor) = (intermediate(site), impostor(site));
+    for (which, signer, with_signer) in [
+        ("under an authority of the same name", &impostor, false),
+        (
+            "under an authority of the same name, shown",
+            &impostor,
+            true,
+        ),
+        ("under an authority below, not shown", &below, false),
+        ("under an authority below", &below, true),
+    ] {
+        let (leaf, key) = leaf_under(signer);
+        let mut chain = vec![leaf];
+        chain.extend(with_signer.then(|| signer.0.clone()));
+        cards.push((which, Card::presenting(&certs, chain, key)));
+    }
+    let (leaf, key) = leaf_under(&impostor);
+    let deep = std::iter::once(leaf).chain(std::iter::repeat_n(impostor.0.clone(), 80));
+    cards.push((
+        "with 80 others behind",
+        Card::presenting(&certs, deep.collect(), key),
+    ));
+    cards
+}
+
+#[test]
+fn a_deposit_right_behind_a_bad_certificate_is_never_carried_out_nor_answered() {
+    let site = Site::new();
+    site.gen_certs(&["revoke", "terminal-3"]).expect(0);
+    let server = site.start();
+    let login = json!({ "account": "zz-99999", "pin": "9999" });
+    let login = request(1, "login", login).to_string();
+    let frames = || {
+        let deposit = json!({ "amount": 7, "key": key() });
+        let deposit = request(2, "deposit", deposit).to_string();
+        [framed(login.as_bytes()), framed(deposit.as_bytes())].concat()
+    };
+    let good = server.card("terminal-1").client();
+    let heard = eager::send_at_once(server.address, good, &frames());
+    assert!(heard.sent && heard.alert.is_none(), "{heard:?}");
+    let said = String::from_utf8_lossy(&heard.bytes).into_owned();
+    assert_eq!(said.matches("\"code\":0").count(), 2, "{said}");
+    // The ledger's head alone: that it was asked for is itself on record.
+    let before = site.verify()["head"].clone();
+    assert!(before.is_string());
+    for (which, card) in bad_cards(&site) {
+        let heard = eager::send_at_once(server.address, card.client(), &frames());
+        assert!(heard.sent, "{which}: {heard:?}");
+        assert_eq!(heard.bytes, b"", "{which}");
+        let alert = heard.alert.as_ref();
+        assert!(
+            alert.is_none_or(|alert| matches!(alert, rustls::Error::AlertReceived(_))),
+            "{which}: {alert:?}"
+        );
+    }
+    assert_eq!(site.verify()["head"], before);
+}
+
+#[tokio::test]
+async fn of_two_lists_of_one_authority_the_newest_counts_whatever_their_order() {
+    let site = Site::new();
+    let crl = site.path("certs/crl.pem");
+    let old = std::fs::read_to_string(&crl).unwrap();
+    site.gen_certs(&["revoke", "terminal-2"]).expect(0);
+    let new = std::fs::read_to_string(&crl).unwrap();
+    for both in [format!("{old}{new}"), format!("{new}{old}")] {
+        std::fs::write(&crl, both).unwrap();
+        let server = site.start();
+        let revoked = server.card("terminal-2").knock(server.address).await;
+        assert!(revoked.is_empty());
+        let other = server.card("terminal-1").knock(server.address).await;
+        assert!(!other.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! Bounds and deadlines: whoever asks for too much, or gives too little, is sent away cheaply.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
+use crate::support::card;
 use crate::support::terminal::{framed, request};
-use crate::support::{Ending, Server, Site, Terminal, in_time, until_async};
+use crate::support::{Ending, Monitor, Server, Site, Terminal, in_time, until_async};
 
 /// Whether the server closes a TCP connection before a byte of TLS was spoken.
 async fn is_closed_before_tls(address: SocketAddr) -> bool {
@@ -74,16 +75,9 @@ async fn an_address_that_connects_too_fast_is_closed_before_tls() {
 
 /// A terminal at another loopback address.
 async fn connect_from(host: u8, server: &Server) -> Terminal {
-    let socket = TcpSocket::new_v4().unwrap();
-    let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
-    socket.bind(from).unwrap();
-    let tcp = in_time("TCP", socket.connect(server.address))
-        .await
-        .unwrap();
     let config = std::sync::Arc::new(server.card("terminal-1").client());
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let shaking = tokio_rustls::TlsConnector::from(config).connect(name, tcp);
-    Terminal::over(in_time("the handshake", shaking).await.unwrap())
+    let stream = card::connect_from(host, server.address, config).await;
+    Terminal::over(stream.unwrap())
 }
 
 #[tokio::test]
@@ -295,33 +289,18 @@ async fn three_malformed_messages_in_a_row_close_the_connection_and_a_good_one_b
     assert_eq!(terminal.expect_end().await, Ending::Clean);
 }
 
-/// The status line and the rest of what the monitoring listener says.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let mut stream = in_time("TCP", TcpStream::connect(address)).await.unwrap();
-    let asked = format!("GET {path} HTTP/1.1\r\nHost: bank\r\n\r\n");
-    stream.write_all(asked.as_bytes()).await.unwrap();
-    let mut said = String::new();
-    in_time("the answer", stream.read_to_string(&mut said))
-        .await
-        .unwrap();
-    let (status, rest) = said.split_once("\r\n").unwrap();
-    (status.to_owned(), rest.to_owned())
-}
-
 #[tokio::test]
 async fn monitoring_shows_counters_and_health_and_no_customers() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let monitor = free.local_addr().unwrap();
-    drop(free);
-    let site = Site::with(&[("metrics.listen", &format!("\"{monitor}\""))]);
+    let monitor = Monitor::free();
+    let site = Site::with(&[("metrics.listen", &monitor.setting())]);
     let server = site.start();
     let mut customer = server.customer("terminal-1", "zz-99999", "9999").await;
     customer.deposit(1).await.expect_code(0);
     for path in ["/health/live", "/health/ready"] {
-        assert!(get(monitor, path).await.0.contains("200"), "{path}");
+        assert!(monitor.get(path).await.0.contains("200"), "{path}");
     }
-    assert!(get(monitor, "/").await.0.contains("404"));
-    let (status, metrics) = get(monitor, "/metrics").await;
+    assert!(monitor.get("/").await.0.contains("404"));
+    let (status, metrics) = monitor.get("/metrics").await;
     assert!(status.contains("200"), "{status}");
     for line in [
         "bank_requests_total{op=\"deposit\",code=\"0\"} 1",

@@ -1,10 +1,20 @@
 //! Wrong PINs: three are looked at, whoever tries, however fast, and whatever dies meanwhile.
 
+use std::sync::Arc;
+
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::support::{Server, Site, Terminal, until_async};
 
 const WRONG: &str = "7391";
+/// The accounts of a site with their PINs.
+const CUSTOMERS: [(&str, &str); 4] = [
+    ("ac-12345", "1324"),
+    ("wf-14351", "9834"),
+    ("tn-13731", "2435"),
+    ("zz-99999", "9999"),
+];
 
 /// One try over a connection of its own.
 async fn login(server: &Server, account: &str, pin: &str) -> u16 {
@@ -13,18 +23,62 @@ async fn login(server: &Server, account: &str, pin: &str) -> u16 {
 }
 
 /// Codes of wrong tries, over so many connections, all at once.
-async fn tries_at_once(server: &Server, account: &'static str, count: usize) -> Vec<u16> {
-    let mut tries = JoinSet::new();
-    for _ in 0..count {
-        let (address, card) = (server.address, server.card("terminal-2"));
-        tries.spawn(async move {
-            let mut terminal = Terminal::connect(address, card).await;
-            terminal.login(account, WRONG).await.code()
-        });
-    }
-    let mut codes = tries.join_all().await;
+async fn tries_at_once(server: &Server, account: &str, count: usize) -> Vec<u16> {
+    let tries = (0..count).map(|_| ("terminal-2", WRONG)).collect();
+    let codes = all_at_once(server, account, tries).await;
+    let mut codes: Vec<u16> = codes.into_iter().map(|(_, code)| code).collect();
     codes.sort_unstable();
     codes
+}
+
+/// Log-ins to one account, each over a connection of its own that is open before the first asks;
+/// terminal and code of each, in the order of the answers.
+async fn all_at_once(
+    server: &Server,
+    account: &str,
+    tries: Vec<(&'static str, &'static str)>,
+) -> Vec<(&'static str, u16)> {
+    let ready = Arc::new(Barrier::new(tries.len()));
+    let mut answers = JoinSet::new();
+    for (name, pin) in tries {
+        let (address, card) = (server.address, server.card(name));
+        let (account, ready) = (account.to_owned(), Arc::clone(&ready));
+        answers.spawn(async move {
+            let mut terminal = Terminal::connect(address, card).await;
+            ready.wait().await;
+            let code = terminal.login(&account, pin).await.code();
+            // Its session, where it has one, lasts until all have asked.
+            (name, code, terminal)
+        });
+    }
+    let (mut codes, mut connected) = (Vec::new(), Vec::new());
+    while let Some(answer) = answers.join_next().await {
+        let (name, code, terminal) = answer.unwrap();
+        codes.push((name, code));
+        connected.push(terminal);
+    }
+    codes
+}
+
+/// How many of the answers to that terminal had that code.
+fn count(codes: &[(&str, u16)], name: &str, code: u16) -> usize {
+    codes.iter().filter(|seen| **seen == (name, code)).count()
+}
+
+/// A hundred wrong PINs at each of two terminals, mixed.
+fn a_hundred_at_each_of_two() -> Vec<(&'static str, &'static str)> {
+    let names = ["terminal-1", "terminal-2"].into_iter().cycle();
+    names.take(200).map(|name| (name, WRONG)).collect()
+}
+
+/// The customer is served at the terminal, which is the account's home from then on.
+async fn visit(server: &Server, name: &str, account: &str, pin: &str) {
+    let mut terminal = server.customer(name, account, pin).await;
+    terminal
+        .ask("logout", serde_json::json!({}))
+        .await
+        .expect_code(0);
+    terminal.close().await;
 }
 
 fn three_looked_at(count: usize) -> Vec<u16> {
@@ -43,6 +97,144 @@ async fn of_two_hundred_wrong_pins_at_once_exactly_three_are_looked_at() {
     }
     assert_eq!(login(&server, "zz-99999", "9999").await, 22);
     assert_eq!(login(&server, "ac-12345", "1324").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hundred_wrong_pins_at_once_from_two_terminals_each_budget_has_exactly_three() {
+    let site = Site::new();
+    let server = site.start();
+    // Every account's home is terminal-1, so that every unknown number's is too.
+    for (account, pin) in CUSTOMERS {
+        visit(&server, "terminal-1", account, pin).await;
+    }
+    for account in ["zz-99999", "xx-00000", "xx-00001"] {
+        let codes = all_at_once(&server, account, a_hundred_at_each_of_two()).await;
+        for name in ["terminal-1", "terminal-2"] {
+            let looked_at = count(&codes, name, 20);
+            assert_eq!(
+                (looked_at, count(&codes, name, 22)),
+                (3, 97),
+                "{account} at {name}"
+            );
+        }
+        // Both budgets are used up, and terminal-3 has none of its own.
+        for name in ["terminal-1", "terminal-2", "terminal-3"] {
+            let mut terminal = server.terminal(name).await;
+            terminal.login(account, "9999").await.expect_code(22);
+        }
+    }
+    assert_eq!(login(&server, "ac-12345", "1324").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_no_home_two_hundred_wrong_pins_from_two_terminals_share_three() {
+    let site = Site::new();
+    let server = site.start();
+    for account in ["zz-99999", "xx-00000"] {
+        let codes = all_at_once(&server, account, a_hundred_at_each_of_two()).await;
+        let looked_at = codes.iter().filter(|(_, code)| *code == 20).count();
+        let locked = codes.iter().filter(|(_, code)| *code == 22).count();
+        assert_eq!((looked_at, locked), (3, 197), "{account}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_right_pin_among_two_hundred_tries_is_served_unless_its_budget_is_used_up_before_it() {
+    let site = Site::new();
+    let server = site.start();
+    for round in 0..4 {
+        site.run(&["account", "unlock", "zz-99999"]).expect(0);
+        visit(&server, "terminal-1", "zz-99999", "9999").await;
+        let mut tries = a_hundred_at_each_of_two();
+        tries[round * 2] = ("terminal-1", "9999");
+        let codes = all_at_once(&server, "zz-99999", tries).await;
+        let served = count(&codes, "terminal-1", 0);
+        let refused = count(&codes, "terminal-1", 22) + count(&codes, "terminal-2", 22);
+        let mut looked_at = ["terminal-1", "terminal-2"].map(|name| count(&codes, name, 20));
+        assert_eq!(served + refused + looked_at.iter().sum::<usize>(), 200);
+        // What is left of either budget is used up, so that the sums are known.
+        for (name, looked_at) in ["terminal-1", "terminal-2"].into_iter().zip(&mut looked_at) {
+            while server
+                .terminal(name)
+                .await
+                .login("zz-99999", WRONG)
+                .await
+                .code()
+                == 20
+            {
+                *looked_at += 1;
+            }
+        }
+        // Served, both counts began anew: at most two wrong ones of its own budget came before it,
+        // and three of the other. Not served, its budget was used up.
+        let allowed = if served == 1 {
+            [3..=5, 3..=6]
+        } else {
+            [3..=3, 3..=3]
+        };
+        let is_allowed = allowed
+            .iter()
+            .zip(&looked_at)
+            .all(|(range, count)| range.contains(count));
+        assert!(
+            served <= 1 && is_allowed,
+            "{served} served, {looked_at:?} looked at"
+        );
+    }
+}
+
+#[tokio::test]
+async fn strangers_elsewhere_lock_nobody_out_at_the_terminal_of_the_last_log_in() {
+    let site = Site::new();
+    let server = site.start();
+    visit(&server, "terminal-1", "zz-99999", "9999").await;
+    for (name, code) in [
+        ("terminal-2", 20),
+        ("terminal-3", 20),
+        ("terminal-2", 20),
+        ("terminal-3", 22),
+    ] {
+        let mut stranger = server.terminal(name).await;
+        stranger.login("zz-99999", WRONG).await.expect_code(code);
+    }
+    let shown = site
+        .run(&["account", "show", "zz-99999", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(shown["locked_out_elsewhere"], true);
+    assert_eq!(shown["locked_out_at_home"], false);
+    let told = site.run(&["account", "show", "zz-99999"]).expect(0);
+    assert!(
+        told.stdout.contains("at all but its home terminal"),
+        "{}",
+        told.stdout
+    );
+    visit(&server, "terminal-1", "zz-99999", "9999").await;
+    // A right PIN forgets the strangers' tries too.
+    let mut stranger = server.terminal("terminal-2").await;
+    stranger.login("zz-99999", WRONG).await.expect_code(20);
+}
+
+#[tokio::test]
+async fn a_restart_forgets_neither_budget() {
+    let site = Site::new();
+    let server = site.start();
+    visit(&server, "terminal-1", "zz-99999", "9999").await;
+    for name in ["terminal-1", "terminal-2", "terminal-2", "terminal-2"] {
+        let mut terminal = server.terminal(name).await;
+        terminal.login("zz-99999", WRONG).await.expect_code(20);
+    }
+    server.kill();
+    let server = site.start();
+    for (name, code) in [
+        ("terminal-2", 22),
+        ("terminal-1", 20),
+        ("terminal-1", 20),
+        ("terminal-1", 22),
+    ] {
+        let mut terminal = server.terminal(name).await;
+        terminal.login("zz-99999", WRONG).await.expect_code(code);
+    }
 }
 
 #[tokio::test]

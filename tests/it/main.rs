@@ -11,16 +11,27 @@
     reason = "a test fails by panicking, and prints what repeats it"
 )]
 
+mod answers;
+mod attack;
+mod audit;
+mod canary;
 mod certificates;
+mod confinement;
 mod crash;
+mod enumeration;
+mod escapes;
+mod handshakes;
 mod house;
 mod identity;
 mod life;
 mod limits;
 mod lockout;
+mod peppers;
+mod rotation;
 mod serving;
 mod sessions;
 mod simulation;
+mod spray;
 mod staff;
 mod support;
 mod terminal;

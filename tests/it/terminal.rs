@@ -239,6 +239,71 @@ fn what_the_bank_writes_cannot_steer_the_terminal() {
     assert!(!stdout(&output).contains("\\u001b"));
 }
 
+/// A bank whose every text is hostile.
+fn hostile_bank() -> FakeBank {
+    use atm_bank::wire::answer::{HistoryLine, Members};
+    const HOSTILE: &str = "\u{1b}[2J\r\nforged\u{7}\u{7f}\u{85}\u{9b}31m\u{202e}\u{2066}";
+    let text = || Some(HOSTILE.to_owned());
+    FakeBank::start(move |request| match agreeable(request) {
+        Reaction::Done(members) if request["op"] == "history" => {
+            let entry = HistoryLine {
+                entry: 1,
+                at: HOSTILE.into(),
+                kind: HOSTILE.to_owned().into(),
+                amount: 5,
+                balance: 5,
+                terminal: HOSTILE.into(),
+                counterparty: text(),
+            };
+            Reaction::Done(Members {
+                entries: Some(vec![entry]),
+                message: text().map(Into::into),
+                ..members
+            })
+        }
+        Reaction::Done(members) => Reaction::Done(Members {
+            message: text().map(Into::into),
+            reference: text(),
+            ..members
+        }),
+        other => other,
+    })
+}
+
+#[test]
+fn a_hostile_bank_s_history_and_messages_steer_neither_console_nor_script() {
+    use atm_bank::domain::printable;
+    let bank = hostile_bank();
+    let script = "login zz-99999 9999\nhistory 5\ndeposit 1.00\nbalance\nlogout\n";
+    let mut told = Vec::new();
+    for json in [false, true] {
+        let mut terminal = Terminal::at(&bank);
+        if json {
+            terminal.arg("--json");
+        }
+        let output = terminal.script(script);
+        assert_eq!(lines(&output).len(), 5, "{output:?}");
+        told.push(output);
+    }
+    // Account, PIN, the menu's history, then the end.
+    let choices: String = (1..=9).map(|choice| format!("{choice}\n")).collect();
+    told.push(
+        Terminal::at(&bank)
+            .arg("--plain")
+            .type_in(&format!("zz-99999\n9999\n{choices}")),
+    );
+    for output in told {
+        for text in [stdout(&output), stderr(&output)] {
+            assert!(text.split('\n').all(printable::is_plain), "{text:?}");
+            assert!(
+                !text.lines().any(|line| line.starts_with("forged")),
+                "{text}"
+            );
+        }
+    }
+    assert!(!bank.asked("history").is_empty());
+}
+
 #[test]
 fn wrong_usage_ends_with_64_and_missing_files_with_66() {
     for arguments in [

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::attack::AttackArguments;
+
 /// A hardened bank server for terminals (ATMs, kiosks, tills).
 #[derive(Parser)]
 #[command(name = "bank_server", version)]
@@ -53,12 +55,17 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIGEST")]
         head: Option<String>,
     },
+    /// The audit log: who did what, when and where.
+    Audit(AuditArguments),
     /// Withdrawals captured after their hold had expired, newest first.
     LateCaptures {
         /// How many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Secrets of the bank that PINs are hashed with.
+    #[command(subcommand)]
+    Pepper(PepperTask),
     /// Copy the store to a new file, also while serving.
     Backup {
         /// The file to make.
@@ -69,6 +76,8 @@ pub(crate) enum Task {
         /// The backup.
         file: PathBuf,
     },
+    /// Attack a deployment of your own, and say what held.
+    Attack(Box<AttackArguments>),
     /// Print a shell's completions.
     Completions {
         /// The shell.
@@ -166,6 +175,20 @@ pub(crate) enum TerminalTask {
     },
 }
 
+#[derive(Subcommand)]
+pub(crate) enum PepperTask {
+    /// Show the peppers' ids, and how many accounts stand on each.
+    #[command(alias = "status")]
+    Show,
+    /// Make a new pepper; hashes move over as customers log in.
+    Rotate,
+    /// Take a pepper out of the file that no account stands on.
+    Retire {
+        /// Its id.
+        id: String,
+    },
+}
+
 #[derive(Args)]
 pub(crate) struct StatementArguments {
     /// Whose.
@@ -176,6 +199,31 @@ pub(crate) struct StatementArguments {
     /// Before this moment.
     #[arg(long, value_name = "T")]
     pub(crate) to: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditArguments {
+    /// Not before this moment (RFC 3339 or a date).
+    #[arg(long, value_name = "T")]
+    pub(crate) from: Option<String>,
+    /// Before this moment.
+    #[arg(long, value_name = "T")]
+    pub(crate) to: Option<String>,
+    /// Only records with larger numbers than this.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) after: i64,
+    /// Only of this event, as `login`.
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// Only of this terminal.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) terminal: Option<String>,
+    /// Only the newest so many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: Option<u32>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -1,23 +1,25 @@
-//! Long lists, fetched page by page: accounts, statements; and terminals.
+//! Long lists, fetched page by page: accounts, statements, the audit log; and terminals.
 
 use std::io;
 
 use atm_bank::config::Config;
+use atm_bank::domain::printable;
 use atm_bank::operator::{Command, Report};
 use atm_bank::service::{Stop, exit, perform};
 use serde_json::{Value, json};
 
-use super::{print, show};
-use crate::arguments::{Format, StatementArguments};
+use super::{print, print_json, show};
+use crate::arguments::{AuditArguments, Format, StatementArguments};
 
 /// Rows of one page of a long list.
 const PAGE_ROWS: usize = 5_000;
 
-/// Fetches page after page and hands each on; ends with the first that is not full.
+/// Fetches page after page, where there is `more` than one, and hands each on; ends with the first
+/// that is not full.
 async fn pages(
     config: &Config,
     json: bool,
-    member: &str,
+    (member, more): (&str, bool),
     mut command: impl FnMut(Option<&Value>) -> Command,
     mut page: impl FnMut(&Report, bool) -> Result<(), Stop>,
 ) -> Result<u8, Stop> {
@@ -27,13 +29,9 @@ async fn pages(
         if report.exit_code != 0 {
             return show(&report, json);
         }
-        let rows = report
-            .data
-            .get(member)
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
+        let rows = rows_of(&report, member);
         page(&report, last.is_none())?;
-        if rows.len() < PAGE_ROWS {
+        if !more || rows.len() < PAGE_ROWS {
             return Ok(0);
         }
         last = rows.last().cloned();
@@ -50,6 +48,11 @@ fn table(report: &Report, first: bool) -> Result<(), Stop> {
     }
 }
 
+fn rows_of(report: &Report, member: &str) -> Vec<Value> {
+    let rows = report.data.get(member).and_then(Value::as_array);
+    rows.cloned().unwrap_or_default()
+}
+
 fn member_text(row: Option<&Value>, member: &str) -> Option<String> {
     row.and_then(|row| row.get(member))
         .and_then(Value::as_str)
@@ -62,25 +65,22 @@ pub(crate) async fn list(config: &Config, json: bool) -> Result<u8, Stop> {
         after: member_text(last, "account"),
         limit: PAGE_ROWS,
     };
-    let code = pages(config, json, "accounts", command, |report, first| {
-        if json {
-            all.extend(
-                report
-                    .data
-                    .get("accounts")
-                    .and_then(Value::as_array)
-                    .cloned()
-                    .unwrap_or_default(),
-            );
-            return Ok(());
-        }
-        table(report, first)
-    });
+    let code = pages(
+        config,
+        json,
+        ("accounts", true),
+        command,
+        |report, first| {
+            if json {
+                all.extend(rows_of(report, "accounts"));
+                return Ok(());
+            }
+            table(report, first)
+        },
+    );
     let code = code.await?;
     if json && code == 0 {
-        print(
-            &json!({ "accounts": all, "currency": config.accounts.currency.code() }).to_string(),
-        )?;
+        print_json(&json!({ "accounts": all, "currency": config.accounts.currency.code() }))?;
     }
     Ok(code)
 }
@@ -133,16 +133,11 @@ pub(crate) async fn statement(
         to: to.clone(),
         limit: PAGE_ROWS,
     };
-    let code = pages(config, json, "entries", command, |report, first| {
-        let rows = report
-            .data
-            .get("entries")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
+    let code = pages(config, json, ("entries", true), command, |report, first| {
+        let rows = rows_of(report, "entries");
         match format {
             Format::Table => table(report, first),
-            Format::Csv => print_csv(&rows, first),
+            Format::Csv => print_csv(&STATEMENT_COLUMNS, &rows, first),
             Format::Json => {
                 all.extend(rows);
                 Ok(())
@@ -152,31 +147,86 @@ pub(crate) async fn statement(
     let code = code.await?;
     if format == Format::Json && code == 0 {
         let currency = config.accounts.currency.code();
-        print(&json!({ "account": account, "entries": all, "currency": currency }).to_string())?;
+        print_json(&json!({ "account": account, "entries": all, "currency": currency }))?;
     }
     Ok(code)
 }
 
-fn print_csv(rows: &[Value], first: bool) -> Result<(), Stop> {
-    const COLUMNS: [&str; 8] = [
-        "entry",
-        "at",
-        "kind",
-        "amount",
-        "balance",
-        "terminal",
-        "counterparty",
-        "reason",
-    ];
+pub(crate) async fn audit(
+    config: &Config,
+    arguments: AuditArguments,
+    json: bool,
+) -> Result<u8, Stop> {
+    let format = if json { Format::Json } else { arguments.format };
+    let newest = arguments
+        .limit
+        .and_then(|limit| usize::try_from(limit).ok());
+    let mut all = Vec::new();
+    let command = |last: Option<&Value>| Command::Audit {
+        after: last
+            .and_then(|row| row.get("number"))
+            .and_then(Value::as_i64)
+            .unwrap_or(arguments.after),
+        from: arguments.from.clone(),
+        to: arguments.to.clone(),
+        event: arguments.event.clone(),
+        terminal: arguments.terminal.clone(),
+        limit: newest.unwrap_or(PAGE_ROWS),
+        newest: newest.is_some(),
+    };
+    let more = newest.is_none();
+    let code = pages(config, json, ("records", more), command, |report, first| {
+        let rows = rows_of(report, "records");
+        match format {
+            Format::Table => table(report, first),
+            Format::Csv => print_csv(&AUDIT_COLUMNS, &rows, first),
+            Format::Json => {
+                all.extend(rows);
+                Ok(())
+            }
+        }
+    });
+    let code = code.await?;
+    if format == Format::Json && code == 0 {
+        print_json(&json!({ "records": all }))?;
+    }
+    Ok(code)
+}
+
+const STATEMENT_COLUMNS: [&str; 8] = [
+    "entry",
+    "at",
+    "kind",
+    "amount",
+    "balance",
+    "terminal",
+    "counterparty",
+    "reason",
+];
+
+const AUDIT_COLUMNS: [&str; 10] = [
+    "number",
+    "at",
+    "event",
+    "outcome",
+    "account",
+    "terminal",
+    "connection",
+    "actor",
+    "detail",
+    "hash",
+];
+
+fn print_csv(columns: &[&str], rows: &[Value], first: bool) -> Result<(), Stop> {
     let failed =
         |error: csv::Error| Stop::new(exit::IO, format!("cannot write to stdout: {error}"));
     let mut out = csv::Writer::from_writer(io::stdout().lock());
     if first {
-        out.write_record(COLUMNS).map_err(failed)?;
+        out.write_record(columns).map_err(failed)?;
     }
     for row in rows {
-        let fields = COLUMNS.map(|column| match row.get(column) {
-            Some(Value::String(text)) => text.clone(),
+        let fields = columns.iter().map(|column| match row.get(column) {
+            Some(Value::String(text)) => printable::cell(text),
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
         });

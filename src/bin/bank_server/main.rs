@@ -1,37 +1,59 @@
 //! The bank's server and its staff's commands: arguments in, exit code out.
 
 mod arguments;
+mod attack;
 mod listing;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use atm_bank::config::{Config, Overrides};
-use atm_bank::domain::{AccountNumber, Pin};
+use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
-    RunOptions, Source, Stop, check, exit, hash_accounts, hash_pin, one_time_pin, perform, restore,
-    run,
+    Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
+    one_time_pin, perform, restore, run,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
-use self::arguments::{AccountTask, Arguments, RunArguments, Task, TerminalTask};
-use self::listing::{list, statement, terminals};
+use self::arguments::{AccountTask, Arguments, PepperTask, RunArguments, Task, TerminalTask};
+use self::attack::attack;
+use self::listing::{audit, list, statement, terminals};
+
+/// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
+    if let Some(index) = printable::first_with_control(std::env::args_os()) {
+        say(&format!(
+            "bank_server: argument {index} has a control character; write it without"
+        ));
+        return ExitCode::from(exit::DATA);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.use_stderr() {
+                say(&error.render().to_string());
+                return ExitCode::from(exit::USAGE);
+            }
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+            return ExitCode::SUCCESS;
         }
     };
     // What this process makes is for its own user only.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let json = arguments.json;
+    // Before any other thread runs, which would not be confined.
+    let confinement = match &arguments.command {
+        None | Some(Task::Run(_)) => confine_server(&arguments),
+        Some(_) => Confinement::default(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -39,7 +61,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report_stop(&Stop::new(exit::SYSTEM, error.to_string()), json),
     };
-    let ended = runtime.block_on(dispatch(arguments));
+    let ended = runtime.block_on(dispatch(arguments, confinement));
     // An audit or a backup that still runs is cut off, not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended {
@@ -50,18 +72,29 @@ fn main() -> ExitCode {
 
 /// An error goes to stderr, and with `--json` to stdout as an object too.
 fn report_stop(stop: &Stop, json: bool) -> ExitCode {
-    let _ = writeln!(io::stderr(), "bank_server: {}", stop.reason);
+    say(&format!("bank_server: {}", stop.reason));
     if json {
-        let _ = writeln!(
-            io::stdout(),
-            "{}",
-            json!({ "error": stop.reason, "exit_code": stop.code })
-        );
+        let _ = print_json(&json!({ "error": stop.reason, "exit_code": stop.code }));
     }
     ExitCode::from(stop.code)
 }
 
-async fn dispatch(arguments: Arguments) -> Result<u8, Stop> {
+/// Words to stderr. They may hold what was typed, and a file's name: none of it steers a terminal.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable::lines(words.trim_end()));
+}
+
+/// What is wrong with the configuration is said when it is read again to serve.
+fn confine_server(arguments: &Arguments) -> Confinement {
+    let source = Source {
+        file: arguments.config.clone(),
+        overrides: Overrides::default(),
+    };
+    let loaded = source.load().ok();
+    confine(loaded.as_ref().map(|loaded| &loaded.config))
+}
+
+async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, Stop> {
     let Arguments {
         config,
         json,
@@ -82,11 +115,14 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Stop> {
                 source,
                 quick_start,
                 bare,
+                confinement,
             })
             .await
             .map(|()| 0)
         }
         Task::Check { config_only } => check_report(&source, config_only, json),
+        // It knows the bank from outside only: no configuration is read.
+        Task::Attack(arguments) => Box::pin(attack(*arguments, json)).await,
         Task::Completions { shell } => {
             let mut out = io::stdout();
             clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut out);
@@ -95,7 +131,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Stop> {
         task => {
             let loaded = source.load()?;
             for warning in &loaded.warnings {
-                let _ = writeln!(io::stderr(), "bank_server: warning: {warning}");
+                say(&format!("bank_server: warning: {warning}"));
             }
             staff(&loaded.config, task, json).await
         }
@@ -111,7 +147,8 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         }
         Task::Account(task) => account_command(config, task).await?,
         Task::Statement(arguments) => return statement(config, arguments, json).await,
-        Task::Restore { file } => return restored(config, &file, json),
+        Task::Audit(arguments) => return audit(config, arguments, json).await,
+        Task::Restore { file } => return restored(config, &file, json).await,
         Task::Sessions { end: Some(account) } => Command::EndSession { account },
         Task::Sessions { end: None } => Command::Sessions,
         Task::Terminal(TerminalTask::List { name }) => return terminals(config, name, json).await,
@@ -125,10 +162,11 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         },
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
-        Task::Backup { file } => Command::Backup {
-            file: absolute(&file)?,
-        },
-        Task::Run(_) | Task::Check { .. } | Task::Completions { .. } => {
+        Task::Pepper(PepperTask::Show) => Command::Peppers,
+        Task::Pepper(PepperTask::Rotate) => Command::RotatePepper,
+        Task::Pepper(PepperTask::Retire { id }) => Command::RetirePepper { pepper: id },
+        Task::Backup { file } => return show(&backup(config, &file).await?, json),
+        Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
             return Err(Stop::new(exit::SOFTWARE, "this command is not the staff's"));
         }
     };
@@ -174,26 +212,28 @@ async fn account_command(config: &Config, task: AccountTask) -> Result<Command, 
 fn show(report: &Report, json: bool) -> Result<u8, Stop> {
     let failed = report.data.get("error").is_some();
     match (json, failed) {
-        (true, _) => print(&report.data.to_string())?,
+        (true, _) => print_json(&report.data)?,
         (false, false) => print(&report.text)?,
-        (false, true) => {
-            let _ = writeln!(io::stderr(), "bank_server: {}", report.text);
-        }
+        (false, true) => say(&format!("bank_server: {}", report.text)),
     }
     Ok(report.exit_code)
 }
 
 fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")
+    writeln!(out, "{}", printable::lines(text))
         .and_then(|()| out.flush())
         .map_err(|error| Stop::new(exit::IO, format!("cannot write to stdout: {error}")))
+}
+
+fn print_json(value: &Value) -> Result<(), Stop> {
+    print(&printable::json(&value.to_string()))
 }
 
 fn check_report(source: &Source, config_only: bool, json: bool) -> Result<u8, Stop> {
     let report = check(source, config_only);
     if json {
-        print(&json!(report).to_string())?;
+        print_json(&json!(report))?;
     } else {
         for warning in &report.warnings {
             print(&format!("warning: {warning}"))?;
@@ -255,7 +295,7 @@ fn add(config: &Config, account: &str, balance: &str) -> Result<Command, Stop> {
     })?;
     let pin = ask_pin()?;
     if pin.is_weak(&number) {
-        let _ = writeln!(io::stderr(), "bank_server: warning: that PIN is weak");
+        say("bank_server: warning: that PIN is weak");
     }
     let hash = hash_pin(config, &pin)?;
     let account = OpenAccount {
@@ -276,22 +316,40 @@ fn number(text: &str) -> Result<AccountNumber, Stop> {
 
 /// Asked for twice at a terminal; else the first line of standard input.
 fn ask_pin() -> Result<Pin, Stop> {
-    let failed = |error: io::Error| Stop::new(exit::IO, format!("cannot read the PIN: {error}"));
-    let text = if io::stdin().is_terminal() {
-        let first = Zeroizing::new(rpassword::prompt_password("PIN: ").map_err(failed)?);
-        let again = Zeroizing::new(rpassword::prompt_password("PIN again: ").map_err(failed)?);
-        if first != again {
-            return Err(Stop::new(exit::DATA, "the two PINs differ"));
-        }
-        first
-    } else {
-        let mut text = Zeroizing::new(String::new());
-        io::stdin()
-            .take(1_024)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-        Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
-    };
+    if !io::stdin().is_terminal() {
+        return ask_pin_once("PIN: ");
+    }
+    let first = prompt("PIN: ")?;
+    if first != prompt("PIN again: ")? {
+        return Err(Stop::new(exit::DATA, "the two PINs differ"));
+    }
+    parse_pin(&first)
+}
+
+/// Asked for once at a terminal; else the first line of standard input.
+fn ask_pin_once(words: &str) -> Result<Pin, Stop> {
+    if io::stdin().is_terminal() {
+        return parse_pin(&prompt(words)?);
+    }
+    let mut text = Zeroizing::new(String::new());
+    io::stdin()
+        .take(1_024)
+        .read_to_string(&mut text)
+        .map_err(pin_unread)?;
+    parse_pin(text.lines().next().unwrap_or_default())
+}
+
+fn prompt(words: &str) -> Result<Zeroizing<String>, Stop> {
+    rpassword::prompt_password(words)
+        .map(Zeroizing::new)
+        .map_err(pin_unread)
+}
+
+fn pin_unread(error: io::Error) -> Stop {
+    Stop::new(exit::IO, format!("cannot read the PIN: {error}"))
+}
+
+fn parse_pin(text: &str) -> Result<Pin, Stop> {
     Pin::parse(text.trim()).map_err(|error| Stop::new(exit::DATA, error.to_string()))
 }
 
@@ -351,8 +409,10 @@ async fn limit(
     })
 }
 
-fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
-    let kept = restore(config, file)?.map(|path| path.display().to_string());
+async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
+    let kept = restore(config, file)
+        .await?
+        .map(|path| path.display().to_string());
     let text = match &kept {
         Some(path) => format!("restored; what stood there is kept as {path}"),
         None => "restored".to_owned(),
@@ -366,10 +426,4 @@ fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
         },
         json,
     )
-}
-
-/// The server has a working folder of its own.
-fn absolute(path: &Path) -> Result<PathBuf, Stop> {
-    std::path::absolute(path)
-        .map_err(|error| Stop::new(exit::IO, format!("{}: {error}", path.display())))
 }

@@ -353,6 +353,22 @@ fn a_fault_shows_no_control_characters_of_what_was_typed() {
     assert!(!found.chars().any(char::is_control), "{found:?}");
 }
 
+#[test]
+fn a_text_with_a_control_character_is_refused_wherever_it_comes_from() {
+    for key in [
+        "tls.dir",
+        "pin.pepper_file",
+        "store.url",
+        "server.operator_socket",
+    ] {
+        let (table, name) = key.split_once('.').unwrap();
+        for control in ["\\u001b", "\\n", "\\u009b"] {
+            let found = faults(&format!("[{table}]\n{name} = \"sqlite:a{control}b\"")).concat();
+            assert!(found.contains("has a control character"), "{key}: {found}");
+        }
+    }
+}
+
 /// Values that reach every branch, none of which is a host name to be looked up.
 fn value() -> impl Strategy<Value = String> {
     let fixed = prop::sample::select(vec![

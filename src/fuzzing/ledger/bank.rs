@@ -6,8 +6,8 @@ use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::PinVerified;
 use crate::domain::{AccountNumber, Currency, EntryNumber, Pin, Refusal, Timestamp};
 use crate::store::{
-    Act, Claim, Claimed, Context, Digest, Done, NewAccount, Office, Receipt, Store, StoreError,
-    Terms, TryCounted,
+    Act, Claim, Claimed, Context, Digest, Done, NewAccount, Office, Receipt, RecordsAsked, Store,
+    StoreError, Terms, TryCounted,
 };
 
 /// Noon of 2026-01-01, UTC.
@@ -227,7 +227,7 @@ impl<S: Store> Bank<S> {
                 Ok(proof) => proof,
                 Err(answer) => return answer,
             };
-            let changed = wait(store.change_pin(claim, &proof, new.map(hash)));
+            let changed = wait(store.change_pin(claim, &proof, new.map(hash), context.clone()));
             changed.map(|changed| format!("{changed:?}"))
         })
     }
@@ -298,6 +298,11 @@ impl<S: Store> Bank<S> {
             Act::Terminals,
             Act::DemoAccounts,
             Act::LateCaptures { limit: 5 },
+            Act::Peppers,
+            Act::Records(RecordsAsked {
+                limit: 20,
+                ..RecordsAsked::default()
+            }),
         ] {
             told += &format!("{:?}\n", self.act(act, context)?);
         }

@@ -75,6 +75,7 @@ impl Run {
         Context {
             now: self.now,
             terminal: self.terminal.parse().expect("a terminal's name"),
+            connection: None,
             terms: self.terms,
         }
     }

@@ -1,6 +1,6 @@
 //! Who may come in.
 
-use super::{Expected, Fault, Model, Session, Status, Tries, done, refused, refused_then};
+use super::{Budget, Expected, Fault, Model, Session, Status, Tries, done, refused, refused_then};
 use crate::fuzzing::world::{LOCK_MS, MAX_TIMEOUT_MS, TRIES};
 use crate::server::dialogue::Then;
 use crate::wire::answer::{Members, SessionTimes};
@@ -92,17 +92,15 @@ impl Model {
         if fault == Fault::Before {
             return Err(refused(Code::StorageUnavailable));
         }
-        let counted = self.count_try(number);
+        let counted = self.count_try(connection, number);
         if fault == Fault::After {
             return Err(refused(Code::StorageUnavailable));
         }
         let last = counted? >= TRIES;
-        let (now_ms, account) = (self.now_ms, self.accounts.get(number));
-        let right = account.is_some_and(|account| {
-            let in_time = account.pin_ends_ms.is_none_or(|end| now_ms < end);
-            account.pin == pin && in_time && account.status != Status::Closed
-        });
-        if right {
+        if self
+            .served(number)
+            .is_some_and(|account| account.pin == pin)
+        {
             return Ok(());
         }
         let own = &mut self.connections[connection];
@@ -115,18 +113,38 @@ impl Model {
         Err(refused_then(Code::NoMatch, then))
     }
 
-    /// How many there have been, this one with them.
-    fn count_try(&mut self, number: &str) -> Result<u32, Expected> {
-        let before = self.tries.get(number).copied();
-        let before = before.filter(|tries| self.now_ms < tries.ends_ms);
-        let count = before.map_or(0, |tries| tries.count);
-        if let Some(tries) = before.filter(|tries| tries.count >= TRIES) {
-            let left_ms = u64::try_from(tries.ends_ms - self.now_ms).ok();
+    /// An account that is open, or locked by staff, with a PIN that is in force.
+    fn served(&self, number: &str) -> Option<&super::Account> {
+        let account = self.accounts.get(number)?;
+        let in_time = account.pin_ends_ms.is_none_or(|end| self.now_ms < end);
+        (in_time && account.status != Status::Closed).then_some(account)
+    }
+
+    /// How many of the terminal's budget there have been, this one with them.
+    fn count_try(&mut self, connection: usize, number: &str) -> Result<u32, Expected> {
+        let (now_ms, terminal) = (self.now_ms, self.terminals[connection]);
+        let alive = |tries: &&Tries| tries.at_home.at(now_ms) + tries.elsewhere.at(now_ms) > 0;
+        let before = self.tries.get(number).filter(alive).cloned();
+        let mut tries = before.unwrap_or_else(|| Tries {
+            home: match self.served(number) {
+                Some(account) => account.home.clone(),
+                None => self.borrowed_home.clone(),
+            },
+            at_home: Budget::default(),
+            elsewhere: Budget::default(),
+        });
+        let budget = match tries.home.as_deref() == Some(terminal) {
+            true => &mut tries.at_home,
+            false => &mut tries.elsewhere,
+        };
+        let count = budget.at(now_ms);
+        if count >= TRIES {
+            let left_ms = u64::try_from(budget.ends_ms - now_ms).ok();
             return Err(super::retry_after(Code::LockedOut, left_ms));
         }
-        let tries = Tries {
+        *budget = Budget {
             count: count + 1,
-            ends_ms: self.now_ms + i64::try_from(LOCK_MS).expect("milliseconds"),
+            ends_ms: now_ms + i64::try_from(LOCK_MS).expect("milliseconds"),
         };
         self.tries.insert(number.to_owned(), tries);
         Ok(count + 1)
@@ -138,5 +156,12 @@ impl Model {
             .iter()
             .filter_map(|own| own.session.as_ref());
         sessions.any(|session| session.account == number)
+    }
+}
+
+impl Budget {
+    /// How many count now.
+    pub(in crate::fuzzing) fn at(&self, now_ms: i64) -> u32 {
+        if now_ms < self.ends_ms { self.count } else { 0 }
     }
 }

@@ -130,10 +130,19 @@ struct Kept {
     hold: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Wrong PINs of one budget, and until when they count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Budget {
+    count: u32,
+    ends_ms: i64,
+}
+
+/// Wrong PINs upon one number: those from its home, and those from all other terminals.
+#[derive(Debug, Clone)]
 pub(super) struct Tries {
-    pub(super) count: u32,
-    pub(super) ends_ms: i64,
+    home: Option<String>,
+    pub(super) at_home: Budget,
+    pub(super) elsewhere: Budget,
 }
 
 /// One connection, from its first request to its last.
@@ -158,6 +167,9 @@ pub(super) struct Model {
     pub(super) now_ms: i64,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) tries: BTreeMap<String, Tries>,
+    /// The home that the next request's number borrows if it is nobody's: the keyed draw is the
+    /// store's own matter, what follows from it is not.
+    pub(super) borrowed_home: Option<String>,
     pub(super) entries: i64,
     terminals: &'static [&'static str],
     connections: Vec<Connection>,
@@ -175,6 +187,7 @@ impl Model {
             now_ms,
             accounts: BTreeMap::new(),
             tries: BTreeMap::new(),
+            borrowed_home: None,
             entries: 0,
             terminals,
             connections: terminals.iter().map(|_| Connection::default()).collect(),

@@ -78,6 +78,7 @@ impl Model {
     pub(in crate::fuzzing) fn sweep(&mut self) {
         let now_ms = self.now_ms;
         self.keys.retain(|_, kept| kept.at_ms >= now_ms - KEPT_MS);
-        self.tries.retain(|_, tries| now_ms < tries.ends_ms);
+        self.tries
+            .retain(|_, tries| tries.at_home.at(now_ms) + tries.elsewhere.at(now_ms) > 0);
     }
 }

@@ -4,6 +4,7 @@ use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHasher};
 use crate::access::throttle::AddressBlock;
 use crate::domain::AccountNumber;
+use crate::domain::Pin;
 use crate::store::memory::MemoryStore;
 use crate::store::{Act, NewAccount, Office, Terms};
 use crate::surroundings::{Surroundings, System};
@@ -64,7 +65,8 @@ async fn dialogue(pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
         per: std::time::Duration::from_secs(1),
         burst: 1_000,
     };
-    let logins = Arc::new(KeyedThrottle::new(rate, system));
+    let logins = Arc::new(KeyedThrottle::new(rate, Arc::clone(&system)));
+    let sprays = Arc::new(SprayWatch::new(50, system));
     let address = AddressBlock::from(std::net::IpAddr::from([127, 0, 0, 1]));
     let peer = Peer {
         terminal: "t-1".parse().unwrap(),
@@ -74,6 +76,7 @@ async fn dialogue(pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
     let shared = Shared {
         bank,
         logins,
+        sprays,
         metrics: Arc::default(),
     };
     let times = SessionTimes {
@@ -92,6 +95,18 @@ async fn an_internal_error_gets_50_with_a_reference_and_no_detail() {
     assert_eq!((answer.code, then), (Code::Internal, Then::Stay));
     assert_eq!(answer.members.reference.as_ref().map(String::len), Some(12));
     assert_eq!(answer.members.message.as_deref(), Some("internal error"));
+    let asked = crate::store::RecordsAsked {
+        limit: 10,
+        event: Some("login".to_owned()),
+        ..Default::default()
+    };
+    let office = Office::of("test");
+    let listed = dialogue.shared.bank.office(&office, Act::Records(asked));
+    let Ok(crate::store::Done::Records(records)) = listed.await else {
+        panic!("no records");
+    };
+    let outcomes: Vec<&str> = records.iter().map(|(record, _)| &*record.outcome).collect();
+    assert_eq!(outcomes, ["failed"]);
 }
 
 #[tokio::test]
@@ -114,4 +129,29 @@ async fn a_store_that_fails_gets_51_and_the_key_settles_what_happened() {
         (Code::Done, Some(true))
     );
     assert_eq!(settled.members.balance, Some(600));
+}
+
+#[tokio::test]
+async fn a_spray_is_counted_once_and_slowed_before_a_pin_is_looked_at() {
+    let (mut dialogue, _) = dialogue(true).await;
+    dialogue.shared.sprays.set_tries(5);
+    for index in 0..4 {
+        let guess = format!(r#"{{"id":1,"op":"login","account":"qq-0000{index}","pin":"8264"}}"#);
+        let guessed = dialogue.answer(guess.as_bytes()).await.answer;
+        assert_eq!(guessed.code, Code::NoMatch);
+    }
+    for _ in 0..3 {
+        let slowed = dialogue.answer(LOGIN).await.answer;
+        assert_eq!(slowed.code, Code::TooMany);
+        assert!(slowed.members.retry_after_ms.is_some_and(|ms| ms <= 15_000));
+    }
+    let metrics = dialogue.shared.metrics.encode();
+    for line in [
+        r#"bank_sprays_noticed_total{where="source"} 1"#,
+        r#"bank_requests_total{op="login",code="40"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} not in {metrics}");
+    }
+    dialogue.shared.sprays.set_tries(0);
+    assert_eq!(dialogue.answer(LOGIN).await.answer.code, Code::Done);
 }

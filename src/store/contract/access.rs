@@ -8,6 +8,11 @@ super::on_every_store! {
     a_right_pin_forgets_the_tries_before_it
     tries_are_forgotten_the_lock_time_after_the_last_one
     without_a_lock_time_only_staff_unlock
+    strangers_elsewhere_do_not_lock_a_customer_out_at_home
+    wrong_pins_at_home_take_no_try_from_other_terminals
+    each_budget_is_forgotten_after_its_own_last_try
+    a_number_that_never_logged_in_has_one_budget_for_all_terminals
+    staff_see_which_budget_is_used_up_and_free_both
     unknown_numbers_are_counted_and_locked_like_known_ones
     a_closed_account_is_met_like_an_unknown_one
     only_the_try_that_uses_the_budget_up_is_called_the_last
@@ -92,6 +97,103 @@ async fn without_a_lock_time_only_staff_unlock(mut rig: Rig) {
     let _ = rig.log_in(ANNE).await;
 }
 
+async fn strangers_elsewhere_do_not_lock_a_customer_out_at_home(mut rig: Rig) {
+    rig.open(ANNE, 0).await;
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    for terminal in ["t-2", "t-3", "t-2"] {
+        rig.terminal = terminal;
+        wrong(&rig, ANNE, 1).await;
+    }
+    for terminal in ["t-2", "t-3", "anonymous"] {
+        rig.terminal = terminal;
+        assert_locked(&rig, ANNE, Some(86_400_000)).await;
+    }
+    rig.terminal = "t-1";
+    wrong(&rig, ANNE, 2).await;
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    // The right PIN has forgotten the whole count.
+    rig.terminal = "t-3";
+    wrong(&rig, ANNE, 3).await;
+}
+
+async fn wrong_pins_at_home_take_no_try_from_other_terminals(mut rig: Rig) {
+    rig.open(ANNE, 0).await;
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    wrong(&rig, ANNE, 3).await;
+    assert_locked(&rig, ANNE, Some(86_400_000)).await;
+    rig.terminal = "t-2";
+    wrong(&rig, ANNE, 2).await;
+    // Where the customer succeeds, there the home is from now on.
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    rig.terminal = "t-1";
+    wrong(&rig, ANNE, 3).await;
+    assert_locked(&rig, ANNE, Some(86_400_000)).await;
+    rig.terminal = "t-2";
+    wrong(&rig, ANNE, 3).await;
+    assert_locked(&rig, ANNE, Some(86_400_000)).await;
+}
+
+async fn each_budget_is_forgotten_after_its_own_last_try(mut rig: Rig) {
+    rig.open(ANNE, 0).await;
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    wrong(&rig, ANNE, 3).await;
+    rig.advance(DAY / 2);
+    rig.terminal = "t-2";
+    wrong(&rig, ANNE, 3).await;
+    assert_locked(&rig, ANNE, Some(86_400_000)).await;
+    rig.advance(DAY / 2 - 1);
+    rig.terminal = "t-1";
+    assert_locked(&rig, ANNE, Some(1)).await;
+    rig.advance(1);
+    // What is left of the other budget does not count here, and a sweep leaves it.
+    assert_eq!(rig.sweep().await.tries, 0);
+    wrong(&rig, ANNE, 3).await;
+    rig.terminal = "t-2";
+    assert_locked(&rig, ANNE, Some(43_200_000)).await;
+}
+
+async fn a_number_that_never_logged_in_has_one_budget_for_all_terminals(mut rig: Rig) {
+    rig.open(ANNE, 0).await;
+    for terminal in ["t-1", "t-2", "t-1"] {
+        rig.terminal = terminal;
+        wrong(&rig, ANNE, 1).await;
+    }
+    for terminal in ["t-1", "t-2", "t-3"] {
+        rig.terminal = terminal;
+        assert_locked(&rig, ANNE, Some(86_400_000)).await;
+    }
+}
+
+async fn staff_see_which_budget_is_used_up_and_free_both(mut rig: Rig) {
+    rig.open(ANNE, 0).await;
+    let claim = rig.log_in(ANNE).await;
+    rig.log_out(claim);
+    wrong(&rig, ANNE, 1).await;
+    rig.terminal = "t-2";
+    wrong(&rig, ANNE, 3).await;
+    let shown = rig.show(ANNE).await;
+    assert_eq!((shown.tries, shown.tries_at_home), (4, 1));
+    assert!(shown.locked_out && shown.locked_out_elsewhere && !shown.locked_out_at_home);
+    rig.terminal = "t-1";
+    wrong(&rig, ANNE, 2).await;
+    assert!(rig.show(ANNE).await.locked_out_at_home);
+    assert!(matches!(
+        rig.act(Act::Lock(number(ANNE), false)).await,
+        Done::Yes
+    ));
+    let shown = rig.show(ANNE).await;
+    assert_eq!((shown.tries, shown.locked_out), (0, false));
+    for terminal in ["t-1", "t-2"] {
+        rig.terminal = terminal;
+        wrong(&rig, ANNE, 3).await;
+    }
+}
+
 async fn unknown_numbers_are_counted_and_locked_like_known_ones(rig: Rig) {
     rig.open(ANNE, 0).await;
     for account in [ANNE, NOBODY] {
@@ -168,7 +270,10 @@ async fn a_right_pin_that_is_not_changed_after_all_forgets_the_tries(rig: Rig) {
     let claim = rig.log_in(ANNE).await;
     wrong(&rig, ANNE, 2).await;
     let proof = rig.proof(ANNE).await;
-    let kept = rig.store().change_pin(&claim, &proof, None).await;
+    let kept = rig
+        .store()
+        .change_pin(&claim, &proof, None, rig.context())
+        .await;
     assert_eq!(kept, Ok(PinChange::Done));
     assert_eq!(rig.show(ANNE).await.tries, 0);
     wrong(&rig, ANNE, 3).await;
@@ -182,7 +287,10 @@ async fn a_pin_is_not_changed_on_an_account_that_staff_locked(rig: Rig) {
         Done::Yes
     ));
     let proof = rig.proof(ANNE).await;
-    let refused = rig.store().change_pin(&claim, &proof, None).await;
+    let refused = rig
+        .store()
+        .change_pin(&claim, &proof, None, rig.context())
+        .await;
     assert_eq!(refused, Ok(PinChange::LockedByStaff));
     assert_eq!(rig.show(ANNE).await.tries, 0);
 }

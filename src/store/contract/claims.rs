@@ -72,7 +72,10 @@ async fn a_released_claim_reads_no_balance_and_changes_no_pin(rig: Rig) {
     let read = rig.store().balance(&claim, rig.context()).await;
     assert_eq!(read.unwrap_err(), StoreError::Fenced);
     let hash = rig.hash("5093", CHEAP);
-    let changed = rig.store().change_pin(&claim, &proof, Some(hash)).await;
+    let changed = rig
+        .store()
+        .change_pin(&claim, &proof, Some(hash), rig.context())
+        .await;
     assert_eq!(changed.unwrap_err(), StoreError::Fenced);
     let _ = rig.log_in(ANNE).await;
 }
@@ -85,7 +88,10 @@ async fn a_proof_is_void_once_the_pin_was_changed(rig: Rig) {
     assert!(rig.store().seats().is_empty());
     let claim = rig.log_in(ANNE).await;
     let hash = rig.hash("5093", CHEAP);
-    let changed = rig.store().change_pin(&claim, &proof, Some(hash)).await;
+    let changed = rig
+        .store()
+        .change_pin(&claim, &proof, Some(hash), rig.context())
+        .await;
     assert_eq!(changed, Ok(PinChange::Void));
 }
 
@@ -182,12 +188,14 @@ async fn a_changed_pin_takes_the_place_of_the_old_one(rig: Rig) {
     let hash = rig.hash("739105", CHEAP);
     assert_eq!(
         rig.store()
-            .change_pin(&claim, &proof, Some(hash.clone()))
+            .change_pin(&claim, &proof, Some(hash.clone()), rig.context())
             .await,
         Ok(PinChange::Done)
     );
     assert_eq!(
-        rig.store().change_pin(&claim, &proof, Some(hash)).await,
+        rig.store()
+            .change_pin(&claim, &proof, Some(hash), rig.context())
+            .await,
         Ok(PinChange::Void)
     );
     let report = rig.show(ANNE).await;

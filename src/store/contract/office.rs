@@ -369,7 +369,9 @@ async fn demo_accounts_are_counted_until_their_pin_is_changed(rig: Rig) {
     let proof = rig.proof(BERT).await;
     let hash = rig.hash("5093", CHEAP);
     assert_eq!(
-        rig.store().change_pin(&bert, &proof, Some(hash)).await,
+        rig.store()
+            .change_pin(&bert, &proof, Some(hash), rig.context())
+            .await,
         Ok(crate::store::PinChange::Done)
     );
     assert_eq!(count().await, 1);

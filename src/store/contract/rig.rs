@@ -9,15 +9,17 @@ use tempfile::TempDir;
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher, PinVerified};
+use crate::domain::entry::ChainHash;
 use crate::domain::{
-    AccountNumber, EntryNumber, HoldName, IdempotencyKey, Pin, Refusal, RequestedAmount, Timestamp,
+    AccountNumber, AuditRecord, EntryNumber, HoldName, IdempotencyKey, Pin, Refusal,
+    RequestedAmount, Timestamp,
 };
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     AccountReport, Act, Audit, Balances, Claim, Claimed, Context, Digest, Done, Line, NewAccount,
-    Office, Order, OrderKind, Receipt, Seated, Settlement, SettlementKind, Store, StoreError,
-    Swept, Terms, TryCounted,
+    Office, Order, OrderKind, Receipt, RecordsAsked, Seated, Settlement, SettlementKind, Store,
+    StoreError, Swept, Terms, TryCounted,
 };
 use crate::surroundings::{Surroundings as _, System, Virtual};
 
@@ -114,7 +116,16 @@ impl Rig {
         let fast = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let mut rig = Self::new(None, Some(fast.unwrap()));
         rig.open_store();
+        rig.share_stand_ins();
         rig
+    }
+
+    /// Gives a new file the key that the model draws with, so that both show unknown numbers alike.
+    fn share_stand_ins(&self) {
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        let sql = "UPDATE bank SET value = ?1 WHERE name = 'stand_in_key'";
+        let changed = connection.execute(sql, ["0".repeat(64)]).unwrap();
+        assert_eq!(changed, 1);
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -142,6 +153,7 @@ impl Rig {
         Context {
             now: self.clock.now(),
             terminal: self.terminal.parse().unwrap(),
+            connection: None,
             terms: self.terms,
         }
     }
@@ -176,6 +188,22 @@ impl Rig {
         };
         let done = self.act(Act::Open(vec![new])).await;
         assert!(matches!(done, Done::Opened { opened: 1, .. }), "{done:?}");
+    }
+
+    /// The whole audit log.
+    pub(super) async fn records(&self) -> Vec<(AuditRecord, ChainHash)> {
+        let all = RecordsAsked {
+            limit: usize::MAX,
+            ..RecordsAsked::default()
+        };
+        self.some_records(all).await
+    }
+
+    pub(super) async fn some_records(&self, asked: RecordsAsked) -> Vec<(AuditRecord, ChainHash)> {
+        match self.act(Act::Records(asked)).await {
+            Done::Records(records) => records,
+            done => panic!("{done:?}"),
+        }
     }
 
     pub(super) async fn show(&self, account: &str) -> AccountReport {

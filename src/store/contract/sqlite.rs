@@ -18,14 +18,17 @@ fn open(path: &Path) -> Result<SqliteStore, OpenError> {
 }
 
 /// Runs SQL upon a shut store, past its triggers and references.
-fn tamper(path: &Path, sql: &str) {
+pub(super) fn tamper(path: &Path, sql: &str) {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;")
         .unwrap();
-    connection
-        .execute_batch("DROP TRIGGER entry_is_never_changed; DROP TRIGGER entry_is_never_removed;")
+    let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema \
+                    WHERE type = 'trigger'";
+    let drop_all: String = connection
+        .query_row(triggers, [], |row| row.get(0))
         .unwrap();
+    connection.execute_batch(&drop_all).unwrap();
     connection.execute_batch(sql).unwrap();
 }
 

@@ -1,10 +1,13 @@
 //! Tries, claims, PINs, sweeping.
 
 use super::books::{Books, Customer, Status, Tries};
-use crate::access::lockout::{Origin, TryRecord};
-use crate::access::pin::{PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::lockout::{Counted, TryRecord};
+use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::{AccountNumber, Timestamp};
-use crate::store::{Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, Swept, TryCounted};
+use crate::store::{
+    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+};
 
 /// What a right PIN led to; the seat is the caller's matter.
 pub(super) enum Admission {
@@ -37,26 +40,45 @@ impl Books {
     pub(super) fn count_try(&mut self, number: AccountNumber, context: &Context) -> TryCounted {
         let policy = context.terms.lockout;
         let rows = u64::try_from(self.tries.len()).unwrap_or(u64::MAX);
-        let record = self.tries.get(&number).map(|tries| tries.record);
+        let record = self.tries.get(&number).map(|tries| tries.record.clone());
         if record.is_none() && rows >= context.terms.try_rows_max {
             return TryCounted::TableFull;
         }
-        let customer = self.customers.get(&number);
-        let home = customer.and_then(|customer| customer.home.as_ref());
-        let origin = match home == Some(&context.terminal) {
-            true => Origin::Home,
-            false => Origin::Other,
-        };
-        match TryRecord::count(record, origin, policy, context.now) {
+        let known = self.customers.get(&number);
+        let stored = known.and_then(|customer| customer.pin_at(context.now));
+        let stand_in = self.stand_in(number);
+        let shown = known.filter(|_| stored.is_some()).or(stand_in);
+        let home = shown.and_then(|customer| customer.home.as_ref());
+        match TryRecord::count(record, home, &context.terminal, policy, context.now) {
             Err(locked) => TryCounted::LockedOut(locked.retry_after_ms),
-            Ok(record) => {
-                let stored = customer.and_then(|customer| customer.pin_at(context.now));
+            Ok(Counted { record, last }) => {
+                let traits = stand_in.map(|customer| HashTraits {
+                    cost: customer.pin.hash.cost,
+                    pepper: customer.pin.hash.pepper.clone(),
+                });
                 let ticket = Ticket::for_counted_try(number, stored.cloned());
+                let ticket = ticket.with_stand_in(traits).with_last(last);
                 let expires_at = record.expires_at(policy);
                 self.tries.insert(number, Tries { record, expires_at });
-                TryCounted::Check(ticket.with_last(record.is_locked(policy)))
+                if last {
+                    self.append(&context.note(Event::LastTry, number).outcome("counted"));
+                }
+                TryCounted::Check(ticket)
             }
         }
+    }
+
+    /// The account that `number` looks like where it is none itself: of all accounts ever made,
+    /// drawn again and again, the first that is a customer's and not closed.
+    pub(super) fn stand_in(&self, number: AccountNumber) -> Option<&Customer> {
+        let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+        let mut draws = (0..DRAWS_MAX).map(|index| self.stand_in_key.draw(number, index, rows));
+        draws.find_map(|row| {
+            let row = usize::try_from(row.checked_sub(1)?).ok()?;
+            let number: AccountNumber = self.rows.get(row)?.parse().ok()?;
+            let customer = self.customers.get(&number)?;
+            (customer.status != Status::Closed).then_some(customer)
+        })
     }
 
     pub(super) fn admit(
@@ -65,6 +87,19 @@ impl Books {
         seated: bool,
         context: &Context,
     ) -> Admission {
+        let admission = self.judge(proof, seated, context);
+        let outcome = match (&admission, seated) {
+            (Admission::Void, _) => "void",
+            (_, false) => "in_use",
+            (Admission::Locked, true) => "locked_by_staff",
+            (Admission::Admitted(..), true) => "done",
+        };
+        let note = context.note(Event::Login, proof.account());
+        self.append(&note.outcome(outcome));
+        admission
+    }
+
+    fn judge(&mut self, proof: &PinVerified, seated: bool, context: &Context) -> Admission {
         let number = proof.account();
         let Some(customer) = self.customers.get_mut(&number) else {
             return Admission::Void;
@@ -74,8 +109,13 @@ impl Books {
             return Admission::Void;
         }
         self.tries.remove(&number);
-        if let Some(hash) = proof.upgrade() {
+        // Where its pepper was retired meanwhile, the old hash serves on.
+        if let Some(hash) = proof.upgrade()
+            && !self.retired_peppers.contains(hash.pepper.as_str())
+        {
             customer.pin.hash = hash.clone();
+            self.peppers
+                .insert(hash.pepper.as_str().to_owned(), hash.pepper.clone());
         }
         if customer.status == Status::Locked {
             return Admission::Locked;
@@ -88,20 +128,49 @@ impl Books {
         Admission::Admitted(self.balances_at(number, context.now), must_change_pin)
     }
 
-    pub(super) fn change_pin(&mut self, proof: &PinVerified, new: Option<PinHash>) -> PinChange {
+    pub(super) fn change_pin(
+        &mut self,
+        proof: &PinVerified,
+        new: Option<PinHash>,
+        context: &Context,
+    ) -> Result<PinChange, StoreError> {
+        let acceptable = new.is_some();
+        let change = self.replace_pin(proof, new)?;
+        let outcome = match change {
+            PinChange::Done if acceptable => "done",
+            PinChange::Done => "refused",
+            PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Void => "void",
+        };
+        let note = context.note(Event::PinChange, proof.account());
+        self.append(&note.outcome(outcome));
+        Ok(change)
+    }
+
+    fn replace_pin(
+        &mut self,
+        proof: &PinVerified,
+        new: Option<PinHash>,
+    ) -> Result<PinChange, StoreError> {
         let number = proof.account();
-        match self.customers.get_mut(&number) {
-            Some(customer) if customer.pin.revision == proof.revision() => {
-                self.tries.remove(&number);
-                match (customer.status, new) {
-                    (Status::Locked, _) => return PinChange::LockedByStaff,
-                    (_, Some(new)) => customer.set_pin(new, None),
-                    (_, None) => {}
-                }
-                PinChange::Done
-            }
-            Some(_) | None => PinChange::Void,
+        let current = self.customers.get(&number).map(|known| known.pin.revision);
+        if current != Some(proof.revision()) {
+            return Ok(PinChange::Void);
         }
+        let locked = |known: &Customer| known.status == Status::Locked;
+        if self.customers.get(&number).is_some_and(locked) {
+            self.tries.remove(&number);
+            return Ok(PinChange::LockedByStaff);
+        }
+        if let Some(new) = new {
+            self.refuse_retired(&new.pepper)?;
+            self.know_pepper(&new.pepper);
+            if let Some(customer) = self.customers.get_mut(&number) {
+                customer.set_pin(new, None);
+            }
+        }
+        self.tries.remove(&number);
+        Ok(PinChange::Done)
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) -> Swept {

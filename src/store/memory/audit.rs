@@ -8,7 +8,7 @@ use super::books::{Books, Entry, Side};
 use crate::domain::EntryNumber;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::HoldState;
-use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest};
+use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, LogHead};
 
 /// Balances and heads by account, as the entries so far make them.
 type Replayed<'a> = BTreeMap<&'a str, (i64, ChainHash)>;
@@ -41,7 +41,7 @@ impl Books {
                 then.push(digest(&replayed, number));
             }
         }
-        if before.is_some_and(|before| !then.contains(&before)) {
+        if before.is_some_and(|before| !then.contains(&before.of_ledger())) {
             faults.push("the ledger is not the one that the digest was made of".to_owned());
         }
         for (name, account) in &self.ledger {
@@ -51,6 +51,7 @@ impl Books {
             }
         }
         self.audit_holds_and_keys(&mut faults);
+        let log = self.audit_records(before.and_then(|before| before.log), &mut faults);
         let ledger_total = self.ledger.values().map(|account| account.balance).sum();
         if ledger_total != 0 {
             faults.push(format!("all balances sum to {ledger_total}, not to 0"));
@@ -70,8 +71,26 @@ impl Books {
                 &replayed,
                 i64::try_from(self.entries.len()).unwrap_or(i64::MAX),
             ),
+            log,
             faults,
         }
+    }
+
+    /// Chains every record again; the kept end must be among the ends that come by.
+    fn audit_records(&self, kept: Option<LogHead>, faults: &mut Vec<String>) -> LogHead {
+        let (mut count, mut hash) = (0, CHAIN_START);
+        let mut seen = kept.is_none_or(|kept| kept == LogHead { count, hash });
+        for (record, written) in &self.records {
+            if record.number != count + 1 || record.hash(&hash) != *written {
+                faults.push(format!("audit record {}: not as written", record.number));
+            }
+            (count, hash) = (record.number, *written);
+            seen |= kept == Some(LogHead { count, hash });
+        }
+        if !seen {
+            faults.push("the audit log is not the one that the digest was made of".to_owned());
+        }
+        LogHead { count, hash }
     }
 
     fn audit_holds_and_keys(&self, faults: &mut Vec<String>) {
@@ -151,5 +170,9 @@ fn digest(heads: &Replayed<'_>, entry: i64) -> Digest {
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
-    Digest { entry, hash }
+    Digest {
+        entry,
+        hash,
+        log: None,
+    }
 }

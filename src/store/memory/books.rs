@@ -1,18 +1,20 @@
 //! What a bank knows, and how an entry is posted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::lockout::TryRecord;
+use crate::access::pepper::PepperId;
 use crate::access::pin::StoredPin;
+use crate::access::stand_in::StandInKey;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::policy::Standing;
 use crate::domain::{
-    AccountNumber, Currency, EntryKind, EntryNumber, HoldName, IdempotencyKey, TerminalName,
-    Timestamp,
+    AccountNumber, AuditRecord, Currency, EntryKind, EntryNumber, HoldName, IdempotencyKey,
+    TerminalName, Timestamp,
 };
-use crate::store::{Balances, Fingerprint, Line, StoreError, Terms};
+use crate::store::{Balances, Fingerprint, Line, Note, StoreError, Terms};
 
 /// The account that opening balances come from.
 pub(super) const OPENING: &str = "opening";
@@ -26,6 +28,9 @@ pub(super) struct Books {
     pub(super) customers: BTreeMap<AccountNumber, Customer>,
     /// Every account by its name in the ledger: customers', terminals' cash, the bank's own.
     pub(super) ledger: BTreeMap<String, LedgerAccount>,
+    /// The names of `ledger` in the order in which they were opened.
+    pub(super) rows: Vec<String>,
+    pub(super) stand_in_key: StandInKey,
     /// Entry 1 is the first.
     pub(super) entries: Vec<Entry>,
     pub(super) holds: BTreeMap<HoldName, HeldMoney>,
@@ -36,6 +41,12 @@ pub(super) struct Books {
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
+    /// The audit log, each record with its hash.
+    pub(super) records: Vec<(AuditRecord, ChainHash)>,
+    /// Peppers that hashes were made with, by name.
+    pub(super) peppers: BTreeMap<String, PepperId>,
+    /// Those of which no hash is taken any more.
+    pub(super) retired_peppers: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,9 +141,11 @@ pub(super) struct Posting<'a> {
 }
 
 impl Books {
-    pub(super) fn new(currency: Currency) -> Self {
+    pub(super) fn new(currency: Currency, stand_in_key: StandInKey) -> Self {
         let mut books = Self {
             currency,
+            rows: Vec::new(),
+            stand_in_key,
             customers: BTreeMap::new(),
             ledger: BTreeMap::new(),
             entries: Vec::new(),
@@ -142,6 +155,9 @@ impl Books {
             last_kept: 0,
             tries: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            records: Vec::new(),
+            peppers: BTreeMap::new(),
+            retired_peppers: BTreeSet::new(),
         };
         books.begin_account(OPENING);
         books.begin_account(ADJUSTMENT);
@@ -154,7 +170,10 @@ impl Books {
             head: CHAIN_START,
             entries: Vec::new(),
         };
-        self.ledger.entry(name.to_owned()).or_insert(empty);
+        self.ledger.entry(name.to_owned()).or_insert_with(|| {
+            self.rows.push(name.to_owned());
+            empty
+        });
     }
 
     /// The name of a terminal's cash, which is opened where the terminal is new.
@@ -326,6 +345,17 @@ impl Books {
             balance,
             hash: link.hash(),
         })
+    }
+
+    /// Appends a record to the audit log.
+    pub(super) fn append(&mut self, note: &Note) {
+        let last = self.records.last();
+        let (number, previous) = last.map_or((1, CHAIN_START), |(record, hash)| {
+            (record.number.saturating_add(1), *hash)
+        });
+        let record = note.record(number);
+        let hash = record.hash(&previous);
+        self.records.push((record, hash));
     }
 
     /// The account's entries as it sees them, oldest first.

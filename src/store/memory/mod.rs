@@ -9,6 +9,7 @@ mod audit;
 mod books;
 mod money;
 mod office;
+mod peppers;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,11 +18,12 @@ use self::access::Admission;
 use self::books::Books;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
-    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
+    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pin::{PinHash, PinVerified};
-use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, Timestamp};
+use crate::access::stand_in::StandInKey;
+use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, TerminalName, Timestamp};
 
 /// A bank's store in memory: gone when it is dropped.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct MemoryStore {
 /// Switches that make calls fail, for tests of what stands above the store.
 #[derive(Debug, Default)]
 pub struct Faults {
+    /// So many of the next calls are let through before the others count.
+    pub pass_first: AtomicU64,
     /// So many of the next calls fail as [`StoreError::Unavailable`] and do nothing.
     pub fail_before: AtomicU64,
     /// So many of the next calls do what they do and then fail as [`StoreError::Unavailable`]:
@@ -55,8 +59,14 @@ impl MemoryStore {
     /// that can be asked depends on it.
     #[must_use]
     pub fn new(currency: Currency, _now: Timestamp) -> Self {
+        Self::with_stand_ins(currency, StandInKey::new(&[0; 32]))
+    }
+
+    /// An empty bank that draws stand-ins with this key: runs with the same one repeat.
+    #[must_use]
+    pub fn with_stand_ins(currency: Currency, key: StandInKey) -> Self {
         Self {
-            books: Mutex::new(Books::new(currency)),
+            books: Mutex::new(Books::new(currency, key)),
             seats: Seats::default(),
             faults: Faults::default(),
             closed: AtomicBool::new(false),
@@ -67,6 +77,13 @@ impl MemoryStore {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The home that an unknown number borrows now, for simulations that must know it.
+    #[must_use]
+    pub fn borrowed_home(&self, number: AccountNumber) -> Option<TerminalName> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.stand_in(number)?.home.clone()
     }
 
     /// From now on every call fails as [`StoreError::Closed`].
@@ -83,12 +100,13 @@ impl MemoryStore {
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
-        if spend(&self.faults.fail_before) {
+        let passes = spend(&self.faults.pass_first);
+        if !passes && spend(&self.faults.fail_before) {
             return Err(StoreError::Unavailable("told to fail before".to_owned()));
         }
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = work(&mut books);
-        if spend(&self.faults.fail_after) {
+        if !passes && spend(&self.faults.fail_after) {
             return Err(StoreError::Unavailable("told to fail after".to_owned()));
         }
         outcome
@@ -109,6 +127,10 @@ impl MemoryStore {
         context: &Context,
     ) -> Result<Claimed, StoreError> {
         let account = proof.account();
+        let context = &Context {
+            connection: Some(connection),
+            ..context.clone()
+        };
         let terminal = context.terminal.clone();
         let fence = self.seats.take(account, terminal, connection, context.now);
         let reserved = Reserved {
@@ -207,6 +229,7 @@ impl Store for MemoryStore {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange> {
         Box::pin(async move {
             self.call(|books| {
@@ -214,7 +237,16 @@ impl Store for MemoryStore {
                 if proof.account() != claim.account {
                     return Err(StoreError::Fenced);
                 }
-                Ok(books.change_pin(proof, new))
+                books.change_pin(proof, new, &context)
+            })
+        })
+    }
+
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.call(|books| {
+                notes.iter().for_each(|note| books.append(note));
+                Ok(())
             })
         })
     }

@@ -1,13 +1,13 @@
 //! What the bank's staff ask.
 
 use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
-use crate::access::lockout::TryRecord;
 use crate::access::pin::StoredPin;
+use crate::domain::entry::ChainHash;
 use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
 use crate::domain::money::{BALANCE_MAX, Opening};
-use crate::domain::{AccountNumber, EntryKind, Refusal};
+use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal};
 use crate::store::{
-    AccountReport, Act, Context, Done, Line, NewAccount, StoreError, TerminalReport, is_locked_out,
+    AccountReport, Act, Context, Done, Line, NewAccount, RecordsAsked, StoreError, TerminalReport,
 };
 
 fn refused(why: &str) -> Done {
@@ -17,10 +17,19 @@ fn refused(why: &str) -> Done {
 impl Books {
     pub(super) fn office(
         &mut self,
-        _actor: &str,
+        actor: &str,
         act: Act,
         context: &Context,
     ) -> Result<Done, StoreError> {
+        let note = act.note(actor, context.now);
+        let done = self.perform(act, context)?;
+        if let Some(note) = note {
+            self.append(&note.with_done(&done));
+        }
+        Ok(done)
+    }
+
+    fn perform(&mut self, act: Act, context: &Context) -> Result<Done, StoreError> {
         Ok(match act {
             Act::Open(accounts) => self.open(accounts, context)?,
             Act::Close(number) => self.close(number, context),
@@ -30,17 +39,24 @@ impl Books {
                 number,
                 hash,
                 one_time_until,
-            } => match self.customers.get_mut(&number) {
-                None => Done::NoSuchAccount,
-                Some(customer) if customer.status == Status::Closed => {
-                    refused("the account is closed")
+            } => {
+                let retired = self.is_retired(&hash.pepper);
+                match self.customers.get_mut(&number) {
+                    None => Done::NoSuchAccount,
+                    Some(customer) if customer.status == Status::Closed => {
+                        refused("the account is closed")
+                    }
+                    Some(_) if retired => Done::retired(&hash.pepper),
+                    Some(customer) => {
+                        let pepper = hash.pepper.clone();
+                        customer.set_pin(hash, one_time_until);
+                        self.know_pepper(&pepper);
+                        self.tries.remove(&number);
+                        Done::Yes
+                    }
                 }
-                Some(customer) => {
-                    customer.set_pin(hash, one_time_until);
-                    self.tries.remove(&number);
-                    Done::Yes
-                }
-            },
+            }
+            Act::RetirePepper(pepper) => self.retire_pepper(&pepper),
             Act::Limit {
                 number,
                 withdrawal,
@@ -107,6 +123,8 @@ impl Books {
                 Done::Lines(lines.take(limit).collect())
             }
             Act::Terminals => Done::Terminals(self.terminals()),
+            Act::Records(asked) => Done::Records(self.listed_records(&asked)),
+            Act::Peppers => self.pepper_uses(),
             Act::DemoAccounts => {
                 let demo = self.customers.values().filter(|customer| customer.demo);
                 Done::Count(u64::try_from(demo.count()).unwrap_or(u64::MAX))
@@ -119,6 +137,10 @@ impl Books {
         let out_of_range = |new: &NewAccount| !(0..=BALANCE_MAX).contains(&new.balance);
         if accounts.iter().any(out_of_range) {
             return Ok(refused("an opening balance is out of range"));
+        }
+        let retired = |new: &&NewAccount| self.is_retired(&new.hash.pepper);
+        if let Some(new) = accounts.iter().find(retired) {
+            return Ok(Done::retired(&new.hash.pepper));
         }
         let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
         if accounts
@@ -147,6 +169,7 @@ impl Books {
                     })?;
                 }
             }
+            self.know_pepper(&new.hash.pepper);
             let customer = Customer {
                 status: Status::Open,
                 day: 0,
@@ -290,21 +313,13 @@ impl Books {
         customer: &Customer,
         context: &Context,
     ) -> AccountReport {
-        let policy = context.terms.lockout;
-        let counts = |record: &TryRecord| {
-            let end = record.expires_at(policy);
-            end.is_none_or(|end| context.now < end)
-        };
-        let record = self.tries.get(&number).map(|tries| tries.record);
-        let record = record.filter(counts);
-        let locked_out = |record| is_locked_out(&record, policy, context.now);
         let money = self.balances_at(number, context.now);
         let status = match customer.status {
             Status::Open => "open",
             Status::Locked => "locked",
             Status::Closed => "closed",
         };
-        AccountReport {
+        let report = AccountReport {
             account: number.to_string(),
             status: status.to_owned(),
             currency: self.currency.code().to_owned(),
@@ -312,12 +327,33 @@ impl Books {
             available: money.available,
             withdrawal_limit: customer.withdrawal_limit,
             daily_withdrawal_limit: customer.daily_limit,
-            tries: record.map_or(0, |record| record.home + record.other),
-            locked_out: record.is_some_and(locked_out),
             must_change_pin: customer.must_change_pin,
             demo: customer.demo,
             home_terminal: customer.home.as_ref().map(ToString::to_string),
+            ..AccountReport::default()
+        };
+        let record = self.tries.get(&number).map(|tries| tries.record.clone());
+        report.with_tries(record, context.terms.lockout, context.now)
+    }
+
+    fn listed_records(&self, asked: &RecordsAsked) -> Vec<(AuditRecord, ChainHash)> {
+        let is_asked = |asked: &Option<String>, found: Option<&String>| {
+            asked.is_none() || asked.as_ref() == found
+        };
+        let mut wanted: Vec<_> = self.records.clone();
+        wanted.retain(|(record, _)| {
+            record.number > asked.after
+                && asked.from.is_none_or(|from| from <= record.at)
+                && asked.to.is_none_or(|to| record.at < to)
+                && is_asked(&asked.event, Some(&record.event))
+                && is_asked(&asked.terminal, record.terminal.as_ref())
+        });
+        if asked.newest {
+            let before = wanted.len().saturating_sub(asked.limit);
+            return wanted.split_off(before);
         }
+        wanted.truncate(asked.limit);
+        wanted
     }
 
     fn terminals(&self) -> Vec<TerminalReport> {

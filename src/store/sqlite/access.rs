@@ -4,26 +4,33 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::rows::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use super::writer::Books;
-use crate::access::lockout::{LockoutPolicy, Origin, TryRecord};
+use crate::access::lockout::{Counted, LockoutPolicy, Spent, TryRecord};
 use crate::access::pepper::PepperId;
-use crate::access::pin::{HashCost, PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::pin::{HashCost, HashTraits, PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
-use crate::domain::{AccountNumber, Timestamp};
+use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::{
-    Balances, Context, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
 
 /// A row of `credential` with what its account says.
 pub(super) struct CredentialRow {
     pub(super) account: i64,
+    pub(super) number: AccountNumber,
     pub(super) status: i64,
     pub(super) stored: StoredPin,
     pub(super) must_change: bool,
     pub(super) expires_at: Option<Timestamp>,
-    pub(super) home: Option<String>,
+    pub(super) home: Option<TerminalName>,
 }
 
 impl CredentialRow {
+    fn traits(self) -> HashTraits {
+        let PinHash { cost, pepper, .. } = self.stored.hash;
+        HashTraits { cost, pepper }
+    }
+
     fn is_void(&self, now: Timestamp) -> bool {
         self.status == STATUS_CLOSED || self.expires_at.is_some_and(|end| end <= now)
     }
@@ -48,35 +55,91 @@ impl Books<'_> {
     ) -> Result<TryCounted, StoreError> {
         let policy = context.terms.lockout;
         let record = self.tries(number)?;
-        let credential = self.credential(number)?;
+        // The same questions for every number, whether it is an account's or not.
+        let (stand_in, another) = self.stand_in(number)?;
+        // A row that was not read just now, as an account's own is not: it would be read faster.
+        let own = self.customer_row(number)?.unwrap_or(another);
+        let own = self.credential_of(own)?;
+        let own = own.filter(|own| own.number == number && !own.is_void(context.now));
         if record.is_none() && self.try_rows()? >= context.terms.try_rows_max {
             return Ok(TryCounted::TableFull);
         }
-        let home = credential
-            .as_ref()
-            .and_then(|credential| credential.home.as_deref());
-        let origin = if home == Some(context.terminal.as_str()) {
-            Origin::Home
-        } else {
-            Origin::Other
+        let is_new = record.is_none();
+        let home = own.as_ref().or(stand_in.as_ref());
+        let home = home.and_then(|credential| credential.home.as_ref());
+        let counted = TryRecord::count(record, home, &context.terminal, policy, context.now);
+        let Counted { record, last } = match counted {
+            Ok(counted) => counted,
+            Err(locked) => return Ok(TryCounted::LockedOut(locked.retry_after_ms)),
         };
-        match TryRecord::count(record, origin, policy, context.now) {
-            Err(locked) => Ok(TryCounted::LockedOut(locked.retry_after_ms)),
-            Ok(next) => {
-                self.save_tries(number, &next, policy)?;
-                if record.is_none() {
-                    self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
-                }
-                let stored = credential
-                    .filter(|credential| !credential.is_void(context.now))
-                    .map(|credential| credential.stored);
-                let ticket = Ticket::for_counted_try(number, stored);
-                Ok(TryCounted::Check(ticket.with_last(next.is_locked(policy))))
+        self.save_tries(number, &record, policy)?;
+        if last {
+            self.append(&context.note(Event::LastTry, number).outcome("counted"))?;
+        }
+        if is_new {
+            self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
+        }
+        let ticket = Ticket::for_counted_try(number, own.map(|own| own.stored));
+        let ticket = ticket.with_stand_in(stand_in.map(|other| other.traits()));
+        Ok(TryCounted::Check(ticket.with_last(last)))
+    }
+
+    /// The account whose home and hash's cost an account that is not there shows: an open one,
+    /// every one as likely as any other. And a row beside it, drawn alike, of any account.
+    fn stand_in(
+        &mut self,
+        number: AccountNumber,
+    ) -> Result<(Option<CredentialRow>, i64), StoreError> {
+        let key = self.stand_in_key()?;
+        let rows = self
+            .connection
+            .prepare_cached("SELECT coalesce(max(id), 0) FROM account")?
+            .query_row([], |row| row.get::<_, u64>(0))?;
+        let draw = |index| i64::try_from(key.draw(number, index, rows)).unwrap_or(i64::MAX);
+        let another = draw(DRAWS_MAX);
+        for index in 0..DRAWS_MAX {
+            let drawn = self.credential_of(draw(index))?;
+            if let Some(found) = drawn.filter(|found| found.status != STATUS_CLOSED) {
+                return Ok((Some(found), another));
             }
         }
+        Ok((None, another))
+    }
+
+    fn stand_in_key(&mut self) -> Result<StandInKey, StoreError> {
+        if let Some(key) = &self.memory.stand_in_key {
+            return Ok(key.clone());
+        }
+        let text: String = self
+            .connection
+            .prepare_cached("SELECT value FROM bank WHERE name = 'stand_in_key'")?
+            .query_row([], |row| row.get(0))?;
+        let broken = || StoreError::Broken("the key of stand-ins is damaged".to_owned());
+        let key = StandInKey::parse(&text).ok_or_else(broken)?;
+        self.memory.stand_in_key = Some(key.clone());
+        Ok(key)
     }
 
     pub(super) fn admit(
+        &mut self,
+        number: AccountNumber,
+        revision: i64,
+        upgrade: Option<&PinHash>,
+        seated: bool,
+        context: &Context,
+    ) -> Result<Admission, StoreError> {
+        let admission = self.judge(number, revision, upgrade, seated, context)?;
+        let outcome = match &admission {
+            Admission::Void => "void",
+            _ if !seated => "in_use",
+            Admission::Locked => "locked_by_staff",
+            Admission::Admitted { .. } => "done",
+        };
+        self.append(&context.note(Event::Login, number).outcome(outcome))?;
+        Ok(admission)
+    }
+
+    fn judge(
         &mut self,
         number: AccountNumber,
         revision: i64,
@@ -91,17 +154,21 @@ impl Books<'_> {
             return Ok(Admission::Void);
         }
         self.forget_tries(number)?;
+        // Where its pepper was retired meanwhile, the old hash serves on.
+        let upgrade = match upgrade {
+            Some(hash) if !self.is_retired(&hash.pepper)? => Some(hash),
+            _ => None,
+        };
         if let Some(hash) = upgrade {
             self.save_hash(credential.account, hash)?;
         }
         if credential.status == STATUS_LOCKED {
             return Ok(Admission::Locked);
         }
-        let terminal = context.terminal.as_str();
-        if seated && credential.home.as_deref() != Some(terminal) {
+        if seated && credential.home.as_ref() != Some(&context.terminal) {
             self.connection
                 .prepare_cached("UPDATE credential SET home = ?2 WHERE account = ?1")?
-                .execute(params![credential.account, terminal])?;
+                .execute(params![credential.account, context.terminal.as_str()])?;
         }
         let mut account = self.account(credential.account)?;
         self.expire_due(&mut account, context.now)?;
@@ -113,6 +180,23 @@ impl Books<'_> {
     }
 
     pub(super) fn change_pin(
+        &mut self,
+        (number, revision): (AccountNumber, i64),
+        new: Option<&PinHash>,
+        context: &Context,
+    ) -> Result<PinChange, StoreError> {
+        let change = self.replace_pin((number, revision), new)?;
+        let outcome = match change {
+            PinChange::Void => "void",
+            PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Done if new.is_none() => "refused",
+            PinChange::Done => "done",
+        };
+        self.append(&context.note(Event::PinChange, number).outcome(outcome))?;
+        Ok(change)
+    }
+
+    fn replace_pin(
         &mut self,
         (number, revision): (AccountNumber, i64),
         new: Option<&PinHash>,
@@ -182,44 +266,38 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn know_pepper(&mut self, pepper: &PepperId) -> Result<(), StoreError> {
-        if self.memory.peppers.contains(pepper.as_str()) {
-            return Ok(());
-        }
-        self.connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO bank (name, value) VALUES ('pepper:' || ?1, 'in use')",
-            )?
-            .execute([pepper.as_str()])?;
-        self.memory.peppers.insert(pepper.as_str().to_owned());
-        Ok(())
-    }
-
     pub(super) fn credential(
         &self,
         number: AccountNumber,
     ) -> Result<Option<CredentialRow>, StoreError> {
-        let sql = "SELECT account.id, account.status, revision, memory_kib, iterations, parallelism, pepper, \
-                   salt, digest, must_change, expires_at, home \
-                   FROM account JOIN credential ON credential.account = account.id \
-                   WHERE account.number = ?1 AND account.kind = ?2";
+        let row = self.customer_row(number)?;
+        self.credential_of(row.unwrap_or_default())
+    }
+
+    /// The row of the account of that number; no other kind of account has such a number.
+    fn customer_row(&self, number: AccountNumber) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT id FROM account WHERE number = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let row = statement.query_row(params![number.as_str(), KIND_CUSTOMER], read_credential);
+        let row = statement.query_row([number.as_str()], |row| row.get(0));
+        Ok(row.optional()?)
+    }
+
+    /// The credential of the account in that row, if it is a customer's; no row is 0.
+    fn credential_of(&self, row: i64) -> Result<Option<CredentialRow>, StoreError> {
+        let sql = "SELECT account.id, account.status, revision, memory_kib, iterations, parallelism, pepper, \
+                   salt, digest, must_change, expires_at, home, account.number \
+                   FROM account JOIN credential ON credential.account = account.id \
+                   WHERE account.id = ?1 AND account.kind = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = statement.query_row(params![row, KIND_CUSTOMER], read_credential);
         Ok(row.optional()?)
     }
 
     pub(super) fn tries(&self, number: AccountNumber) -> Result<Option<TryRecord>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT home, other, last_at FROM try WHERE number = ?1")?;
-        let row = statement.query_row([number.as_str()], |row| {
-            let last_at = Timestamp::from_unix_ms(row.get(2)?);
-            Ok(TryRecord {
-                home: row.get(0)?,
-                other: row.get(1)?,
-                last_at,
-            })
-        });
+        let mut statement = self.connection.prepare_cached(
+            "SELECT home_terminal, home, home_at, other, other_at FROM try WHERE number = ?1",
+        )?;
+        let row = statement.query_row([number.as_str()], |row| read_tries(row, 0));
         Ok(row.optional()?)
     }
 
@@ -231,14 +309,18 @@ impl Books<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO try (number, home, other, last_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (number) DO UPDATE SET home = ?2, other = ?3, last_at = ?4, expires_at = ?5",
+                "INSERT INTO try (number, home_terminal, home, home_at, other, other_at, expires_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (number) DO UPDATE SET home_terminal = ?2, home = ?3, home_at = ?4, \
+                 other = ?5, other_at = ?6, expires_at = ?7",
             )?
             .execute(params![
                 number.as_str(),
-                record.home,
-                record.other,
-                record.last_at.unix_ms(),
+                record.home_terminal.as_ref().map(TerminalName::as_str),
+                record.home.count,
+                record.home.last_at.unix_ms(),
+                record.other.count,
+                record.other.last_at.unix_ms(),
                 record.expires_at(policy).map(Timestamp::unix_ms)
             ])?;
         Ok(())
@@ -320,7 +402,30 @@ pub(super) fn proven(proof: &PinVerified) -> (AccountNumber, i64) {
     (proof.account(), proof.revision())
 }
 
+/// Tries from five columns: `home_terminal, home, home_at, other, other_at`.
+pub(super) fn read_tries(row: &Row<'_>, first: usize) -> rusqlite::Result<TryRecord> {
+    let spent = |at: usize| -> rusqlite::Result<Spent> {
+        Ok(Spent {
+            count: row.get(at)?,
+            last_at: Timestamp::from_unix_ms(row.get(at.saturating_add(1))?),
+        })
+    };
+    Ok(TryRecord {
+        home_terminal: read_terminal(row, first)?,
+        home: spent(first.saturating_add(1))?,
+        other: spent(first.saturating_add(3))?,
+    })
+}
+
+fn read_terminal(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TerminalName>> {
+    let name: Option<String> = row.get(column)?;
+    let read = |name: String| name.parse().map_err(|_| rusqlite::Error::InvalidQuery);
+    name.map(read).transpose()
+}
+
 fn read_credential(row: &Row<'_>) -> rusqlite::Result<CredentialRow> {
+    let number: String = row.get(12)?;
+    let number = number.parse().map_err(|_| rusqlite::Error::InvalidQuery)?;
     let pepper: String = row.get(6)?;
     let pepper = PepperId::parse(&pepper).ok_or(rusqlite::Error::InvalidQuery)?;
     let cost = HashCost {
@@ -343,6 +448,7 @@ fn read_credential(row: &Row<'_>) -> rusqlite::Result<CredentialRow> {
         },
         must_change: row.get(9)?,
         expires_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_unix_ms),
-        home: row.get(11)?,
+        home: read_terminal(row, 11)?,
+        number,
     })
 }

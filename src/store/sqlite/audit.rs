@@ -19,13 +19,13 @@ struct Rebuilt {
 }
 
 #[derive(Default)]
-struct Faults {
+pub(super) struct Faults {
     named: Vec<String>,
     more: usize,
 }
 
 impl Faults {
-    fn add(&mut self, fault: String) {
+    pub(super) fn add(&mut self, fault: String) {
         if self.named.len() < AUDIT_FAULTS_MAX {
             self.named.push(fault);
         } else {
@@ -54,6 +54,8 @@ fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Aud
     integrity(connection, &mut faults)?;
     let mut accounts = accounts(connection)?;
     let (entries, last) = replay(connection, &mut accounts, before, &mut faults)?;
+    let kept = before.and_then(|digest| digest.log);
+    let log = super::records::replay(connection, kept, &mut faults)?;
     for account in accounts.values() {
         if (account.balance, account.head) != account.stored {
             faults.add(format!(
@@ -84,6 +86,7 @@ fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Aud
         )?,
         ledger_total,
         head: digest_of(&accounts, last),
+        log,
         faults: faults.into_words(),
     })
 }
@@ -177,7 +180,7 @@ fn replay(
 }
 
 fn compare(accounts: &HashMap<i64, Rebuilt>, digest: Digest, last: i64, faults: &mut Faults) {
-    if digest_of(accounts, last) != digest {
+    if digest_of(accounts, last) != digest.of_ledger() {
         faults.add(format!(
             "the ledger up to entry {} is not the one that digest was made of",
             digest.entry
@@ -245,7 +248,11 @@ fn digest_of(accounts: &HashMap<i64, Rebuilt>, entry: i64) -> Digest {
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
-    Digest { entry, hash }
+    Digest {
+        entry,
+        hash,
+        log: None,
+    }
 }
 
 fn fault_rows(

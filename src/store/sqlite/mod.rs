@@ -8,6 +8,8 @@ mod audit;
 mod money;
 mod office;
 mod open;
+mod peppers;
+mod records;
 mod rows;
 mod writer;
 
@@ -24,8 +26,8 @@ use self::access::{Admission, proven};
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, Office, Order, PinChange, Receipt, Reply,
-    Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
+    Act, Balances, Claim, Claimed, Context, Done, Line, Note, Office, Order, PinChange, Receipt,
+    Reply, Seat, Seated, Settlement, Store, StoreError, Swept, TryCounted,
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
@@ -192,6 +194,10 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let (account, revision) = proven(proof);
             let terminal = context.terminal.clone();
+            let context = Context {
+                connection: Some(connection),
+                ..context
+            };
             let fence = self.seats.take(account, terminal, connection, context.now);
             let reserved = Reserved {
                 seats: &self.seats,
@@ -291,6 +297,7 @@ impl Store for SqliteStore {
         claim: &'a Claim,
         proof: &'a PinVerified,
         new: Option<PinHash>,
+        context: Context,
     ) -> Reply<'a, PinChange> {
         let (account, fence, proof) = (claim.account, claim.fence, proven(proof));
         let seats = Arc::clone(&self.seats);
@@ -298,8 +305,12 @@ impl Store for SqliteStore {
             if !seats.holds(account, fence) || proof.0 != account {
                 return Err(StoreError::Fenced);
             }
-            books.change_pin(proof, new.as_ref())
+            books.change_pin(proof, new.as_ref(), &context)
         }))
+    }
+
+    fn note(&self, notes: Vec<Note>) -> Reply<'_, ()> {
+        Box::pin(self.write(move |books| books.append_all(&notes)))
     }
 
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
@@ -314,7 +325,9 @@ impl Store for SqliteStore {
                 | Act::Statement { .. }
                 | Act::LateCaptures { .. }
                 | Act::Terminals
+                | Act::Records(_)
                 | Act::DemoAccounts
+                | Act::Peppers
                 | Act::Verify(_) => {
                     self.read_apart(move |connection| office::read(connection, &act, &context))
                         .await

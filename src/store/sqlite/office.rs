@@ -1,26 +1,34 @@
 //! What the bank's staff ask of the ledger.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::access::read_tries;
 use super::rows::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
 use super::writer::Books;
-use crate::access::lockout::TryRecord;
 use crate::domain::money::{BALANCE_MAX, Opening};
 use crate::domain::policy::Movement;
 use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
 use crate::store::{
     AccountReport, Act, Context, Done, Line, NewAccount, Office, StoreError, TerminalReport, Terms,
-    is_locked_out,
 };
 
 impl Books<'_> {
-    /// Acts that write. Those that only read go to [`read`].
+    /// Acts that write, each with its record. Those that only read go to [`read`].
     pub(super) fn office(
         &mut self,
         actor: &str,
         act: &Act,
         context: &Context,
     ) -> Result<Done, StoreError> {
+        let done = self.perform(actor, act, context)?;
+        if let Some(note) = act.note(actor, context.now) {
+            self.append(&note.with_done(&done))?;
+        }
+        Ok(done)
+    }
+
+    fn perform(&mut self, actor: &str, act: &Act, context: &Context) -> Result<Done, StoreError> {
         match act {
             Act::Open(accounts) => self.open(accounts, context),
             Act::Close(number) => self.close(*number, context),
@@ -35,6 +43,9 @@ impl Books<'_> {
                 };
                 if account.status == STATUS_CLOSED {
                     return Ok(Done::Refused("the account is closed".to_owned()));
+                }
+                if self.is_retired(&hash.pepper)? {
+                    return Ok(Done::retired(&hash.pepper));
                 }
                 self.set_pin(account.id, hash, *one_time_until, false)?;
                 self.forget_tries(*number)?;
@@ -72,6 +83,7 @@ impl Books<'_> {
                     .execute(params![row.id, disabled])?;
                 Ok(Done::Yes)
             }
+            Act::RetirePepper(pepper) => self.retire_pepper(pepper),
             _ => Err(StoreError::Unsupported),
         }
     }
@@ -81,6 +93,11 @@ impl Books<'_> {
         if accounts.iter().any(out_of_range) {
             let why = "an opening balance is out of range";
             return Ok(Done::Refused(why.to_owned()));
+        }
+        for new in accounts {
+            if self.is_retired(&new.hash.pepper)? {
+                return Ok(Done::retired(&new.hash.pepper));
+            }
         }
         let mut opening = self.named("opening")?;
         let left = |rest: i64, new: &NewAccount| rest.checked_sub(new.balance);
@@ -275,6 +292,8 @@ pub(super) fn read(
         } => statement(connection, *number, *after, (*from, *to), *limit),
         Act::LateCaptures { limit } => late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
+        Act::Records(asked) => super::records::list(connection, asked),
+        Act::Peppers => super::peppers::uses(connection),
         Act::DemoAccounts => {
             let sql = "SELECT count(*) FROM credential WHERE demo = 1";
             Ok(Done::Count(
@@ -327,8 +346,9 @@ fn reports(
         "SELECT account.number, account.status, account.currency, account.balance, \
          account.balance - account.held + coalesce((SELECT sum(amount) FROM hold \
            WHERE hold.account = account.id AND state = 0 AND expires_at <= {now}), 0), \
-         account.withdrawal_limit, account.daily_limit, try.home, try.other, try.last_at, \
-         credential.must_change, credential.demo, credential.home \
+         account.withdrawal_limit, account.daily_limit, \
+         credential.must_change, credential.demo, credential.home, try.number, \
+         try.home_terminal, try.home, try.home_at, try.other, try.other_at \
          FROM account JOIN credential ON credential.account = account.id \
          LEFT JOIN try ON try.number = account.number WHERE account.kind = 0 AND {condition}",
         now = context.now.unix_ms()
@@ -341,25 +361,16 @@ fn reports(
 }
 
 fn read_report(row: &Row<'_>, terms: &Terms, now: Timestamp) -> rusqlite::Result<AccountReport> {
-    let tries = match row.get::<_, Option<u32>>(7)? {
-        None => None,
-        Some(home) => {
-            let last_at = Timestamp::from_unix_ms(row.get(9)?);
-            Some(TryRecord {
-                home,
-                other: row.get(8)?,
-                last_at,
-            })
-        }
+    let tries = match row.get_ref(10)? {
+        ValueRef::Null => None,
+        _ => Some(read_tries(row, 11)?),
     };
-    let counted =
-        tries.filter(|record| record.expires_at(terms.lockout).is_none_or(|end| now < end));
     let status = match row.get::<_, i64>(1)? {
         STATUS_LOCKED => "locked",
         STATUS_CLOSED => "closed",
         _ => "open",
     };
-    Ok(AccountReport {
+    let report = AccountReport {
         account: row.get(0)?,
         status: status.to_owned(),
         currency: row.get(2)?,
@@ -367,12 +378,12 @@ fn read_report(row: &Row<'_>, terms: &Terms, now: Timestamp) -> rusqlite::Result
         available: row.get(4)?,
         withdrawal_limit: row.get(5)?,
         daily_withdrawal_limit: row.get(6)?,
-        tries: counted.map_or(0, |record| record.home.saturating_add(record.other)),
-        locked_out: counted.is_some_and(|record| is_locked_out(&record, terms.lockout, now)),
-        must_change_pin: row.get(10)?,
-        demo: row.get(11)?,
-        home_terminal: row.get(12)?,
-    })
+        must_change_pin: row.get(7)?,
+        demo: row.get(8)?,
+        home_terminal: row.get(9)?,
+        ..AccountReport::default()
+    };
+    Ok(report.with_tries(tries, terms.lockout, now))
 }
 
 fn terminals(connection: &Connection) -> Result<Done, StoreError> {

@@ -8,13 +8,21 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::access::pepper::PepperId;
+use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
 
 /// "ATMb", in the file's header: this is a store of ours.
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+];
+
+/// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].
+const STAND_INS: usize = 1;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +259,10 @@ fn migrate(
         path: path.to_owned(),
         source,
     };
+    let stand_in_key = StandInKey::fresh().map_err(|error| OpenError::System {
+        path: path.to_owned(),
+        source: io::Error::other(error),
+    })?;
     let work = |connection: &mut Connection| -> rusqlite::Result<()> {
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let done = usize::try_from(version).unwrap_or(usize::MAX);
@@ -260,6 +272,10 @@ fn migrate(
             if index == 0 {
                 transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
                 begin_bank(&transaction, currency, now)?;
+            }
+            if index == STAND_INS {
+                let sql = "INSERT INTO bank (name, value) VALUES ('stand_in_key', ?1)";
+                transaction.execute(sql, [stand_in_key.as_str()])?;
             }
             transaction.pragma_update(
                 None,

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
-use crate::store::StoreError;
+use crate::store::{LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -31,8 +32,12 @@ pub(super) struct Memory {
     pub(super) peppers: HashSet<String>,
     /// The last entry's number.
     pub(super) last_entry: Option<i64>,
+    /// The audit log's end.
+    pub(super) log: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
+    /// The key that stand-ins are drawn with.
+    pub(super) stand_in_key: Option<StandInKey>,
 }
 
 #[derive(Clone, Copy)]

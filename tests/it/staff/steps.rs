@@ -30,7 +30,7 @@ const fn reading(stdin: &'static str, step: Step) -> Step {
 }
 
 /// Every command, in an order in which each finds what it needs. JSON pointers and their values.
-const STEPS: [Step; 37] = [
+const STEPS: [Step; 41] = [
     reading(
         "739164\n",
         step(
@@ -209,6 +209,35 @@ const STEPS: [Step; 37] = [
         &[("/balance", "0")],
     ),
     step(&["account", "close", "aa-00001"], 0, &[("/done", "true")]),
+    step(
+        &["pepper", "show"],
+        0,
+        &[
+            ("/accounts", "4"),
+            ("/accounts_on_current", "4"),
+            ("/peppers/0/current", "true"),
+            ("/peppers/0/in_file", "true"),
+        ],
+    ),
+    step(
+        &["pepper", "rotate"],
+        0,
+        &[
+            ("/accounts", "4"),
+            ("/accounts_on_current", "0"),
+            ("/peppers/0/accounts", "0"),
+            ("/peppers/1/accounts", "4"),
+        ],
+    ),
+    step(
+        &["pepper", "status"],
+        0,
+        &[
+            ("/accounts_on_current", "0"),
+            ("/peppers/1/current", "false"),
+        ],
+    ),
+    step(&["pepper", "retire", "p-none"], 65, &[]),
 ];
 
 fn follow_steps(site: &Site) {

@@ -1,7 +1,7 @@
 //! What a terminal shows in its handshake, right or wrong.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -20,8 +20,8 @@ use super::in_time;
 /// Whom a terminal trusts and what it shows.
 #[derive(Debug)]
 pub(crate) struct Card {
-    authority: CertificateDer<'static>,
-    own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    authorities: Vec<CertificateDer<'static>>,
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     alpn: Vec<Vec<u8>>,
 }
 
@@ -32,7 +32,7 @@ impl Card {
         let certificate = CertificateDer::from_pem_file(file("pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
         Self {
-            own: Some((certificate, key)),
+            own: Some((vec![certificate], key)),
             ..Self::none(certificates)
         }
     }
@@ -40,7 +40,7 @@ impl Card {
     /// No certificate of its own.
     pub(crate) fn none(certificates: &Path) -> Self {
         Self {
-            authority: CertificateDer::from_pem_file(certificates.join("ca.pem")).unwrap(),
+            authorities: vec![CertificateDer::from_pem_file(certificates.join("ca.pem")).unwrap()],
             own: None,
             alpn: vec![ALPN.to_vec()],
         }
@@ -48,9 +48,27 @@ impl Card {
 
     /// A certificate made for the test.
     pub(crate) fn issued(certificates: &Path, issued: &IssuedCertificate) -> Self {
+        Self::presenting(certificates, vec![issued.der().clone()], issued.key_der())
+    }
+
+    /// A chain made for the test, the own certificate first.
+    pub(crate) fn presenting(
+        certificates: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
         Self {
-            own: Some((issued.der().clone(), issued.key_der())),
+            own: Some((chain, key)),
             ..Self::none(certificates)
+        }
+    }
+
+    /// Trusts the authorities of this file instead.
+    pub(crate) fn trusting(self, authorities: &Path) -> Self {
+        let authorities = CertificateDer::pem_file_iter(authorities).unwrap();
+        Self {
+            authorities: authorities.map(Result::unwrap).collect(),
+            ..self
         }
     }
 
@@ -63,15 +81,17 @@ impl Card {
     /// The client's side of TLS.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority.clone()).unwrap();
+        for authority in &self.authorities {
+            roots.add(authority.clone()).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match &self.own {
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(vec![certificate.clone()], key.clone_key())
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
                 .unwrap(),
             None => builder.with_no_client_auth(),
         };
@@ -112,7 +132,43 @@ pub(crate) async fn connect(
     address: SocketAddr,
     config: Arc<ClientConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let tcp = in_time("a connection", TcpStream::connect(address)).await?;
+    shake_hands(
+        in_time("a connection", TcpStream::connect(address)).await?,
+        config,
+    )
+    .await
+}
+
+/// As [`connect`], from the loopback address that ends so.
+///
+/// # Errors
+/// Where either side refuses.
+pub(crate) async fn connect_from(
+    host: u8,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    shake_hands(tcp_from(host, address).await?, config).await
+}
+
+/// TCP and no more, from the loopback address that ends so.
+///
+/// # Errors
+/// Where nobody accepts.
+pub(crate) async fn tcp_from(host: u8, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    in_time("a connection", socket.connect(address)).await
+}
+
+/// The handshake over a connection that is there already.
+///
+/// # Errors
+/// Where either side refuses.
+pub(crate) async fn shake_hands(
+    tcp: TcpStream,
+    config: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
     let shaking = TlsConnector::from(config).connect(name, tcp);

@@ -1,6 +1,9 @@
 //! A bank to test: its folder, its server's process, its terminals.
 
 pub(crate) mod card;
+pub(crate) mod eager;
+pub(crate) mod memory;
+pub(crate) mod monitor;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod site;
@@ -9,9 +12,10 @@ pub(crate) mod terminal;
 use std::time::{Duration, Instant};
 
 pub(crate) use card::Card;
+pub(crate) use monitor::Monitor;
 pub(crate) use process::Ran;
 pub(crate) use server::Server;
-pub(crate) use site::Site;
+pub(crate) use site::{ACCOUNT_PINS, Site};
 pub(crate) use terminal::{Ending, Reply, Terminal};
 
 /// No single wait of a test is longer: far more than anything takes, even on a busy machine.
@@ -53,6 +57,17 @@ pub(crate) async fn in_time<F: Future>(what: &str, work: F) -> F::Output {
         Ok(done) => done,
         Err(_) => panic!("waited in vain for {what}"),
     }
+}
+
+/// Lets this process open as many files as it may.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
 }
 
 /// A new idempotency key.

@@ -136,6 +136,12 @@ impl Server {
         kib.unwrap().trim().parse().unwrap()
     }
 
+    /// Open files and sockets.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        files.unwrap().count()
+    }
+
     /// Sends a signal to this process.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();

@@ -16,6 +16,13 @@ pub(crate) const TERMINALS: [&str; 3] = ["terminal-1", "terminal-2", "terminal-3
 /// The accounts that a site begins with: number, PIN, balance.
 pub(crate) const ACCOUNTS: &str = "ac-12345, 1324, 1024.32\nwf-14351, 9834, 5428.22\n\
      tn-13731, 2435, 6462.75\nzz-99999, 9999, 655.35\n";
+/// The same accounts' PINs.
+pub(crate) const ACCOUNT_PINS: [(&str, &str); 4] = [
+    ("ac-12345", "1324"),
+    ("wf-14351", "9834"),
+    ("tn-13731", "2435"),
+    ("zz-99999", "9999"),
+];
 
 /// What every test's bank is set to, unless the test says otherwise: cheap PINs, no rate in the
 /// way.

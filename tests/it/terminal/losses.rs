@@ -228,7 +228,7 @@ fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
             bank.papers.file("terminal.pem"),
             bank.papers.file("terminal.key"),
         )),
-        pin: None,
+        pins: Vec::new(),
     };
     let address = format!("localhost:{}", bank.port).parse().unwrap();
     let bank = Bank {

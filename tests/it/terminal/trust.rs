@@ -104,7 +104,7 @@ fn a_pinned_key_that_no_ca_has_ends_before_anybody_is_called() {
 }
 
 #[test]
-fn of_two_cas_only_the_pinned_one_is_trusted() {
+fn of_two_cas_only_those_that_are_pinned_are_trusted() {
     use aws_lc_rs::digest;
     use x509_parser::pem::parse_x509_pem;
     let bank = FakeBank::start(agreeable);
@@ -119,14 +119,22 @@ fn of_two_cas_only_the_pinned_one_is_trusted() {
             .map(|byte| format!("{byte:02X}"))
             .collect::<String>()
     };
-    for (pin, code) in [(digest_of(&own), 0), (digest_of(&foreign), 76)] {
+    let (own_pin, foreign_pin) = (digest_of(&own), digest_of(&foreign));
+    for (pins, code) in [
+        (vec![&own_pin], 0),
+        (vec![&foreign_pin], 76),
+        (vec![&foreign_pin, &own_pin], 0),
+    ] {
         let mut terminal = Terminal::bare();
         let both = terminal.folder.path().join("both.pem");
         std::fs::write(&both, format!("{own}{foreign}")).unwrap();
         terminal
             .arg("--server")
             .arg(format!("localhost:{}", bank.port));
-        terminal.arg("--ca").arg(&both).arg("--pin-sha256").arg(pin);
+        terminal.arg("--ca").arg(&both);
+        for pin in pins {
+            terminal.arg("--pin-sha256").arg(pin);
+        }
         let output = terminal.script("ping\n");
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
     }

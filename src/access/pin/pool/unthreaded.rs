@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::{Firing, HashCost, Kiln, PinHasher, WAITING_PER_THREAD};
+use super::{Firing, PinHasher, WAITING_PER_THREAD};
 use crate::access::pepper::Peppers;
+use crate::access::pin::{HashCost, Kiln};
 use crate::surroundings::Surroundings;
 
 impl PinHasher {
@@ -19,14 +21,17 @@ impl PinHasher {
         surroundings: Arc<dyn Surroundings>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, mut waiting) = mpsc::channel::<Firing>(WAITING_PER_THREAD);
-        let mut kiln = Kiln::new(peppers, cost);
+        let ring = Arc::new(ArcSwap::new(Arc::clone(&peppers)));
+        let (mut kiln, current) = (Kiln::new(peppers, cost), Arc::clone(&ring));
         let work = async move {
             while let Some(firing) = waiting.recv().await {
+                kiln.peppers = current.load_full();
                 firing(&mut kiln);
             }
         };
         let pool = Self {
             queue,
+            peppers: ring,
             surroundings,
         };
         (pool, work)

@@ -1,0 +1,145 @@
+//! The threads that check PINs, and the queue before them.
+
+mod unthreaded;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{HashCost, HashError, Kiln, PinHash, PinVerified, Ticket};
+use crate::access::pepper::Peppers;
+use crate::domain::Pin;
+use crate::surroundings::Surroundings;
+
+/// PINs that may wait for a free thread, for each thread.
+pub(super) const WAITING_PER_THREAD: usize = 512;
+
+type Firing = Box<dyn FnOnce(&mut Kiln) + Send>;
+
+/// The pool of threads that check PINs. Each keeps the memory of one hash.
+#[derive(Clone)]
+pub struct PinHasher {
+    queue: mpsc::Sender<Firing>,
+    peppers: Arc<ArcSwap<Peppers>>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl PinHasher {
+    /// Starts `threads` of them. They end when the last clone of the pool is dropped.
+    ///
+    /// # Errors
+    /// The system's, where a thread cannot be started.
+    pub fn start(
+        peppers: Arc<Peppers>,
+        cost: HashCost,
+        threads: usize,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> std::io::Result<Self> {
+        let threads = threads.max(1);
+        let (queue, waiting) = mpsc::channel::<Firing>(threads.saturating_mul(WAITING_PER_THREAD));
+        let waiting = Arc::new(Mutex::new(waiting));
+        let ring = Arc::new(ArcSwap::new(Arc::clone(&peppers)));
+        for index in 0..threads {
+            let (waiting, mut kiln) = (Arc::clone(&waiting), Kiln::new(Arc::clone(&peppers), cost));
+            let ring = Arc::clone(&ring);
+            thread::Builder::new()
+                .name(format!("pin-{index}"))
+                .spawn(move || {
+                    while let Some(firing) = next(&waiting) {
+                        kiln.peppers = ring.load_full();
+                        firing(&mut kiln);
+                    }
+                })?;
+        }
+        Ok(Self {
+            queue,
+            peppers: ring,
+            surroundings,
+        })
+    }
+
+    /// The peppers that PINs are checked and hashed with now.
+    #[must_use]
+    pub fn peppers(&self) -> Arc<Peppers> {
+        self.peppers.load_full()
+    }
+
+    /// Other peppers for every PIN that is checked or hashed from now on. They must be on disk.
+    pub(in crate::access) fn set_peppers(&self, peppers: Peppers) {
+        self.peppers.store(Arc::new(peppers));
+    }
+
+    /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
+    /// nobody a try.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] where too many wait already.
+    pub fn place(&self) -> Result<Place, HashError> {
+        let place = self.queue.clone().try_reserve_owned();
+        let surroundings = Arc::clone(&self.surroundings);
+        place
+            .map(|place| Place {
+                place,
+                surroundings,
+            })
+            .map_err(|_| HashError::Busy)
+    }
+}
+
+/// The next to be done; `None` once the pool is gone.
+fn next(waiting: &Mutex<mpsc::Receiver<Firing>>) -> Option<Firing> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.blocking_recv()
+}
+
+/// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
+pub struct Place {
+    place: mpsc::OwnedPermit<Firing>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl Place {
+    /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
+    /// no such account: both take the same work.
+    ///
+    /// # Errors
+    /// [`HashError`]; says nothing about the PIN.
+    pub async fn verify(self, ticket: Ticket, pin: Pin) -> Result<Option<PinVerified>, HashError> {
+        let surroundings = Arc::clone(&self.surroundings);
+        self.run(move |kiln| kiln.verify(ticket, &pin, &*surroundings))
+            .await
+    }
+
+    /// Hashes a new PIN.
+    ///
+    /// # Errors
+    /// As [`Place::verify`].
+    pub async fn hash(self, pin: Pin) -> Result<PinHash, HashError> {
+        let surroundings = Arc::clone(&self.surroundings);
+        self.run(move |kiln| kiln.hash(&pin, &*surroundings)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let (answer, answered) = oneshot::channel();
+        let firing: Firing = Box::new(move |kiln| {
+            // Where the asker has gone, the work is saved.
+            if !answer.is_closed() {
+                let _ = answer.send(work(kiln));
+            }
+        });
+        self.place.send(firing);
+        answered.await.map_err(|_| HashError::Failed)?
+    }
+}
+
+impl fmt::Debug for PinHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PinHasher")
+    }
+}

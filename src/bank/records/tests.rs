@@ -1,0 +1,302 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::access::lockout::LockoutPolicy;
+use crate::access::pepper::Peppers;
+use crate::access::pin::{HashCost, Kiln, PinHasher};
+use crate::domain::{AccountNumber, AuditRecord, Pin, RequestedAmount};
+use crate::store::memory::MemoryStore;
+use crate::store::{Act, Done, NewAccount, Office, RecordsAsked, Terms};
+use crate::surroundings::{Surroundings, Virtual};
+
+const CHEAP: HashCost = HashCost {
+    memory_kib: 8,
+    iterations: 1,
+    parallelism: 1,
+};
+const RIGHT: &str = "8264";
+const WRONG: &str = "8265";
+const INTERVAL_MS: i64 = 60_000;
+
+struct Rig {
+    bank: Bank,
+    store: Arc<MemoryStore>,
+    clock: Arc<Virtual>,
+}
+
+fn terminal(name: &str) -> TerminalName {
+    name.parse().unwrap()
+}
+
+fn anne() -> AccountNumber {
+    "zz-00001".parse().unwrap()
+}
+
+fn nobody() -> AccountNumber {
+    "zz-99999".parse().unwrap()
+}
+
+impl Rig {
+    /// A bank with one account of 5.00, of which 1.00 may be taken.
+    async fn new() -> Self {
+        let clock = Arc::new(Virtual::new(Timestamp::from_unix_ms(1_767_225_600_000), 1));
+        let around: Arc<dyn Surroundings> = clock.clone();
+        let peppers = Arc::new(Peppers::generate(&*around));
+        let currency = "USD".parse().unwrap();
+        let store = Arc::new(MemoryStore::new(currency, around.now()));
+        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, Arc::clone(&around)).unwrap();
+        let terms = Terms {
+            withdrawal_limit: 100,
+            daily_withdrawal_limit: 100,
+            hold_timeout_ms: 1_000,
+            lockout: LockoutPolicy {
+                tries: 3,
+                lock_ms: 1_000_000_000,
+            },
+            try_rows_max: 1_000,
+        };
+        let pin = Pin::parse(RIGHT).unwrap();
+        let hash = Kiln::new(peppers, CHEAP).hash(&pin, &*around).unwrap();
+        let bank = Bank::new(store.clone(), hasher, around, terms, currency);
+        let account = NewAccount {
+            number: anne(),
+            hash,
+            balance: 500,
+            demo: false,
+        };
+        let office = Office::of("test");
+        assert!(bank.office(&office, Act::Open(vec![account])).await.is_ok());
+        Self { bank, store, clock }
+    }
+
+    async fn records(&self) -> Vec<AuditRecord> {
+        let asked = RecordsAsked {
+            limit: usize::MAX,
+            ..RecordsAsked::default()
+        };
+        let office = Office::of("test");
+        match self.bank.office(&office, Act::Records(asked)).await {
+            Ok(Done::Records(records)) => records.into_iter().map(|(record, _)| record).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// `event outcome terminal detail` of each record but the account's opening.
+    async fn told(&self) -> Vec<String> {
+        let records = self.records().await;
+        let words = |record: &AuditRecord| {
+            let terminal = record.terminal.as_deref().unwrap_or("-");
+            let words = format!(
+                "{} {} {terminal} {}",
+                record.event, record.outcome, record.detail
+            );
+            words.trim_end().to_owned()
+        };
+        records.iter().skip(1).map(words).collect()
+    }
+
+    async fn try_pin(&self, account: AccountNumber, pin: &str) -> bool {
+        let pin = Pin::parse(pin).unwrap();
+        let login = self.bank.login(&terminal("t-1"), 7, account, pin).await;
+        login.is_ok()
+    }
+
+    fn refused_at(&self, name: &str) -> Note {
+        let note = Note::new(Event::Throttled, self.clock.now()).outcome("refused");
+        note.by_terminal(terminal(name), Some(1))
+    }
+
+    async fn flood(&self, name: &str, times: u32) {
+        for _ in 0..times {
+            self.bank.note_bounded(self.refused_at(name)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_pin_is_on_record_before_it_is_answered_for_every_number_alike() {
+    let rig = Rig::new().await;
+    let mut told = Vec::new();
+    for account in [anne(), nobody()] {
+        let before = rig.told().await.len();
+        for _ in 0..4 {
+            assert!(!rig.try_pin(account, WRONG).await);
+        }
+        told.push(rig.told().await.split_off(before));
+    }
+    let expected = [
+        "login wrong_pin t-1",
+        "login wrong_pin t-1",
+        "last_try counted t-1",
+        "login wrong_pin t-1",
+        "lock done t-1",
+        "login locked_out t-1",
+    ];
+    assert_eq!(told, [expected, expected]);
+    for record in rig.records().await.iter().skip(1) {
+        let numbers = (record.connection, record.actor.as_str());
+        assert_eq!(numbers, (Some(7), "terminal t-1"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_pin_that_cannot_be_recorded_is_not_answered_as_one() {
+    let rig = Rig::new().await;
+    assert!(!rig.try_pin(anne(), WRONG).await);
+    // The call that counts the try is let through, the one that writes the record is not.
+    rig.store.faults().pass_first.store(1, Ordering::SeqCst);
+    rig.store.faults().fail_before.store(1, Ordering::SeqCst);
+    let pin = Pin::parse(WRONG).unwrap();
+    let login = rig.bank.login(&terminal("t-1"), 7, anne(), pin).await;
+    assert!(
+        matches!(login, Err(crate::bank::Failure::Storage(_))),
+        "{login:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_right_last_try_leaves_no_lock_on_record() {
+    let rig = Rig::new().await;
+    for _ in 0..2 {
+        assert!(!rig.try_pin(anne(), WRONG).await);
+    }
+    assert!(rig.try_pin(anne(), RIGHT).await);
+    assert_eq!(
+        rig.told().await[2..],
+        ["last_try counted t-1", "login done t-1"]
+    );
+}
+
+#[tokio::test]
+async fn a_withdrawal_over_a_limit_is_on_record() {
+    let rig = Rig::new().await;
+    let pin = Pin::parse(RIGHT).unwrap();
+    let opened = rig.bank.login(&terminal("t-1"), 7, anne(), pin).await;
+    let mut session = opened.unwrap().session;
+    let key = || "0123456789abcdef".parse().unwrap();
+    let over = rig.bank.withdraw(&mut session, RequestedAmount(101), key());
+    assert!(over.await.is_err());
+    let hold = rig
+        .bank
+        .authorize(&mut session, RequestedAmount(102), key());
+    assert!(hold.await.is_err());
+    let limit = "limit_hit refused t-1 limit 100, remaining 100";
+    assert_eq!(rig.told().await, ["login done t-1", limit, limit]);
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_written_with_the_next_round() {
+    let rig = Rig::new().await;
+    let pin = Pin::parse(RIGHT).unwrap();
+    let opened = rig.bank.login(&terminal("t-1"), 7, anne(), pin).await;
+    let session = opened.unwrap().session;
+    rig.bank.note_session_end(&session, "log-out");
+    assert_eq!(rig.told().await.len(), 1);
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.told().await[1..], ["session_end done t-1 log-out"]);
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.told().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_waits_is_written_once_the_store_can_again() {
+    let rig = Rig::new().await;
+    for text in ["a", "b"] {
+        rig.bank
+            .note_soon(Note::new(Event::Reload, rig.clock.now()).detail(text));
+    }
+    rig.store.faults().fail_before.store(1, Ordering::SeqCst);
+    assert!(rig.bank.sweep().await.is_err());
+    assert!(rig.told().await.is_empty());
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.told().await, ["reload done - a", "reload done - b"]);
+}
+
+#[tokio::test]
+async fn a_flood_is_written_in_full_only_so_often_and_its_rest_as_a_count() {
+    let rig = Rig::new().await;
+    rig.flood("t-1", 1_264).await;
+    let full = usize::try_from(limits::AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX).unwrap();
+    assert_eq!(rig.told().await, vec!["throttled refused t-1"; full]);
+    // Another terminal is not kept from the log by it.
+    rig.flood("t-2", 1).await;
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.told().await.len(), full + 1);
+    rig.clock.advance_ms(INTERVAL_MS);
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(
+        rig.told().await[full + 1..],
+        ["suppressed counted t-1 throttled 1234"]
+    );
+    rig.flood("t-1", 1).await;
+    assert_eq!(rig.told().await[full + 2..], ["throttled refused t-1"]);
+}
+
+#[tokio::test]
+async fn an_interval_ends_without_a_round_too() {
+    let rig = Rig::new().await;
+    rig.flood("t-1", 40).await;
+    rig.clock.advance_ms(INTERVAL_MS);
+    rig.flood("t-1", 1).await;
+    assert_eq!(rig.told().await.len(), 31);
+    rig.bank.write_waiting(true).await.unwrap();
+    assert_eq!(
+        rig.told().await[31..],
+        ["suppressed counted t-1 throttled 10"]
+    );
+}
+
+#[tokio::test]
+async fn a_flood_from_all_sides_writes_no_more_than_the_whole_may_and_loses_no_count() {
+    let rig = Rig::new().await;
+    let names: Vec<String> = (0..300).map(|index| format!("t-{index:03}")).collect();
+    for name in &names {
+        rig.flood(name, 10).await;
+    }
+    let all = usize::try_from(limits::AUDIT_FLOOD_RECORDS_MAX).unwrap();
+    assert_eq!(rig.told().await.len(), all);
+    rig.bank.write_waiting(true).await.unwrap();
+    let summaries = rig.told().await.split_off(all);
+    assert_eq!(summaries.len(), limits::AUDIT_SUMMARIES_MAX + 1);
+    let counts = summaries.iter().map(|words| {
+        let count = words.rsplit(' ').next().unwrap();
+        count.parse::<usize>().unwrap()
+    });
+    assert_eq!(counts.sum::<usize>() + all, 3_000);
+    let last = summaries.last().unwrap();
+    assert_eq!(last, "suppressed counted - throttled 1400");
+}
+
+#[tokio::test]
+async fn terminals_beyond_those_remembered_are_counted_together() {
+    let rig = Rig::new().await;
+    let mut desk = Desk::default();
+    for index in 0..limits::AUDIT_SOURCES_MAX + 5 {
+        desk.admit(&rig.refused_at(&format!("t-{index}")));
+    }
+    assert_eq!(desk.sources.len(), limits::AUDIT_SOURCES_MAX);
+    assert_eq!(desk.others.get(&Event::Throttled), Some(&5));
+}
+
+#[tokio::test]
+async fn records_that_find_no_place_to_wait_are_counted() {
+    let rig = Rig::new().await;
+    let end = Note::new(Event::SessionEnd, rig.clock.now()).about(terminal("t-1"));
+    let mut desk = Desk::default();
+    for _ in 0..limits::AUDIT_WAITING_MAX + 3 {
+        desk.wait(end.clone());
+    }
+    assert_eq!(desk.waiting.len(), limits::AUDIT_WAITING_MAX);
+    assert_eq!(desk.others.get(&Event::SessionEnd), Some(&3));
+}
+
+#[tokio::test]
+async fn a_refusal_that_cannot_be_written_is_counted_and_changes_no_answer() {
+    let rig = Rig::new().await;
+    rig.store.faults().fail_before.store(1, Ordering::SeqCst);
+    rig.flood("t-1", 1).await;
+    assert!(rig.told().await.is_empty());
+    rig.bank.write_waiting(true).await.unwrap();
+    assert_eq!(rig.told().await, ["suppressed counted t-1 throttled 1"]);
+}

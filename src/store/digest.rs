@@ -1,0 +1,122 @@
+//! What `verify` prints to be kept elsewhere: the ledger and the audit log in a line.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::domain::entry::ChainHash;
+
+/// A digest of all chains' heads as they stood after one entry, and where the audit log ended.
+///
+/// Written `ENTRY-HEX`, of the ledger alone, or `ENTRY-HEX+RECORDS-HEX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// The last entry it covers; 0 for an empty ledger.
+    pub entry: i64,
+    /// SHA-256 over the heads in the order of the accounts' names.
+    pub hash: [u8; 32],
+    /// The audit log's end, where the digest covers that too.
+    pub log: Option<LogHead>,
+}
+
+/// The audit log's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// Records; the last one's number.
+    pub count: i64,
+    /// The last one's hash; zeros where there is none.
+    pub hash: ChainHash,
+}
+
+impl Digest {
+    /// The part that is of the ledger.
+    #[must_use]
+    pub fn of_ledger(self) -> Self {
+        Self { log: None, ..self }
+    }
+}
+
+/// The text is no digest as `verify` prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a digest is an entry's number, a hyphen and 64 hex digits, and the same of the audit log behind a +, as verify \
+     prints it"
+)]
+pub struct NotADigest;
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_part(f, self.entry, &self.hash)?;
+        match self.log {
+            None => Ok(()),
+            Some(log) => write!(f, "+{log}"),
+        }
+    }
+}
+
+impl fmt::Display for LogHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_part(f, self.count, &self.hash)
+    }
+}
+
+fn write_part(f: &mut fmt::Formatter<'_>, number: i64, hash: &[u8; 32]) -> fmt::Result {
+    write!(f, "{number}-")?;
+    hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let (ledger, log) = match text.split_once('+') {
+            Some((ledger, log)) => (ledger, Some(part(log)?)),
+            None => (text, None),
+        };
+        let (entry, hash) = part(ledger)?;
+        let log = log.map(|(count, hash)| LogHead { count, hash });
+        Ok(Self { entry, hash, log })
+    }
+}
+
+fn part(text: &str) -> Result<(i64, [u8; 32]), NotADigest> {
+    let (number, hex) = text.split_once('-').ok_or(NotADigest)?;
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(NotADigest);
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        let pair = hex.get(2 * index..2 * index + 2).ok_or(NotADigest)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
+    }
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number| *number >= 0)
+        .ok_or(NotADigest)?;
+    Ok((number, hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read_as_they_were_printed_and_nothing_else_is() {
+        let hex = "0a".repeat(32);
+        for text in [format!("7-{hex}"), format!("7-{hex}+12-{hex}")] {
+            assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+        }
+        for text in [
+            String::new(),
+            hex.clone(),
+            format!("-7-{hex}"),
+            format!("7-{hex}+"),
+            format!("7-{hex}+-1-{hex}"),
+            format!("7-{hex}+12-{hex}+12-{hex}"),
+            format!("7-+{}", "0a".repeat(31)),
+            format!("7-{}", "+a".repeat(32)),
+        ] {
+            assert_eq!(text.parse::<Digest>(), Err(NotADigest), "{text}");
+        }
+    }
+}

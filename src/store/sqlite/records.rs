@@ -1,0 +1,152 @@
+//! The audit log's table: appended to in the writer's transactions, read and replayed apart.
+
+use rusqlite::{Connection, Row, params};
+
+use super::audit::Faults;
+use super::writer::Books;
+use crate::domain::entry::{CHAIN_START, ChainHash};
+use crate::domain::{AuditRecord, Timestamp};
+use crate::store::{Done, LogHead, Note, RecordsAsked, StoreError};
+
+const COLUMNS: &str = "id, at, event, outcome, account, terminal, connection, actor, detail, hash";
+
+impl Books<'_> {
+    /// Appends a record to the log, in the transaction that is open.
+    pub(super) fn append(&mut self, note: &Note) -> Result<(), StoreError> {
+        let last = match self.memory.log {
+            Some(last) => last,
+            None => head(self.connection)?,
+        };
+        let record = note.record(last.count.saturating_add(1));
+        let hash = record.hash(&last.hash);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO audit (id, at, event, outcome, account, terminal, connection, actor, detail, hash) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                record.number,
+                record.at.unix_ms(),
+                record.event,
+                record.outcome,
+                record.account,
+                record.terminal,
+                record.connection,
+                record.actor,
+                record.detail,
+                hash
+            ])?;
+        self.connection
+            .prepare_cached("UPDATE audit_head SET count = ?1, hash = ?2")?
+            .execute(params![record.number, hash])?;
+        self.memory.log = Some(LogHead {
+            count: record.number,
+            hash,
+        });
+        Ok(())
+    }
+
+    pub(super) fn append_all(&mut self, notes: &[Note]) -> Result<(), StoreError> {
+        notes.iter().try_for_each(|note| self.append(note))
+    }
+}
+
+fn head(connection: &Connection) -> Result<LogHead, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT count, hash FROM audit_head")?;
+    let read = |row: &Row<'_>| {
+        Ok(LogHead {
+            count: row.get(0)?,
+            hash: row.get(1)?,
+        })
+    };
+    Ok(statement.query_row([], read)?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<(AuditRecord, ChainHash)> {
+    let record = AuditRecord {
+        number: row.get(0)?,
+        at: Timestamp::from_unix_ms(row.get(1)?),
+        event: row.get(2)?,
+        outcome: row.get(3)?,
+        account: row.get(4)?,
+        terminal: row.get(5)?,
+        connection: row.get(6)?,
+        actor: row.get(7)?,
+        detail: row.get(8)?,
+    };
+    Ok((record, row.get(9)?))
+}
+
+pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done, StoreError> {
+    let order = if asked.newest { "DESC" } else { "ASC" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit WHERE id > ?1 AND at >= ?2 AND at < ?3 AND (?4 IS NULL OR event = ?4) \
+         AND (?5 IS NULL OR terminal = ?5) ORDER BY id {order} LIMIT ?6"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(
+        params![
+            asked.after,
+            asked.from.map_or(i64::MIN, Timestamp::unix_ms),
+            asked.to.map_or(i64::MAX, Timestamp::unix_ms),
+            asked.event,
+            asked.terminal,
+            i64::try_from(asked.limit).unwrap_or(i64::MAX)
+        ],
+        read,
+    )?;
+    let mut records = rows.collect::<Result<Vec<_>, _>>()?;
+    records.sort_by_key(|(record, _)| record.number);
+    Ok(Done::Records(records))
+}
+
+/// Chains every record again and compares; returns where the log ends.
+pub(super) fn replay(
+    connection: &Connection,
+    before: Option<LogHead>,
+    faults: &mut Faults,
+) -> Result<LogHead, StoreError> {
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY id"))?;
+    let mut rows = statement.query([])?;
+    let mut last = LogHead {
+        count: 0,
+        hash: CHAIN_START,
+    };
+    let mut unchecked = before;
+    while let Some(row) = rows.next()? {
+        let (record, hash) = read(row)?;
+        if let Some(kept) = unchecked.filter(|kept| kept.count < record.number) {
+            compare(kept, last, faults);
+            unchecked = None;
+        }
+        let expected = last.count.saturating_add(1);
+        if record.number != expected {
+            faults.add(format!("audit record {expected}: it is not there"));
+        }
+        if record.hash(&last.hash) != hash {
+            let number = record.number;
+            faults.add(format!("audit record {number}: the hash chain is broken"));
+        }
+        // Goes on from what is stored, so that one fault is not reported for all that follows.
+        last = LogHead {
+            count: record.number,
+            hash,
+        };
+    }
+    if let Some(kept) = unchecked {
+        compare(kept, last, faults);
+    }
+    if head(connection)? != last {
+        faults.add("audit log: it does not end where its head says".to_owned());
+    }
+    Ok(last)
+}
+
+fn compare(kept: LogHead, last: LogHead, faults: &mut Faults) {
+    if kept != last {
+        let count = kept.count;
+        faults.add(format!(
+            "the audit log up to record {count} is not the one that digest was made of"
+        ));
+    }
+}
