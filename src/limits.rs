@@ -89,6 +89,9 @@ pub const CONFIG_FAULTS_MAX: usize = 100;
 pub const PEPPERS_MAX: usize = 64;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
+/// A PIN waits for its turn to be checked no longer, and is checked no longer. Whoever waits in
+/// vain has lost no try.
+pub const PIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server's name, bytes.
 pub const SERVER_ID_BYTES_MAX: usize = 64;
 /// A Unix socket's path, bytes without the final 0 (`sun_path` of Linux has 108).
@@ -98,6 +101,8 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// The pause after the system refused to accept (no file descriptors), so as not to spin.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// However often the system refuses to accept, it is said in the log once in so long.
+pub const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections over the maximum whose handshake is still finished to tell them that the server
 /// is full; more are closed without a word.
 pub const FULL_HANDSHAKES_MAX: usize = 64;
@@ -132,6 +137,9 @@ pub const EXPIRING_TERMINALS_MAX: usize = 10_000;
 /// Of so many authorities and revocation lists it is remembered that their end was warned of.
 pub const EXPIRIES_MAX: usize = 1_000;
 
+/// What the system keeps for a connection in either direction, bytes (it takes up to twice that):
+/// a peer that does not read, or that we do not read from, holds no more of the machine's memory.
+pub const SOCKET_BUFFER_BYTES: usize = 65_536;
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.
@@ -208,7 +216,8 @@ pub const OPERATOR_CONNECTIONS_MAX: usize = 8;
 pub const OPERATOR_FRAME_BYTES_MAX: usize = 256 << 20;
 /// An operator's request must be complete by then.
 pub const OPERATOR_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// An operator's command over the socket must be answered by then: an audit of a large ledger.
+/// An operator's command over the socket must be done and answered by then: an audit of a large
+/// ledger.
 pub const OPERATOR_ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// A service manager must take a message by then; it is told nothing more of that then.

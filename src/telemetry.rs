@@ -136,6 +136,8 @@ pub struct Metrics {
     authority_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
     revocation_list_seconds: Family<NoLabels, Gauge<i64, AtomicI64>>,
     tls_reloads: Family<OutcomeLabels, Counter>,
+    /// 1 while the store can be written, 0 while its disk fails.
+    pub storage_writable: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -152,6 +154,7 @@ impl Default for Metrics {
             authority_seconds: Family::default(),
             revocation_list_seconds: Family::default(),
             tls_reloads: Family::default(),
+            storage_writable: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -184,6 +187,11 @@ impl Default for Metrics {
             "certificate_expiry_seconds",
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
+        );
+        registry.register(
+            "storage_writable",
+            "1 while the store can be written, 0 while its disk fails",
+            metrics.storage_writable.clone(),
         );
         metrics.register_tls();
         metrics

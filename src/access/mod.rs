@@ -4,6 +4,7 @@ pub mod lockout;
 pub mod pepper;
 pub mod pepper_file;
 pub mod pin;
+mod priority;
 pub mod spray;
 pub mod stand_in;
 pub mod throttle;

@@ -42,7 +42,7 @@ pub enum Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(reason) => Self::Storage(reason),
+            StoreError::Unavailable(reason) | StoreError::Disk(reason) => Self::Storage(reason),
             StoreError::Closed => Self::Storage(error.to_string()),
             StoreError::Fenced => Self::Ended,
             StoreError::Broken(_) | StoreError::Unsupported => Self::Internal(error.to_string()),

@@ -75,7 +75,7 @@ impl Bank {
         asked: Event,
         context: Context,
     ) -> Result<PinVerified, Failure> {
-        let place = self.hasher.place()?;
+        let place = self.hasher.place()?.come_up().await?;
         let counted = self.store.count_try(account, context.clone());
         match self.call(counted).await? {
             TryCounted::LockedOut(retry_after_ms) => {
@@ -129,7 +129,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_right_pin_that_finds_no_place_to_be_checked_costs_no_try() {
+    async fn a_right_pin_that_finds_no_place_or_no_turn_to_be_checked_costs_no_try() {
         let system: Arc<dyn Surroundings> = Arc::new(System::default());
         let peppers = Arc::new(Peppers::generate(&*system));
         let currency = "USD".parse().unwrap();
@@ -164,6 +164,15 @@ mod tests {
             assert!(matches!(busy, Err(Failure::TooMany(_))));
         }
         drop(places);
+        let mut near = Vec::new();
+        for _ in 0..2 {
+            near.push(bank.hasher().place().unwrap().come_up().await.unwrap());
+        }
+        tokio::time::pause();
+        let late = bank.login(&terminal, 1, number, pin()).await;
+        assert!(matches!(late, Err(Failure::TooMany(_))));
+        tokio::time::resume();
+        drop(near);
         let Ok(Done::Account(report)) = bank.office(&office, Act::Show(number)).await else {
             panic!("no report");
         };

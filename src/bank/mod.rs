@@ -127,13 +127,19 @@ impl Bank {
     /// What staff do; `office` proves that it is they.
     ///
     /// # Errors
-    /// [`StoreError`]. Has no deadline: an audit may take long.
+    /// [`StoreError`]. The deadline is the asker's: an audit may take long.
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
         let done = self
             .store
             .office(office, act, self.context(&TerminalName::anonymous(), None))
             .await;
         self.watch_error(done)
+    }
+
+    /// Whether money can be moved, as far as the store knows.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.store.is_writable()
     }
 
     /// Everybody who is seated, from the store.

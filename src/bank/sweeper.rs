@@ -18,17 +18,23 @@ impl Bank {
 
     /// Sweeps for ever; a round that found much is followed by the next at once.
     pub async fn keep_sweeping(&self) {
+        let mut known = None;
         loop {
-            match self.sweep().await {
+            let swept = self.sweep().await;
+            match swept {
                 Ok(swept) if swept.holds.max(swept.keys).max(swept.tries) >= SWEEP_ROWS_MAX => {
                     tokio::task::yield_now().await;
+                    continue;
                 }
-                Ok(_) => tokio::time::sleep(limits::STORE_SWEEP_INTERVAL).await,
-                Err(error) => {
+                Ok(_) => known = None,
+                // Said once, however long it goes on.
+                Err(error) if known.as_ref() != Some(&error) => {
                     tracing::error!(%error, "sweeping failed");
-                    tokio::time::sleep(limits::STORE_SWEEP_INTERVAL).await;
+                    known = Some(error);
                 }
+                Err(_) => {}
             }
+            tokio::time::sleep(limits::STORE_SWEEP_INTERVAL).await;
         }
     }
 }

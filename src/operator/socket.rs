@@ -127,7 +127,8 @@ fn actor_of(stream: &UnixStream) -> Result<String, u32> {
 async fn answer(mut stream: UnixStream, desk: &Desk, actor: &str) -> io::Result<()> {
     let command: Command =
         timeout(limits::OPERATOR_REQUEST_TIMEOUT, receive(&mut stream)).await??;
-    let report = desk.perform(actor, command).await;
+    let performing = desk.perform(actor, command);
+    let report = timeout(limits::OPERATOR_ANSWER_TIMEOUT, performing).await?;
     timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(&mut stream, &report)).await?
 }
 

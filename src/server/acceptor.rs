@@ -10,7 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,7 @@ impl Drop for Counted {
 impl Server {
     /// Accepts until the server is drained. Never waits for a peer.
     pub async fn accept(self: &Arc<Self>, listener: TcpListener) {
+        let mut shortage = Shortage::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -70,7 +71,8 @@ impl Server {
                 Err(error) if is_peers_fault(&error) => self.metrics.count_refused("aborted"),
                 Err(error) => {
                     // Out of file descriptors or memory: others may end meanwhile.
-                    tracing::warn!(%error, "cannot accept");
+                    self.metrics.count_refused("no file for it");
+                    shortage.say(&error);
                     tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
                 }
             }
@@ -281,6 +283,25 @@ async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut TlsStream<S>,
         if let Ok(Ok(())) = timeout(write_timeout, stream.write_all(&out)).await {
             connection::close(stream, write_timeout).await;
         }
+    }
+}
+
+/// The system refuses to accept: said when it begins, and now and then while it lasts.
+#[derive(Default)]
+struct Shortage {
+    said_at: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Shortage {
+    fn say(&mut self, error: &io::Error) {
+        let said = self.said_at.map(|at| at.elapsed());
+        if said.is_some_and(|ago| ago < limits::ACCEPT_WARNING_INTERVAL) {
+            self.unsaid = self.unsaid.saturating_add(1);
+            return;
+        }
+        tracing::warn!(%error, unsaid = self.unsaid, "cannot accept");
+        (self.said_at, self.unsaid) = (Some(Instant::now()), 0);
     }
 }
 

@@ -52,16 +52,25 @@ impl Server {
 
     fn monitor(&self, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (status, kind, text) = match (request.method(), request.uri().path()) {
-            (&Method::GET, "/metrics") => (
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.encode(),
-            ),
+            (&Method::GET, "/metrics") => {
+                let writable = i64::from(self.bank.is_writable());
+                self.metrics.storage_writable.set(writable);
+                (
+                    StatusCode::OK,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    self.metrics.encode(),
+                )
+            }
             (&Method::GET, "/health/live") => (StatusCode::OK, "text/plain", "live\n".to_owned()),
             (&Method::GET, "/health/ready") if self.draining.is_cancelled() => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "text/plain",
                 "going down\n".to_owned(),
+            ),
+            (&Method::GET, "/health/ready") if !self.bank.is_writable() => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                "storage unavailable\n".to_owned(),
             ),
             (&Method::GET, "/health/ready") => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
             _ => (

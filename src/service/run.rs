@@ -285,6 +285,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
         // A restarted server takes its port again while old connections run out.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Connections take after the socket that listens; these would grow to megabytes else.
+        socket.set_send_buffer_size(limits::SOCKET_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())

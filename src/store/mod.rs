@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The store cannot do it now. A keyed request may or may not have taken effect.
     #[error("storage unavailable: {0}")]
     Unavailable(String),
+    /// The disk is full or fails. A keyed request may or may not have taken effect.
+    #[error("storage unavailable: {0}")]
+    Disk(String),
     /// The claim was taken from this session meanwhile; nothing moved.
     #[error("the session's claim on the account has ended")]
     Fenced,
@@ -235,7 +238,7 @@ pub struct Swept {
 /// How long a key's answer is kept: a day more than promised.
 pub const KEY_KEPT_MS: u64 = 31 * 86_400_000;
 
-/// Rows of each kind that one round of sweeping touches at most, so that it holds nobody up.
+/// Rows of each kind (holds, keys, tries) that one round of sweeping touches at most, so that it holds nobody up.
 pub const SWEEP_ROWS_MAX: usize = 500;
 
 /// Durable state. Each call is one transaction; when it returns `Ok` it is on disk.
@@ -304,6 +307,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does what the bank's staff ask.
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done>;
+
+    /// Whether it can be written, as far as is known; where not, it is tried again with each call.
+    fn is_writable(&self) -> bool {
+        true
+    }
 
     /// Who is seated now.
     fn seats(&self) -> Vec<Seat>;

@@ -14,10 +14,12 @@
 mod answers;
 mod attack;
 mod audit;
+mod bounds;
 mod canary;
 mod certificates;
 mod confinement;
 mod crash;
+mod disk;
 mod enumeration;
 mod escapes;
 mod handshakes;

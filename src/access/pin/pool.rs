@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{HashCost, HashError, Kiln, PinHash, PinVerified, Ticket};
 use crate::access::pepper::Peppers;
+use crate::access::priority;
 use crate::domain::Pin;
+use crate::limits;
 use crate::surroundings::Surroundings;
 
 /// PINs that may wait for a free thread, for each thread.
@@ -19,11 +22,16 @@ pub(super) const WAITING_PER_THREAD: usize = 512;
 
 type Firing = Box<dyn FnOnce(&mut Kiln) + Send>;
 
+/// PINs between the count of their try and their hash, for each thread: one is hashed, and one is
+/// there when it is done.
+const AT_THE_FRONT_PER_THREAD: usize = 2;
+
 /// The pool of threads that check PINs. Each keeps the memory of one hash.
 #[derive(Clone)]
 pub struct PinHasher {
     queue: mpsc::Sender<Firing>,
     peppers: Arc<ArcSwap<Peppers>>,
+    front: Arc<Semaphore>,
     surroundings: Arc<dyn Surroundings>,
 }
 
@@ -48,15 +56,18 @@ impl PinHasher {
             thread::Builder::new()
                 .name(format!("pin-{index}"))
                 .spawn(move || {
+                    priority::make_way();
                     while let Some(firing) = next(&waiting) {
                         kiln.peppers = ring.load_full();
                         firing(&mut kiln);
                     }
                 })?;
         }
+        let front = threads.saturating_mul(AT_THE_FRONT_PER_THREAD);
         Ok(Self {
             queue,
             peppers: ring,
+            front: Arc::new(Semaphore::new(front)),
             surroundings,
         })
     }
@@ -79,10 +90,12 @@ impl PinHasher {
     /// [`HashError::Busy`] where too many wait already.
     pub fn place(&self) -> Result<Place, HashError> {
         let place = self.queue.clone().try_reserve_owned();
-        let surroundings = Arc::clone(&self.surroundings);
+        let (front, surroundings) = (Arc::clone(&self.front), Arc::clone(&self.surroundings));
         place
             .map(|place| Place {
                 place,
+                front,
+                turn: None,
                 surroundings,
             })
             .map_err(|_| HashError::Busy)
@@ -98,10 +111,26 @@ fn next(waiting: &Mutex<mpsc::Receiver<Firing>>) -> Option<Firing> {
 /// A place in the queue of PINs that wait for a thread; dropping it lets another have it.
 pub struct Place {
     place: mpsc::OwnedPermit<Firing>,
+    front: Arc<Semaphore>,
+    turn: Option<OwnedSemaphorePermit>,
     surroundings: Arc<dyn Surroundings>,
 }
 
 impl Place {
+    /// Waits until the PIN's turn is near. Only then a try is counted: a wait in vain costs none.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] after [`limits::PIN_TIMEOUT`].
+    pub async fn come_up(self) -> Result<Self, HashError> {
+        let waiting = Arc::clone(&self.front).acquire_owned();
+        let turn = timeout(limits::PIN_TIMEOUT, waiting).await;
+        let turn = Some(
+            turn.map_err(|_| HashError::Busy)?
+                .map_err(|_| HashError::Failed)?,
+        );
+        Ok(Self { turn, ..self })
+    }
+
     /// Checks the PIN that `ticket` was granted for. `None` where it is wrong, or where there is
     /// no such account: both take the same work.
     ///
@@ -127,14 +156,19 @@ impl Place {
         work: impl FnOnce(&mut Kiln) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         let (answer, answered) = oneshot::channel();
+        let turn = self.turn;
         let firing: Firing = Box::new(move |kiln| {
+            let _turn = turn;
             // Where the asker has gone, the work is saved.
             if !answer.is_closed() {
                 let _ = answer.send(work(kiln));
             }
         });
         self.place.send(firing);
-        answered.await.map_err(|_| HashError::Failed)?
+        let answered = timeout(limits::PIN_TIMEOUT, answered).await;
+        answered
+            .map_err(|_| HashError::Busy)?
+            .map_err(|_| HashError::Failed)?
     }
 }
 

@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{EntryKind, Refusal};
-use crate::store::{Act, Claim, Done, OrderKind, SettlementKind, StoreError};
+use crate::store::{Act, Claim, Done, OrderKind, SWEEP_ROWS_MAX, SettlementKind, StoreError};
 
 super::on_every_store! {
     a_hold_sets_money_aside_and_is_no_entry
@@ -25,6 +25,7 @@ super::on_every_store! {
     an_expired_hold_may_be_released_once_and_then_not_captured
     a_captured_hold_counts_for_the_day_of_its_authorize
     one_sweep_frees_all_holds_that_are_due
+    one_round_of_sweeping_frees_a_bounded_number_of_holds_even_of_one_account
     logging_out_does_not_end_a_hold
     two_holds_of_one_name_are_a_broken_ledger_and_move_nothing
     keys_of_settlements_are_forgotten_and_the_hold_stays_settled
@@ -427,6 +428,22 @@ async fn one_sweep_frees_all_holds_that_are_due(rig: Rig) {
     assert_eq!(rig.sweep().await.holds, 0);
     rig.advance(1);
     assert_eq!(rig.sweep().await.holds, 1);
+    assert_eq!(rig.verify(None).await.open_holds, 0);
+    rig.assert_clean().await;
+}
+
+async fn one_round_of_sweeping_frees_a_bounded_number_of_holds_even_of_one_account(rig: Rig) {
+    let anne = anne(&rig).await;
+    for number in 0..SWEEP_ROWS_MAX + 3 {
+        let name = format!("h-{number}");
+        rig.authorize(&anne, &name, 1).await.unwrap();
+    }
+    rig.advance(120_000);
+    assert_eq!(rig.sweep().await.holds, SWEEP_ROWS_MAX);
+    // What no round has come to yet is free all the same.
+    assert_eq!(balances(&rig, &anne).await, (1_000, 1_000));
+    assert_eq!(rig.verify(None).await.faults, Vec::<String>::new());
+    assert_eq!(rig.sweep().await.holds, 3);
     assert_eq!(rig.verify(None).await.open_holds, 0);
     rig.assert_clean().await;
 }

@@ -177,10 +177,9 @@ impl Books {
         let due = self.holds.values();
         let due = due.filter(|held| held.hold.expiry(now).is_some());
         let accounts: std::collections::BTreeSet<_> = due.map(|held| held.account).collect();
-        let accounts = accounts.into_iter().take(SWEEP_ROWS_MAX);
         let mut swept = Swept::default();
         for number in accounts {
-            swept.holds += self.expire_due(number, now);
+            swept.holds += self.expire_some(number, now, SWEEP_ROWS_MAX - swept.holds);
         }
         swept.keys = self.forget_keys(now.minus_ms(KEY_KEPT_MS));
         let over = |tries: &Tries| tries.expires_at.is_some_and(|end| end <= now);

@@ -270,10 +270,21 @@ impl Books {
 
     /// Brings holds whose time is over to `Expired`; returns how many.
     pub(super) fn expire_due(&mut self, number: AccountNumber, now: Timestamp) -> usize {
+        self.expire_some(number, now, usize::MAX)
+    }
+
+    /// As [`Books::expire_due`], for `most` of them.
+    pub(super) fn expire_some(
+        &mut self,
+        number: AccountNumber,
+        now: Timestamp,
+        most: usize,
+    ) -> usize {
         let names = self.customers.get(&number).map(|customer| &customer.holds);
         let mut expired = 0;
         for name in names.into_iter().flatten() {
-            if let Some(held) = self.holds.get_mut(name)
+            if expired < most
+                && let Some(held) = self.holds.get_mut(name)
                 && held.hold.expiry(now).is_some()
             {
                 held.hold.state = HoldState::Expired;

@@ -365,10 +365,13 @@ impl Books<'_> {
             statement.query_map(params![now.unix_ms(), rows_max], |row| row.get::<_, i64>(0))?;
         let mut swept = Swept::default();
         for id in accounts.collect::<Result<Vec<_>, _>>()? {
+            let most = SWEEP_ROWS_MAX.saturating_sub(swept.holds);
+            if most == 0 {
+                break;
+            }
             let mut account = self.account(id)?;
-            swept.holds = swept
-                .holds
-                .saturating_add(self.expire_due(&mut account, now)?);
+            let expired = self.expire_some(&mut account, now, most)?;
+            swept.holds = swept.holds.saturating_add(expired);
         }
         let forgotten = now.minus_ms(KEY_KEPT_MS).unix_ms();
         swept.keys = self

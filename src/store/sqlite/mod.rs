@@ -4,7 +4,9 @@
 //! for customers, from what is committed; what staff read goes over connections of its own.
 
 mod access;
+mod apart;
 mod audit;
+mod disk;
 mod money;
 mod office;
 mod open;
@@ -23,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use open::{OpenError, StoreLock};
 
 use self::access::{Admission, proven};
+use self::disk::Writable;
 use self::writer::{Books, Call, Job, QUEUE_MAX};
 use super::seats::{Reserved, Seats};
 use super::{
@@ -39,6 +42,7 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 pub struct SqliteStore {
     path: PathBuf,
     seats: Arc<Seats>,
+    writable: Writable,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
     /// The writer's, then the reader's.
@@ -56,7 +60,8 @@ impl SqliteStore {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let writing = open::writer(path, currency, now)?;
+        let (writing, folded) = open::writer(path, currency, now)?;
+        let writable = Writable::new(folded);
         let reading = open::reader(path)?;
         let system = |source| OpenError::System {
             path: path.to_owned(),
@@ -67,7 +72,10 @@ impl SqliteStore {
         let threads = vec![
             thread::Builder::new()
                 .name("ledger-writer".to_owned())
-                .spawn(move || writer::serve(&writing, jobs))
+                .spawn({
+                    let writable = writable.clone();
+                    move || writer::serve(&writing, jobs, &writable)
+                })
                 .map_err(system)?,
             thread::Builder::new()
                 .name("ledger-reader".to_owned())
@@ -81,6 +89,7 @@ impl SqliteStore {
         Ok(Self {
             path: path.to_owned(),
             seats: Arc::new(Seats::default()),
+            writable,
             writer: Some(writer),
             reader: Some(reader),
             threads,
@@ -148,13 +157,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let path = self.path.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let connection =
-                open::reader(&path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            work(&connection)
-        });
-        reading.await.map_err(|_| StoreError::Closed)?
+        apart::read(&self.path, work).await
     }
 }
 
@@ -343,6 +346,10 @@ impl Store for SqliteStore {
                 }
             }
         })
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writable.get()
     }
 
     fn seats(&self) -> Vec<Seat> {

@@ -283,13 +283,25 @@ impl Books<'_> {
         account: &mut AccountRow,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
+        self.expire_some(account, now, usize::MAX)
+    }
+
+    /// As [`Books::expire_due`], for `most` of them, the oldest first.
+    pub(super) fn expire_some(
+        &mut self,
+        account: &mut AccountRow,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<usize, StoreError> {
         if account.held == 0 {
             return Ok(0);
         }
         let mut statement = self.connection.prepare_cached(
-            "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND expires_at <= ?2",
+            "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND expires_at <= ?2 \
+             ORDER BY id LIMIT ?3",
         )?;
-        let names = statement.query_map(params![account.id, now.unix_ms()], |row| {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let names = statement.query_map(params![account.id, now.unix_ms(), most], |row| {
             row.get::<_, String>(0)
         })?;
         let names = names.collect::<Result<Vec<_>, _>>()?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
+use super::disk::{LOCK_TIMEOUT, fold_journal};
 use crate::access::pepper::PepperId;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
@@ -155,12 +156,13 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     made.map(drop).map_err(system)
 }
 
-/// Opens the connection that writes, migrating the schema where it is older.
+/// Opens the connection that writes, migrating the schema where it is older; and whether all that
+/// its journal held is in the file now.
 pub(super) fn writer(
     path: &Path,
     currency: Currency,
     now: Timestamp,
-) -> Result<Connection, OpenError> {
+) -> Result<(Connection, bool), OpenError> {
     let damaged = |source| OpenError::Damaged {
         path: path.to_owned(),
         source,
@@ -168,10 +170,28 @@ pub(super) fn writer(
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(damaged)?;
     check_header(&connection, path)?;
-    settings(&connection).map_err(damaged)?;
+    settings(&connection).map_err(|error| unwritable(path, error))?;
+    let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
     migrate(&mut connection, path, currency, now)?;
     check_currency(&connection, path, currency)?;
-    Ok(connection)
+    Ok((connection, folded))
+}
+
+/// The disk's fault is told apart from the file's: no backup mends it.
+fn unwritable(path: &Path, source: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode;
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => OpenError::System {
+            path,
+            source: io::ErrorKind::StorageFull.into(),
+        },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => OpenError::System {
+            path,
+            source: io::Error::other(source),
+        },
+        _ => OpenError::Damaged { path, source },
+    }
 }
 
 /// Opens a connection that only reads.
@@ -186,9 +206,7 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
     check_header(&connection, path)?;
-    connection
-        .busy_timeout(std::time::Duration::from_secs(5))
-        .map_err(damaged)?;
+    connection.busy_timeout(LOCK_TIMEOUT).map_err(damaged)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -208,10 +226,7 @@ pub(super) fn peppers(connection: &Connection) -> rusqlite::Result<Vec<PepperId>
 fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let damaged = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
-        _ => OpenError::Damaged {
-            path: path.to_owned(),
-            source,
-        },
+        _ => unwritable(path, source),
     };
     let number =
         |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
@@ -237,7 +252,7 @@ fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 }
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -255,10 +270,6 @@ fn migrate(
     currency: Currency,
     now: Timestamp,
 ) -> Result<(), OpenError> {
-    let damaged = |source| OpenError::Damaged {
-        path: path.to_owned(),
-        source,
-    };
     let stand_in_key = StandInKey::fresh().map_err(|error| OpenError::System {
         path: path.to_owned(),
         source: io::Error::other(error),
@@ -286,7 +297,7 @@ fn migrate(
         }
         Ok(())
     };
-    work(connection).map_err(damaged)
+    work(connection).map_err(|error| unwritable(path, error))
 }
 
 fn begin_bank(connection: &Connection, currency: Currency, now: Timestamp) -> rusqlite::Result<()> {

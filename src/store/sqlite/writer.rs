@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::Writable;
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
 use crate::store::{LogHead, StoreError};
@@ -112,7 +113,11 @@ where
 }
 
 /// Serves the queue until it is closed and empty.
-pub(super) fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+pub(super) fn serve(
+    connection: &Connection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    writable: &Writable,
+) {
     let mut memory = Memory::default();
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
@@ -123,36 +128,39 @@ pub(super) fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn J
             }
         }
         tracing::trace!(batch = batch.len(), "commit");
-        match transact(connection, &mut memory, &mut batch) {
-            Ok(()) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
-            // One call spoilt the batch, or the disk did: each goes again, alone.
-            Err(error) if batch.len() > 1 => {
+        match transact(connection, &mut memory, writable, &mut batch) {
+            // One call spoilt the batch: each goes again, alone.
+            Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(_)) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
-                    alone(connection, &mut memory, job);
+                    let mut single = [job];
+                    let committed = transact(connection, &mut memory, writable, &mut single);
+                    finish(single, &committed);
                 }
             }
-            Err(error) => batch
-                .into_iter()
-                .for_each(|job| job.finish(Err(error.clone()))),
+            committed => finish(batch, &committed),
         }
     }
 }
 
-fn alone(connection: &Connection, memory: &mut Memory, job: Box<dyn Job>) {
-    let mut single = [job];
-    let committed = transact(connection, memory, &mut single);
-    let [job] = single;
-    job.finish(committed);
+fn finish(jobs: impl IntoIterator<Item = Box<dyn Job>>, committed: &Result<(), StoreError>) {
+    for job in jobs {
+        job.finish(committed.clone());
+    }
 }
 
 fn transact(
     connection: &Connection,
     memory: &mut Memory,
+    writable: &Writable,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
+    writable.make_sure(connection)?;
     let result = begin_run_commit(connection, memory, jobs);
-    if result.is_err() {
+    if let Err(error) = &result {
+        if matches!(error, StoreError::Disk(_)) {
+            writable.doubt(error);
+        }
         *memory = Memory::default();
         if !connection.is_autocommit() {
             // Nothing to do where this fails too: SQLite rolls back when the connection closes.
@@ -185,6 +193,12 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::DatabaseCorrupt
                 | ErrorCode::NotADatabase,
             ) => Self::Broken(text),
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly,
+            ) => Self::Disk(text),
             Some(_) => Self::Unavailable(text),
             // Not SQLite but a row that does not hold what its column promises.
             None => Self::Broken(text),

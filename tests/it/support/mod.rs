@@ -1,6 +1,7 @@
 //! A bank to test: its folder, its server's process, its terminals.
 
 pub(crate) mod card;
+pub(crate) mod customer;
 pub(crate) mod eager;
 pub(crate) mod memory;
 pub(crate) mod monitor;

@@ -66,15 +66,29 @@ impl Server {
     ///
     /// # Errors
     /// What it said and how it ended, where it ended instead.
-    pub(crate) fn start(mut command: Command, certificates: &Path) -> Result<Self, Ran> {
+    pub(crate) fn start(command: Command, certificates: &Path) -> Result<Self, Ran> {
+        Self::start_with(command, certificates, Stdio::piped())
+    }
+
+    /// As [`Server::start`], with another stderr than one that is read.
+    pub(crate) fn start_logging_to(command: Command, certificates: &Path, stderr: Stdio) -> Self {
+        Self::start_with(command, certificates, stderr)
+            .unwrap_or_else(|ran| panic!("the server did not start: {ran:#?}"))
+    }
+
+    fn start_with(mut command: Command, certificates: &Path, log: Stdio) -> Result<Self, Ran> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let stdout = Heard::from(child.stdout.take().unwrap());
-        let stderr = Heard::from(child.stderr.take().unwrap());
+        let stderr: Box<dyn Read + Send> = match child.stderr.take() {
+            Some(log) => Box::new(log),
+            None => Box::new(std::io::empty()),
+        };
+        let stderr = Heard::from(stderr);
         let mut server = Self {
             child,
             ended: None,

@@ -48,6 +48,11 @@ impl Terminal {
         }
     }
 
+    /// The connection itself.
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        *self.stream
+    }
+
     /// The TLS below.
     pub(crate) fn tls(&self) -> &rustls::ClientConnection {
         self.stream.get_ref().1
@@ -166,7 +171,7 @@ impl Terminal {
 
     /// The connection is reset, as when a machine loses its power and comes back.
     pub(crate) fn reset(self) {
-        let (tcp, _) = self.stream.into_inner();
+        let (tcp, _) = self.into_stream().into_inner();
         SockRef::from(&tcp)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
@@ -174,7 +179,7 @@ impl Terminal {
 
     /// The connection just ends, without close_notify.
     pub(crate) fn vanish(self) {
-        drop(self.stream.into_inner());
+        drop(self.into_stream().into_inner());
     }
 }
 
