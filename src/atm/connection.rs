@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -75,8 +75,8 @@ pub struct Bank {
 /// A connection to a bank that has proved itself. Answers come in the order of the requests, and
 /// there is one request at a time.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S = TlsStream<TcpStream>> {
+    stream: S,
     received: Vec<u8>,
     notices: VecDeque<Answer>,
     next_id: u64,
@@ -90,13 +90,8 @@ impl Bank {
     /// [`Error::NoBank`], [`Error::NotTheBank`] or [`Error::TurnedAway`].
     pub async fn connect(&self) -> Result<Connection, Error> {
         let config = Arc::clone(&self.trust.config);
-        Ok(Connection {
-            stream: open(&self.address, config, ALPN, &self.deadlines).await?,
-            received: Vec::new(),
-            notices: VecDeque::new(),
-            next_id: 1,
-            deadlines: self.deadlines,
-        })
+        let stream = open(&self.address, config, ALPN, &self.deadlines).await?;
+        Ok(Connection::over(stream, self.deadlines))
     }
 }
 
@@ -143,7 +138,19 @@ fn does_not_speak(alpn: &[u8]) -> String {
     format!("the server does not speak {name} (ALPN)")
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Over a stream at whose other end the bank has proved itself.
+    #[must_use]
+    pub fn over(stream: S, deadlines: Deadlines) -> Self {
+        Self {
+            stream,
+            received: Vec::new(),
+            notices: VecDeque::new(),
+            next_id: 1,
+            deadlines,
+        }
+    }
+
     /// Sends a request and waits for its answer. After an error the connection is of no use.
     ///
     /// # Errors

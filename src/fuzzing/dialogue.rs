@@ -58,7 +58,7 @@ const STEPS_MS: [i64; 12] = [
     31 * 86_400_000,
 ];
 /// Messages that are no requests: the text, the id that can be read, whether the op is unknown.
-const UNREADABLE: [(&str, Option<u64>, bool); 12] = [
+pub(super) const UNREADABLE: [(&str, Option<u64>, bool); 12] = [
     ("", None, false),
     ("{}", None, false),
     (r#"{"id":7,"op":"dance"}"#, Some(7), true),
@@ -151,11 +151,13 @@ impl<'a> Play<'a> {
             }
             27 => self.time_out(),
             28 => self.end_by_staff(),
-            // Rare, because it takes a thousand entries.
-            29 if self.input.byte() == 0 => self.open_rich(),
-            29 => {}
-            30 => self.staff(),
-            _ => self.audit(),
+            // Rare, because a rich account takes a thousand entries, and an audit twenty requests.
+            29 => match self.input.byte() {
+                0 => self.open_rich(),
+                192.. => self.audit(),
+                _ => {}
+            },
+            _ => self.staff(),
         }
     }
 

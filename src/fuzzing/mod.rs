@@ -9,7 +9,14 @@
 //! | [`decoder()`] | frames come out the same however the stream is split; nothing is claimed beyond the limit |
 //! | [`request()`] | a request that is read, written and read again is the same |
 //! | [`accounts_file()`] | a file is read or refused; a refusal tells nothing of a PIN |
+//! | `certificate()` | readers of one certificate agree; nothing that the authority did not sign is let in |
+//! | `answers()` | a terminal takes nobody's answer for its own, and shows nothing that commands its screen |
+//! | [`ledger()`] | the embedded store answers as the reference model does, also after a crash |
+//! | `connection()` | whole byte streams, TLS and below, end by their deadlines and free what they held |
 //! | [`dialogue()`] | terminals at the bank get what a model of the protocol predicts, to the last member |
+//!
+//! Those without a link need more than a bank does, and are there for tests and with the feature
+//! `fuzzing` alone.
 //!
 //! [`World`] is a bank in memory with a clock and chance of its own, for `dialogue` and for the
 //! simulation in `tests/it`.
@@ -20,18 +27,38 @@
 )]
 
 mod accounts_file;
+#[cfg(any(test, feature = "fuzzing"))]
+mod answers;
+#[cfg(any(test, feature = "fuzzing"))]
+mod certificate;
+#[cfg(any(test, feature = "fuzzing"))]
+mod connection;
 mod decoder;
 mod dialogue;
 mod input;
+mod kitchen;
+mod ledger;
 mod model;
 mod request;
+mod scratch;
+#[cfg(any(test, feature = "fuzzing"))]
+mod vault;
+#[cfg(any(test, feature = "fuzzing"))]
+mod wire;
 mod world;
 mod writing;
 
 pub use accounts_file::accounts_file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use answers::answers;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use certificate::certificate;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use connection::connection;
 pub use decoder::decoder;
 pub use dialogue::dialogue;
 pub use input::Input;
+pub use ledger::ledger;
 pub use request::request;
 pub use world::{Customer, LOCK_MS, MAX_TIMEOUT_MS, TRIES, World};
 

@@ -2,27 +2,59 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::Timestamp;
 use crate::surroundings::Virtual;
 
 type Target = fn(&[u8]);
 
-fn replay(name: &str, target: Target) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let folder = folder.join(name);
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
-    files.sort();
+/// Every target, by the name of its corpus.
+const TARGETS: [(&str, Target); 8] = [
+    ("accounts_file", super::accounts_file),
+    ("answers", super::answers),
+    ("certificate", super::certificate),
+    ("connection", super::connection),
+    ("decoder", super::decoder),
+    ("dialogue", super::dialogue),
+    ("ledger", super::ledger),
+    ("request", super::request),
+];
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let found = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn replay(name: &str, target: Target, files: &[PathBuf]) {
     assert!(!files.is_empty(), "no corpus of {name}");
     for file in files {
-        let bytes = fs::read(&file).unwrap();
+        let bytes = fs::read(file).unwrap();
         let run = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
         assert!(run.is_ok(), "{name} finds something in {}", file.display());
     }
+}
+
+/// `FUZZ_CORPUS` names another folder with a folder for each target, as long searches leave it.
+#[test]
+fn every_file_of_the_corpus_finds_nothing() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = std::env::var_os("FUZZ_CORPUS").map_or(committed, PathBuf::from);
+    let folders = entries(&corpus);
+    let folders: Vec<_> = folders.iter().filter_map(|path| path.file_name()).collect();
+    assert_eq!(
+        folders,
+        TARGETS.map(|(name, _)| name),
+        "targets and corpora"
+    );
+    std::thread::scope(|scope| {
+        for (name, target) in TARGETS {
+            let files = entries(&corpus.join(name));
+            scope.spawn(move || replay(name, target, &files));
+        }
+    });
 }
 
 /// Bytes of a seed: of all kinds, or of those that texts are made of.
@@ -50,7 +82,6 @@ fn at_random(name: &str, target: Target, seeds: u64, alphabet: &[u8], length_max
 
 #[test]
 fn frames_are_the_same_however_the_stream_is_split() {
-    replay("decoder", super::decoder);
     at_random("decoder", super::decoder, 2_000, &[], 600);
     let mostly_short = [0, 0, 0, 1, 2, 3, 5, 8, b'{', b'}', b'"', 0xff];
     at_random("decoder", super::decoder, 2_000, &mostly_short, 600);
@@ -58,7 +89,6 @@ fn frames_are_the_same_however_the_stream_is_split() {
 
 #[test]
 fn a_request_that_is_read_and_written_is_the_same() {
-    replay("request", super::request);
     at_random("request", super::request, 2_000, &[], 300);
     let of_json = b"{}[]\":,\\u0123456789eE.-+ \tidoplgnbacetwkyhrsm";
     at_random("request", super::request, 2_000, of_json, 300);
@@ -66,7 +96,6 @@ fn a_request_that_is_read_and_written_is_the_same() {
 
 #[test]
 fn a_file_of_accounts_is_read_or_refused_without_a_word_of_its_pins() {
-    replay("accounts_file", super::accounts_file);
     at_random("accounts_file", super::accounts_file, 2_000, &[], 300);
     let of_lines = b"aZ-0123456789,,,,.#\n\n\r\t \xef\xbb\xbf";
     at_random("accounts_file", super::accounts_file, 2_000, of_lines, 300);
@@ -80,7 +109,26 @@ const FULL_ACCOUNT: &[u8] = &[
 
 #[test]
 fn terminals_get_what_the_model_of_the_protocol_predicts() {
-    replay("dialogue", super::dialogue);
     super::dialogue(FULL_ACCOUNT);
     at_random("dialogue", super::dialogue, 1_000, &[], 700);
+}
+
+#[test]
+fn both_stores_give_the_same_answers_and_digests_whatever_is_asked() {
+    at_random("ledger", super::ledger, 200, &[], 500);
+}
+
+#[test]
+fn a_certificate_is_let_in_only_as_the_authority_signed_it() {
+    at_random("certificate", super::certificate, 500, &[], 300);
+}
+
+#[test]
+fn a_hostile_bank_neither_confuses_a_terminal_nor_commands_its_screen() {
+    at_random("answers", super::answers, 2_000, &[], 400);
+}
+
+#[test]
+fn connections_end_by_their_deadlines_and_leave_nothing_behind() {
+    at_random("connection", super::connection, 200, &[], 300);
 }

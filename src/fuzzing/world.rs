@@ -1,20 +1,16 @@
 //! A bank in memory, with a clock and chance of its own.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
-
+use super::kitchen::{hash, hasher, wait};
 use crate::access::lockout::LockoutPolicy;
-use crate::access::pepper::Peppers;
-use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher};
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
-use crate::domain::{Currency, Pin, TerminalName, Timestamp};
+use crate::domain::{Currency, TerminalName, Timestamp};
 use crate::operator::{Command, Desk, NoFloor, OpenAccount, Report};
 use crate::server::dialogue::{Dialogue, Peer, Shared};
 use crate::store::Terms;
@@ -42,13 +38,6 @@ const TERMS: Terms = Terms {
     try_rows_max: 1_000,
 };
 
-/// argon2's least: what is hashed here guards nothing.
-const CHEAPEST: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
-
 /// No rate is met here.
 const UNLIMITED: Rate = Rate {
     count: 1_000_000,
@@ -70,8 +59,8 @@ pub struct Customer {
     pub balance: i64,
 }
 
-/// A bank over a store in memory. Nothing in it depends on the machine's clock or chance, but for
-/// the salts of PINs, which nothing that can be asked depends on.
+/// A bank over a store in memory, for the thread that makes it. Nothing in it depends on the
+/// machine's clock or chance.
 pub struct World {
     /// The bank's clock and chance.
     pub clock: Arc<Virtual>,
@@ -81,57 +70,6 @@ pub struct World {
     pub bank: Arc<Bank>,
     desk: Desk,
     shared: Shared,
-}
-
-/// One for the process: what hashes and checks PINs for every world.
-struct Kitchen {
-    hasher: PinHasher,
-    kiln: Mutex<Kiln>,
-    /// By PIN.
-    hashes: Mutex<HashMap<String, PinHash>>,
-    chance: Arc<Virtual>,
-}
-
-fn kitchen() -> &'static Kitchen {
-    static KITCHEN: OnceLock<Kitchen> = OnceLock::new();
-    KITCHEN.get_or_init(|| {
-        let chance = Arc::new(Virtual::new(Timestamp::from_unix_ms(0), 0));
-        let peppers = Arc::new(Peppers::generate(&*chance));
-        let kiln = Mutex::new(Kiln::new(Arc::clone(&peppers), CHEAPEST));
-        let hasher = PinHasher::start(peppers, CHEAPEST, 1, chance.clone()).expect("a thread");
-        Kitchen {
-            hasher,
-            kiln,
-            hashes: Mutex::new(HashMap::new()),
-            chance,
-        }
-    })
-}
-
-/// Made once for each PIN, on the calling thread: worlds are made often.
-fn hash(pin: &str) -> PinHash {
-    let kitchen = kitchen();
-    let mut hashes = kitchen
-        .hashes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let fresh = || {
-        let mut kiln = kitchen.kiln.lock().unwrap_or_else(PoisonError::into_inner);
-        let pin = Pin::parse(pin).expect("a PIN");
-        kiln.hash(&pin, &*kitchen.chance).expect("a hash")
-    };
-    hashes.entry(pin.to_owned()).or_insert_with(fresh).clone()
-}
-
-/// Runs to the end on the calling thread.
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    thread_local! {
-        static RUNTIME: Runtime = Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
-    }
-    RUNTIME.with(|runtime| runtime.block_on(work))
 }
 
 impl World {
@@ -146,8 +84,7 @@ impl World {
         let clock = Arc::new(Virtual::new(now, seed));
         let around: Arc<dyn Surroundings> = clock.clone();
         let store = Arc::new(MemoryStore::new(currency, now));
-        let hasher = kitchen().hasher.clone();
-        let bank = Bank::new(store.clone(), hasher, around.clone(), TERMS, currency);
+        let bank = Bank::new(store.clone(), hasher(), around.clone(), TERMS, currency);
         let bank = Arc::new(bank);
         let world = Self {
             clock,

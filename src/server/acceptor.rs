@@ -108,6 +108,23 @@ impl Server {
         });
     }
 
+    /// Serves one peer over a stream that is no socket as [`Server::accept`] does over TCP, from
+    /// its place to its end: for tests in memory.
+    ///
+    /// # Errors
+    /// Why the peer was refused, in the metrics' words.
+    pub async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: S,
+        address: SocketAddr,
+    ) -> Result<(), &'static str> {
+        let live = self.live.load_full();
+        let place = self.place(&live, address)?;
+        let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let served = self.serve(WipedReads(stream), address, connection, live, &place);
+        self.tasks.track_future(served).await
+    }
+
     /// A place for the connection, or why there is none.
     fn place(&self, live: &Live, address: SocketAddr) -> Result<Place, &'static str> {
         let block = AddressBlock::from(address.ip());

@@ -1,10 +1,11 @@
-//! One connection's bytes and deadlines: frames in, answers out, over any stream.
+//! One connection's bytes and deadlines: frames in, answers out, over TLS upon any stream.
 
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize as _;
 
@@ -59,7 +60,7 @@ pub struct Signals {
 }
 
 /// Serves a connection to its end. The session, if any, ends with it.
-pub async fn serve<S>(stream: &mut S, dialogue: Dialogue, terms: Terms, signals: Signals)
+pub async fn serve<S>(stream: &mut TlsStream<S>, dialogue: Dialogue, terms: Terms, signals: Signals)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -93,14 +94,20 @@ where
 }
 
 /// Sends what is left, close_notify and FIN, then waits a little for the peer to have read it: a
-/// socket closed over unread bytes would be reset, and the last answer lost on its way.
-pub async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, deadline: Duration) {
+/// socket closed over unread bytes would be reset, and the last answer lost on its way. What still
+/// comes is not looked at: behind a close_notify of ours rustls takes no more damage without a word
+/// that it may not say.
+pub async fn close<S>(stream: &mut TlsStream<S>, deadline: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let lingering = async {
         stream.shutdown().await?;
+        let (below_tls, _) = stream.get_mut();
         let mut sink = vec![0; limits::READ_CHUNK_BYTES];
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
-            match stream.read(&mut sink).await? {
+            match below_tls.read(&mut sink).await? {
                 0 => break,
                 count => left = left.saturating_sub(count),
             }

@@ -102,11 +102,12 @@ pub enum TlsError {
 }
 
 /// Whom the server trusts and what it shows, loaded from files at one moment.
+#[derive(Clone)]
 pub struct Trust {
     /// For new connections.
     pub server: Arc<ServerConfig>,
     /// For terminals that enrol themselves, where they may.
-    pub enrolment: Option<Enrolment>,
+    pub enrolment: Option<Arc<Enrolment>>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// What ends some day: the server's certificate, and where terminals need certificates, each
     /// authority and its revocation list.
@@ -161,7 +162,7 @@ impl Trust {
         let server = server_config((chain, key), verifier.as_ref(), ALPN).map_err(refused)?;
         Ok(Self {
             server: Arc::new(server),
-            enrolment,
+            enrolment: enrolment.map(Arc::new),
             verifier,
             expiries,
             stamps,

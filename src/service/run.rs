@@ -90,7 +90,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     }
     let mut trust = Trust::load(&config.tls, System::default().now())?;
     let open = OpenBank::open(&config, true)?;
-    if issuing::make_good(&config, trust.enrolment.as_ref(), &open.bank()).await? {
+    if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, System::default().now())?;
     }
     if quick && open.made_store {

@@ -5,7 +5,6 @@
 
 mod access;
 mod claims;
-mod differential;
 mod enrolment;
 mod holds;
 mod ledger;

@@ -1,5 +1,7 @@
 //! The threads that check PINs, and the queue before them.
 
+mod unthreaded;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;

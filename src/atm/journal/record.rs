@@ -165,7 +165,7 @@ impl Record {
     ///
     /// # Errors
     /// None in practice: every member is plain text or a number.
-    pub(super) fn to_line(&self) -> io::Result<Vec<u8>> {
+    pub fn to_line(&self) -> io::Result<Vec<u8>> {
         let to = match &self.order {
             Order::Transfer { to, .. } => Some(to.to_string()),
             _ => None,
@@ -186,7 +186,8 @@ impl Record {
     }
 
     /// Reads a line; `None` where it is none.
-    pub(super) fn from_line(line: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_line(line: &str) -> Option<Self> {
         let line: Line = serde_json::from_str(line).ok()?;
         let keyed = || {
             let amount = RequestedAmount(line.amount?);
