@@ -101,7 +101,9 @@ impl Terminal {
         self.try_send_bytes(&framed(request.to_string().as_bytes()))
             .await?;
         let reply = self.try_receive().await?;
-        assert_eq!(reply.answer.id, Some(self.last_id), "{op}: {reply:?}");
+        // A full server says so before it has read anything.
+        let wanted = Some(self.last_id).filter(|_| reply.code() != 41);
+        assert_eq!(reply.answer.id, wanted, "{op}: {reply:?}");
         Ok(reply)
     }
 
