@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Table;
-use crate::process::Process;
+use crate::process::{Process, machine_ticks};
 use crate::support::terminal::{framed, request};
 use crate::support::{Server, Site, Terminal, key};
 
@@ -180,6 +180,12 @@ fn quantile_ms(served: &[Served], part: f64) -> f64 {
     sorted[index].as_secs_f64() * 1_000.0
 }
 
+/// Processor time of whatever is neither the server nor this program.
+fn others_ticks(server: &Process) -> u64 {
+    let own = Process(std::process::id()).ticks();
+    machine_ticks().saturating_sub(server.ticks() + own)
+}
+
 /// Everybody connects, then everybody logs in at once, half of them with a wrong PIN.
 async fn storm(mut waiting: Vec<Terminal>, stop: Arc<AtomicBool>) -> (Vec<u16>, Duration) {
     let mut asking = JoinSet::new();
@@ -229,11 +235,13 @@ pub(crate) async fn measure(table: &mut Table, logins: usize, workers: usize, ti
         );
     }
     process.forget_peak();
+    let others = others_ticks(&process);
     let stop = Arc::new(AtomicBool::new(false));
     let storming = tokio::spawn(storm(waiting, Arc::clone(&stop)));
     let (stormy, _customers) = at_rate(customers, rate, &stop).await;
     let (codes, took) = storming.await.unwrap();
     let peak = process.peak_kib();
+    let others = others_ticks(&process).saturating_sub(others) as f64 / took.as_secs_f64();
     report(
         table,
         workers,
@@ -241,6 +249,10 @@ pub(crate) async fn measure(table: &mut Table, logins: usize, workers: usize, ti
         (&quiet, &stormy),
         (&codes, took),
         (base, peak),
+    );
+    table.fact(
+        "others on the machine meanwhile, of one core",
+        &format!("{others:.0} %"),
     );
 }
 

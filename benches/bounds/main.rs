@@ -57,7 +57,7 @@ struct Arguments {
     /// Log-ins at once.
     #[arg(long, default_value_t = 500)]
     logins: usize,
-    /// PINs hashed at once; as many as there are cores, as the server does by itself.
+    /// `[pin] max_concurrent`; the cores, as by default.
     #[arg(long)]
     workers: Option<usize>,
     /// Idle connections.
