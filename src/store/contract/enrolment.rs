@@ -11,6 +11,7 @@ super::on_every_store! {
     a_used_code_gives_its_own_key_its_certificate_again_for_a_while_and_no_other_anything
     an_expired_an_unknown_and_a_taken_back_code_give_nothing
     a_new_code_for_a_name_voids_the_one_before
+    a_code_that_another_terminal_has_is_refused_and_nothing_changes
     all_codes_can_be_made_void_at_once_used_or_not
     a_code_gives_no_certificate_of_another_name
     a_disabled_terminal_is_neither_invited_nor_enrolled_nor_renewed
@@ -194,6 +195,25 @@ async fn a_new_code_for_a_name_voids_the_one_before(rig: Rig) {
         record(&rig, &new, certificate.clone()).await,
         given(&certificate)
     );
+}
+
+async fn a_code_that_another_terminal_has_is_refused_and_nothing_changes(rig: Rig) {
+    let words = "another terminal has that code";
+    let first = invite(&rig, "till-1", 1).await;
+    let own = invite(&rig, "till-2", 2).await;
+    assert_refused(&rig, invite_act(&rig, "till-2", code(1)), words).await;
+    // Both keep what they had, also where one was used.
+    let given_to_first = certificate(&rig, "till-1", 1);
+    let recorded = record(&rig, &first, given_to_first.clone()).await;
+    assert_eq!(recorded, given(&given_to_first));
+    assert_refused(&rig, invite_act(&rig, "till-2", code(1)), words).await;
+    let given_to_second = certificate(&rig, "till-2", 2);
+    let recorded = record(&rig, &own, given_to_second.clone()).await;
+    assert_eq!(recorded, given(&given_to_second));
+    // A terminal's own code may be given to it again, and one that gives nothing any more to any.
+    invite(&rig, "till-1", 1).await;
+    rig.advance(HOUR);
+    invite(&rig, "till-2", 1).await;
 }
 
 async fn all_codes_can_be_made_void_at_once_used_or_not(rig: Rig) {

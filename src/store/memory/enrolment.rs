@@ -43,6 +43,14 @@ impl Code {
     fn is_open(&self, now: Timestamp) -> bool {
         self.used.is_none() && now < self.expires_at
     }
+
+    /// Whether it still gives anything to anyone.
+    fn is_kept(&self, now: Timestamp) -> bool {
+        match self.used {
+            None => self.is_open(now),
+            Some((used_at, _)) => now < used_at.plus_ms(REFETCH_MS),
+        }
+    }
 }
 
 impl Books {
@@ -130,6 +138,10 @@ impl Books {
         }
         if self.terminals.get(&terminal) == Some(&true) {
             return refused("the terminal is disabled");
+        }
+        let mut codes = self.enrolments.codes.iter();
+        if codes.any(|(name, code)| *name != terminal && code.hash == hash && code.is_kept(now)) {
+            return refused("another terminal has that code");
         }
         self.enrolments.codes.remove(&terminal);
         let open = self.enrolments.codes.values();

@@ -214,6 +214,13 @@ impl Books<'_> {
             return refused("the terminal is disabled");
         }
         self.forget_enrolments(now)?;
+        let taken = self
+            .connection
+            .prepare_cached("SELECT 1 FROM invitation WHERE code = ?1 AND terminal <> ?2")?
+            .exists(params![code.0, terminal.as_str()])?;
+        if taken {
+            return refused("another terminal has that code");
+        }
         self.connection
             .prepare_cached("DELETE FROM invitation WHERE terminal = ?1")?
             .execute([terminal.as_str()])?;
