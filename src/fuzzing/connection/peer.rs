@@ -175,7 +175,10 @@ fn client(fields: Fields) -> ClientConnection {
         Arc::clone(known.or_insert_with(|| Arc::new(settings(fields))))
     });
     let name = "localhost".try_into().expect("a name");
-    ClientConnection::new(config, name).expect("a client")
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    // What is said is said as a whole: by default what is over 64 KiB would be left out in silence.
+    client.set_buffer_limit(None);
+    client
 }
 
 fn settings((identity, protocol, fragment): Fields) -> ClientConfig {
