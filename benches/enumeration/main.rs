@@ -52,8 +52,9 @@ struct Arguments {
     /// Samples of each class.
     #[arg(long, default_value_t = 10_000)]
     samples: usize,
-    /// Account numbers of each class.
-    #[arg(long, default_value_t = 1_000)]
+    /// Account numbers of each class. Where there are fewer than samples each is tried more than once, and
+    /// what chance made of an unknown number's cost counts as often.
+    #[arg(long, default_value_t = 10_000)]
     numbers: usize,
     /// How many in a hundred accounts have a hash of the old cost.
     #[arg(long, default_value_t = 40)]
@@ -147,14 +148,21 @@ async fn measure(ground: &Ground, samples: usize, dice: &Virtual) -> Samples {
     shuffle(&mut tries, dice);
     let warm_up = (0..WARM_UP_TRIES).map(|index| classes[index % classes.len()]);
     let tries: Vec<Class> = warm_up.chain(tries).collect();
+    let mut numbers = ground.numbers.clone();
+    for numbers in numbers.values_mut() {
+        shuffle(numbers, dice);
+    }
+    let mut next: BTreeMap<Class, _> = classes
+        .iter()
+        .map(|class| (*class, numbers[class].iter().cycle()))
+        .collect();
     let mut measured = Samples::new();
     let mut expected = None;
     for (index, pair) in tries.chunks(TRIES_PER_CONNECTION).enumerate() {
         let mut terminal = ground.server.terminal("terminal-1").await;
         for (second, class) in pair.iter().enumerate() {
             terminal.ping().await.expect_code(0);
-            let numbers = &ground.numbers[class];
-            let number = &numbers[below(dice, numbers.len())];
+            let number = next.get_mut(class).and_then(Iterator::next).unwrap();
             let (reply, latency_ms) = timed_log_in(&mut terminal, number).await;
             let said = without_time_left(&reply);
             let first = expected.get_or_insert_with(|| said.clone());
