@@ -165,15 +165,53 @@ impl Place {
             }
         });
         self.place.send(firing);
-        let answered = timeout(limits::PIN_TIMEOUT, answered).await;
-        answered
-            .map_err(|_| HashError::Busy)?
-            .map_err(|_| HashError::Failed)?
+        // Without a deadline: the try is counted, and whoever gave up here would leave a right PIN's
+        // try standing. What is before it is bounded by the places at the front.
+        answered.await.map_err(|_| HashError::Failed)?
     }
 }
 
 impl fmt::Debug for PinHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PinHasher")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::surroundings::System;
+
+    const CHEAP: HashCost = HashCost {
+        memory_kib: 8,
+        iterations: 1,
+        parallelism: 1,
+    };
+
+    #[tokio::test]
+    async fn what_has_come_up_is_done_however_long_it_takes() {
+        let system: Arc<dyn Surroundings> = Arc::new(System::default());
+        let peppers = Arc::new(Peppers::generate(&*system));
+        let hasher = PinHasher::start(peppers, CHEAP, 1, system).unwrap();
+        let come_up = || async { hasher.place().unwrap().come_up().await.unwrap() };
+        let (stalled, counted) = (come_up().await, come_up().await);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let stall = tokio::spawn(stalled.run(move |_| {
+            released.recv().unwrap();
+            Ok(())
+        }));
+        let waiting = tokio::spawn(counted.hash(Pin::parse("8264").unwrap()));
+        // Let both be in the queue before time is held.
+        tokio::task::yield_now().await;
+        tokio::time::pause();
+        tokio::time::sleep(limits::PIN_TIMEOUT.saturating_mul(10)).await;
+        tokio::time::resume();
+        assert!(!waiting.is_finished());
+        release.send(()).unwrap();
+        stall.await.unwrap().unwrap();
+        let hashed = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        assert!(hashed.unwrap().unwrap().is_ok());
     }
 }
