@@ -101,13 +101,24 @@ pub const CONFIG_FAULTS_MAX: usize = 100;
 pub const PEPPERS_MAX: usize = 64;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
-/// A PIN waits for its turn to be checked no longer, and is checked no longer. Whoever waits in
-/// vain has lost no try.
+/// A PIN waits for its turn to be checked no longer. Whoever waits in vain has lost no try: from the
+/// count of a try on nothing is given up, because a right PIN must forget it.
 pub const PIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server's name, bytes.
 pub const SERVER_ID_BYTES_MAX: usize = 64;
 /// A Unix socket's path, bytes without the final 0 (`sun_path` of Linux has 108).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Certificates that a terminal may show: its own, an issuing authority's, and one in between. More are refused
+/// before any is looked at, because the search for a way through crafted ones can take seconds.
+pub const TERMINAL_CHAIN_MAX: usize = 3;
+/// All of them together, bytes.
+pub const TERMINAL_CHAIN_BYTES_MAX: usize = 8_192;
+/// One terminal's connections may take this share of all places (a half), so that one stolen certificate
+/// leaves room for the others,
+pub const TERMINAL_CONNECTIONS_SHARE: usize = 2;
+/// and so many in any case.
+pub const TERMINAL_CONNECTIONS_MIN: usize = 64;
 
 /// Connections that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: u32 = 4_096;

@@ -236,7 +236,12 @@ impl Server {
             terminal.clone(),
             chain.clone().unwrap_or_default(),
             expelled.clone(),
+            self.terminal_share(),
         );
+        let Some(registered) = registered else {
+            tell_full(stream, live).await;
+            return Err("terminal has too many");
+        };
         let now = self.bank.surroundings().now();
         let staffs = chain.as_deref().filter(|chain| !renews_itself(chain));
         let ends = staffs.and_then(chain_ends);

@@ -181,6 +181,12 @@ impl Server {
         Bounds::of_places(self.places_max, live.config.server.max_connections_per_ip)
     }
 
+    /// Connections that one terminal may have.
+    fn terminal_share(&self) -> usize {
+        let share = self.places_max / limits::TERMINAL_CONNECTIONS_SHARE;
+        share.max(limits::TERMINAL_CONNECTIONS_MIN)
+    }
+
     /// Lets a terminal in, or puts it out at once.
     pub fn set_disabled(&self, terminal: &TerminalName, disabled: bool) {
         self.disabled.rcu(|known| {

@@ -1,8 +1,9 @@
-//! Open connections of terminals with a certificate, so that one that is revoked or disabled can
-//! be put out. Bounded by the number of connections.
+//! Open connections and whose they are, so that one that is revoked, disabled or no longer let in
+//! can be put out, and so that one terminal has a share of the places only. Bounded by the number
+//! of connections.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,13 @@ struct Guest {
 
 /// Who is in.
 #[derive(Default)]
-pub struct Registry(Mutex<HashMap<u64, Guest>>);
+pub struct Registry(Mutex<Guests>);
+
+#[derive(Default)]
+struct Guests {
+    by_connection: HashMap<u64, Guest>,
+    counts: HashMap<TerminalName, usize>,
+}
 
 /// A line in the registry; dropping it takes the line out.
 pub struct Registered {
@@ -33,7 +40,8 @@ pub struct Registered {
 }
 
 impl Registry {
-    /// Enters a connection, to be expelled through `expelled`.
+    /// Enters a connection, to be expelled through `expelled`; `None` where the terminal has `most`
+    /// already. Without a certificate all have one name, and no share.
     #[must_use]
     pub fn enter(
         self: &Arc<Self>,
@@ -41,35 +49,47 @@ impl Registry {
         terminal: TerminalName,
         chain: Chain,
         expelled: CancellationToken,
-    ) -> Registered {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.insert(
-            connection,
-            Guest {
-                terminal,
-                ends: chain_ends(&chain),
-                renews_itself: renews_itself(&chain),
-                chain,
-                expelled,
-            },
-        );
-        Registered {
+        most: usize,
+    ) -> Option<Registered> {
+        let (ends, renews_itself) = (chain_ends(&chain), renews_itself(&chain));
+        let mut guests = self.guests();
+        let count = guests.counts.entry(terminal.clone()).or_default();
+        if *count >= most && !terminal.is_anonymous() {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        let guest = Guest {
+            terminal,
+            ends,
+            renews_itself,
+            chain,
+            expelled,
+        };
+        guests.by_connection.insert(connection, guest);
+        Some(Registered {
             registry: Arc::clone(self),
             connection,
-        }
+        })
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts out every connection of a terminal; returns how many.
     pub fn expel(&self, terminal: &TerminalName) -> usize {
-        let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let theirs = guests.values().filter(|guest| guest.terminal == *terminal);
+        let guests = self.guests();
+        let theirs = guests
+            .by_connection
+            .values()
+            .filter(|guest| guest.terminal == *terminal);
         theirs.map(|guest| guest.expelled.cancel()).count()
     }
 
     /// Puts out every connection whose certificate has ended meanwhile; returns how many.
     pub fn expel_ended(&self, now_seconds: i64) -> usize {
-        let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = guests.values().filter(|guest| {
+        let guests = self.guests();
+        let ended = guests.by_connection.values().filter(|guest| {
             guest.ends.is_some_and(|ends| ends < now_seconds) && !guest.expelled.is_cancelled()
         });
         ended.map(|guest| guest.expelled.cancel()).count()
@@ -79,8 +99,11 @@ impl Registry {
     /// that renew by themselves are left out.
     #[must_use]
     pub fn ending_by(&self, by_seconds: i64, max: usize) -> BTreeMap<TerminalName, i64> {
-        let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = guests.values().filter(|guest| !guest.renews_itself);
+        let guests = self.guests();
+        let ours = guests
+            .by_connection
+            .values()
+            .filter(|guest| !guest.renews_itself);
         let ending = ours.filter_map(|guest| {
             let ends = guest.ends.filter(|ends| *ends <= by_seconds)?;
             Some((guest.terminal.clone(), ends))
@@ -93,8 +116,8 @@ impl Registry {
     pub fn expel_distrusted(&self, trust: &Trust, now: Timestamp) -> BTreeMap<TerminalName, usize> {
         let mut by_chain: HashMap<Chain, Vec<(TerminalName, CancellationToken)>> = HashMap::new();
         {
-            let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for guest in guests.values() {
+            let guests = self.guests();
+            for guest in guests.by_connection.values() {
                 by_chain
                     .entry(guest.chain.clone())
                     .or_default()
@@ -116,11 +139,51 @@ impl Registry {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut guests = self
-            .registry
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        guests.remove(&self.connection);
+        let mut guests = self.registry.guests();
+        let Some(guest) = guests.by_connection.remove(&self.connection) else {
+            return;
+        };
+        if let Some(count) = guests.counts.get_mut(&guest.terminal) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                guests.counts.remove(&guest.terminal);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_has_its_share_of_the_connections_and_no_more_and_the_anonymous_have_none() {
+        let registry = Arc::new(Registry::default());
+        let enter = |connection, terminal: &str| {
+            let terminal = terminal.parse().unwrap();
+            registry.enter(
+                connection,
+                terminal,
+                Vec::new(),
+                CancellationToken::new(),
+                2,
+            )
+        };
+        let first = enter(1, "till-1");
+        let second = enter(2, "till-1");
+        assert!(first.is_some() && second.is_some());
+        assert!(enter(3, "till-1").is_none());
+        assert!(enter(4, "till-2").is_some());
+        drop(first);
+        let third = enter(5, "till-1");
+        assert!(third.is_some() && enter(6, "till-1").is_none());
+        let anonymous = TerminalName::anonymous();
+        let many: Vec<_> = (10..20)
+            .map(|connection| enter(connection, anonymous.as_str()))
+            .collect();
+        assert!(many.iter().all(Option::is_some));
+        drop((second, third, many));
+        let guests = registry.guests();
+        assert!(guests.by_connection.is_empty() && guests.counts.is_empty());
     }
 }

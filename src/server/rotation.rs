@@ -8,7 +8,7 @@ use super::expiry::{Expiring, Expiry, Reminders, words};
 use super::tls::{TlsError, Trust};
 use super::watch::{Stamp, Watch, stamps};
 use super::{Live, RevokeError, Server};
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
 use crate::enroll;
 use crate::limits;
@@ -42,7 +42,7 @@ impl Server {
         // Held to the end: of two loads at the same time the later one stays.
         let mut rotation = self.rotation();
         let looked_like = stamps(&config.tls);
-        let loaded = Trust::load(&config.tls, self.now());
+        let loaded = self.load_trust(&config.tls);
         self.metrics.count_tls_reload(loaded.is_ok());
         let refused = loaded.as_ref().err().map(ToString::to_string);
         rotation.watch.loaded_by_hand(looked_like, refused);
@@ -57,11 +57,12 @@ impl Server {
         Ok(())
     }
 
-    /// Puts certificates of a terminal that enrolled itself on the issuing authority's list, takes
-    /// that list, and ends the terminal's connections. Waits for the disk.
+    /// Puts certificates of a terminal that enrolled itself on the issuing authority's list, ends the
+    /// terminal's connections, and takes that list. Waits for the disk.
     ///
     /// # Errors
-    /// Where the list cannot be written or read again: nothing has changed for the terminal then.
+    /// Where the list cannot be written, or not everything can be read again. The list may be written
+    /// then, and it is in force once all files can be read.
     pub fn revoke(
         &self,
         terminal: &TerminalName,
@@ -74,10 +75,12 @@ impl Server {
             return Err(RevokeError::Off);
         };
         enroll::publish(&enrolment.issuing, &files.crl, revoked, self.now())?;
-        let trust = Trust::load(&tls, self.now())?;
+        // They go whatever becomes of the other files; who comes back before the list is in force goes
+        // with it.
+        let expelled = self.registry.expel(terminal);
+        let trust = self.load_trust(&tls)?;
         rotation.watch.loaded_by_hand(trust.stamps.clone(), None);
-        let distrusted = self.put_in_force(trust, &mut rotation);
-        let expelled = self.registry.expel(terminal).max(distrusted);
+        self.put_in_force(trust, &mut rotation);
         tracing::info!(%terminal, certificates = revoked.len(), expelled, "terminal revoked");
         Ok(())
     }
@@ -124,7 +127,7 @@ impl Server {
         if !rotation.watch.look(stamps(&live.config.tls)) {
             return;
         }
-        match Trust::load(&live.config.tls, self.now()) {
+        match self.load_trust(&live.config.tls) {
             Ok(trust) => {
                 rotation.watch.took();
                 self.metrics.count_tls_reload(true);
@@ -144,6 +147,14 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// What the files say, unless a list of revocations is older than the one in force: it would let
+    /// in again who was revoked since.
+    fn load_trust(&self, config: &TlsConfig) -> Result<Trust, TlsError> {
+        let trust = Trust::load(config, self.now())?;
+        trust.refuse_to_go_back_behind(&self.trust.load())?;
+        Ok(trust)
     }
 
     /// Returns how many connections were put out because they are no longer admitted.

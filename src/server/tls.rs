@@ -24,6 +24,7 @@ use super::expiry::{Expiring, Expiry};
 use super::watch::{Stamp, stamps};
 use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
+use crate::limits;
 use crate::pki::{self, PkiError, RevocationListFacts};
 use crate::wire::ALPN;
 
@@ -72,6 +73,17 @@ pub enum TlsError {
         /// The authority's name.
         authority: String,
     },
+    /// A revocation list is older than the one in force.
+    #[error(
+        "the revocation list of the authority {authority} in {path} is older than the one in force; mend: bring \
+         the newest one"
+    )]
+    OlderList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
     /// The issuing authority's files cannot be used.
     #[error(transparent)]
     Issuing(#[from] PkiError),
@@ -109,12 +121,27 @@ pub struct Trust {
     /// For terminals that enrol themselves, where they may.
     pub enrolment: Option<Arc<Enrolment>>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// The lists of revocations.
+    lists: Vec<ListInForce>,
     /// What ends some day: the server's certificate, and where terminals need certificates, each
     /// authority and its revocation list.
     pub expiries: Vec<Expiry>,
     /// What the files looked like just before they were read.
     pub stamps: Vec<Stamp>,
 }
+
+/// One authority's list of revocations.
+#[derive(Debug, Clone)]
+struct ListInForce {
+    path: PathBuf,
+    authority: String,
+    /// The authority's public key: another one of the same name has its own lists.
+    key: Vec<u8>,
+    age: ListAge,
+}
+
+/// A list's number, which only grows (RFC 5280, 5.2.3), then its date.
+type ListAge = (Option<u64>, i64);
 
 impl Trust {
     /// Loads everything anew.
@@ -135,16 +162,17 @@ impl Trust {
             path: config.key.clone(),
             what: "private key (PKCS#8, PEM)",
         })?;
+        let mut lists = Vec::new();
         let issuing = match &config.issuing {
-            Some(files) => Some(enrolment::load(config, files, &mut expiries)?),
+            Some(files) => Some(enrolment::load(config, files, (&mut expiries, &mut lists))?),
             None => None,
         };
-        let (issuing, lists) =
-            issuing.map_or((None, Vec::new()), |(one, lists)| (Some(one), lists));
+        let (issuing, below) =
+            issuing.map_or((None, Vec::new()), |(one, below)| (Some(one), below));
         let required = config.client_auth == ClientAuth::Required;
         let verifier = match required || issuing.is_some() {
             false => None,
-            true => Some(verifier(config, lists, &mut expiries)?),
+            true => Some(verifier(config, below, (&mut expiries, &mut lists))?),
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
@@ -164,9 +192,28 @@ impl Trust {
             server: Arc::new(server),
             enrolment: enrolment.map(Arc::new),
             verifier,
+            lists,
             expiries,
             stamps,
         })
+    }
+
+    /// Refuses lists of revocations that are older than those of `present`.
+    ///
+    /// # Errors
+    /// [`TlsError::OlderList`].
+    pub(super) fn refuse_to_go_back_behind(&self, present: &Self) -> Result<(), TlsError> {
+        let is_older = |list: &&ListInForce| {
+            let known = present.lists.iter().find(|known| known.key == list.key);
+            known.is_some_and(|known| list.age < known.age)
+        };
+        match self.lists.iter().find(is_older) {
+            None => Ok(()),
+            Some(list) => Err(TlsError::OlderList {
+                path: list.path.clone(),
+                authority: list.authority.clone(),
+            }),
+        }
     }
 
     /// What to say at `now` of ends that are near or past.
@@ -330,11 +377,11 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
 fn verifier(
     config: &TlsConfig,
     below: Vec<CertificateRevocationListDer<'static>>,
-    expiries: &mut Vec<Expiry>,
+    found: Found<'_>,
 ) -> Result<TerminalVerifier, TlsError> {
     let authorities = certificates(&config.ca)?;
     let kinds = (Expiring::Authority, Expiring::RevocationList);
-    let mut lists = lists_of(&config.crl, &authorities, kinds, expiries)?;
+    let mut lists = lists_of(&config.crl, &authorities, kinds, found)?;
     lists.extend(below);
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
@@ -366,7 +413,7 @@ fn lists_of(
     path: &Path,
     authorities: &[CertificateDer<'_>],
     (kind, list_kind): (Expiring, Expiring),
-    expiries: &mut Vec<Expiry>,
+    (expiries, in_force): Found<'_>,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let text = read(path)?;
     let unusable = || TlsError::Unusable {
@@ -387,7 +434,7 @@ fn lists_of(
             if is_own
                 && newest
                     .as_ref()
-                    .is_none_or(|(known, _)| is_newer(&found, known))
+                    .is_none_or(|(known, _)| age_of(&found) > age_of(known))
             {
                 newest = Some((found, list));
             }
@@ -399,6 +446,12 @@ fn lists_of(
             });
         };
         newest_lists.push(list.clone());
+        in_force.push(ListInForce {
+            path: path.to_owned(),
+            authority: facts.subject.clone(),
+            key: facts.spki,
+            age: age_of(&found),
+        });
         expiries.extend(found.next_update.map(|ends| Expiry {
             what: list_kind,
             of: facts.subject.clone(),
@@ -413,13 +466,16 @@ fn lists_of(
     Ok(newest_lists)
 }
 
-/// By its number, which only grows (RFC 5280, 5.2.3), then by its date.
-fn is_newer(one: &RevocationListFacts, other: &RevocationListFacts) -> bool {
-    (one.number, one.this_update) > (other.number, other.this_update)
+fn age_of(list: &RevocationListFacts) -> ListAge {
+    (list.number, list.this_update)
 }
 
-/// The chain and its revocation by webpki, then what webpki does not ask: that the certificate is
-/// for clients in so many words, and names exactly one terminal.
+/// What is found while loading: what ends some day, and the lists.
+type Found<'a> = (&'a mut Vec<Expiry>, &'a mut Vec<ListInForce>);
+
+/// That the chain is a short one, because webpki bounds its search only loosely; the chain and its
+/// revocation by webpki; then what webpki does not ask: that the certificate is for clients in so
+/// many words, and names exactly one terminal.
 #[derive(Debug, Clone)]
 struct TerminalVerifier {
     chains: Arc<dyn ClientCertVerifier>,
@@ -451,6 +507,15 @@ impl ClientCertVerifier for TerminalVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let shown = intermediates.iter().map(|one| one.len());
+        let bytes = shown.fold(end_entity.len(), usize::saturating_add);
+        if intermediates.len() >= limits::TERMINAL_CHAIN_MAX
+            || bytes > limits::TERMINAL_CHAIN_BYTES_MAX
+        {
+            return Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ));
+        }
         let verified = self
             .chains
             .verify_client_cert(end_entity, intermediates, now)?;

@@ -137,16 +137,7 @@ fn impostor(site: &Site) -> Signer {
     let (own, _) = own_signer(site);
     let (_, parsed) = X509Certificate::from_der(&own).unwrap();
     let name = parsed.subject().iter_common_name().next().unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    let name = name.as_str().unwrap();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    (certificate.into(), Issuer::new(params, key))
+    self_signed(name.as_str().unwrap())
 }
 
 /// An authority below the site's, signed by it, though it says that there is none below it.
@@ -195,6 +186,78 @@ fn bad_cards(site: &Site) -> Vec<(&'static str, Card)> {
         Card::presenting(&certs, deep.collect(), key),
     ));
     cards
+}
+
+/// An authority that signed itself, of whatever name.
+fn self_signed(name: &str) -> Signer {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.into(), Issuer::new(params, key))
+}
+
+/// A chain that leads nowhere over as many ways as fit into what TLS lets a client show: authorities
+/// of one name that signed each other for all that their names say, and others in between.
+fn maze() -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let walls: Vec<Signer> = (0..9).map(|_| self_signed("nowhere")).collect();
+    let (leaf, key) = leaf_under(&walls[0]);
+    let mut chain = vec![leaf];
+    chain.extend(walls.into_iter().map(|(certificate, _)| certificate));
+    let junk = self_signed("j").0;
+    let room = 60_000 - chain.iter().map(|one| one.len() + 5).sum::<usize>();
+    chain.extend(std::iter::repeat_n(junk.clone(), room / (junk.len() + 5)));
+    (chain, key)
+}
+
+#[tokio::test]
+async fn a_maze_of_certificates_is_refused_at_once_and_holds_nobody_up() {
+    let site = Site::new();
+    let server = site.start();
+    let certs = site.path("certs");
+    let mut other = server.terminal("terminal-2").await;
+    other.ping().await.expect_code(0);
+    let (chain, key) = maze();
+    assert!(chain.len() > 100);
+    let lost = Arc::new(Card::presenting(&certs, chain, key));
+    let mut worst = std::time::Duration::ZERO;
+    let mut lost_ones = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (lost, address) = (Arc::clone(&lost), server.address);
+        lost_ones.spawn(async move { lost.knock(address).await });
+    }
+    while let Some(heard) = lost_ones.try_join_next().map_or_else(
+        || (!lost_ones.is_empty()).then_some(None),
+        |heard| Some(Some(heard.unwrap())),
+    ) {
+        assert!(heard.is_none_or(|heard| heard.is_empty()));
+        let began = Instant::now();
+        other.ping().await.expect_code(0);
+        worst = worst.max(began.elapsed());
+    }
+    // Crafted ones take seconds where all ways are tried.
+    assert!(worst < std::time::Duration::from_secs(1), "{worst:?}");
+}
+
+#[tokio::test]
+async fn a_good_certificate_with_much_behind_it_is_refused() {
+    let site = Site::new();
+    let server = site.start();
+    let certs = site.path("certs");
+    let file = |ending: &str| certs.join(format!("terminals/terminal-1.{ending}"));
+    let own = CertificateDer::from_pem_file(file("pem")).unwrap();
+    let junk = self_signed("j").0;
+    for (more, let_in) in [(0, true), (2, true), (3, false), (50, false)] {
+        let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+        let chain = std::iter::once(own.clone()).chain(std::iter::repeat_n(junk.clone(), more));
+        let card = Card::presenting(&certs, chain.collect(), key);
+        let heard = card.knock(server.address).await;
+        assert_eq!(!heard.is_empty(), let_in, "{more} behind it");
+    }
 }
 
 #[test]

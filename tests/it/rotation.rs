@@ -132,6 +132,35 @@ async fn a_bad_change_keeps_the_old_and_is_said_once_and_the_next_good_one_is_ta
 }
 
 #[tokio::test]
+async fn an_older_list_put_back_lets_nobody_in_again() {
+    let site = Site::new();
+    let server = site.start();
+    let file = site.path("certs/crl.pem");
+    let old = read(&file);
+    change(&server, || {
+        site.gen_certs(&["revoke", "terminal-2"]).expect(0);
+    });
+    let new = read(&file);
+    put(&file, old);
+    until("the refusal", || {
+        server.log().contains(REFUSED).then_some(())
+    });
+    let log = server.log();
+    let line = log.lines().rfind(|line| line.contains(REFUSED)).unwrap();
+    assert!(line.contains("older than the one in force"), "{line}");
+    let revoked = server.card("terminal-2");
+    assert!(revoked.knock(server.address).await.is_empty());
+    server
+        .terminal("terminal-1")
+        .await
+        .ping()
+        .await
+        .expect_code(0);
+    change(&server, || put(&file, new));
+    assert!(revoked.knock(server.address).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_handshake_begun_before_a_change_gets_in_by_what_holds_after_it() {
     let mut site = Site::with(&[("server.handshake_timeout_ms", "600000")]);
     let server = site.start();

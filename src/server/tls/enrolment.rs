@@ -7,10 +7,12 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 
-use super::{TerminalVerifier, TlsError, certificates, lists_of, refuse_exposed, server_config};
+use super::{
+    Found, TerminalVerifier, TlsError, certificates, lists_of, refuse_exposed, server_config,
+};
 use crate::config::{IssuingFiles, TlsConfig};
 use crate::pki::{self, IssuingAuthority};
-use crate::server::expiry::{Expiring, Expiry};
+use crate::server::expiry::Expiring;
 use crate::wire::ENROLL_ALPN;
 
 /// What a server needs to give terminals their certificates.
@@ -65,7 +67,7 @@ fn with_authority(
 pub(super) fn load(
     config: &TlsConfig,
     files: &IssuingFiles,
-    expiries: &mut Vec<Expiry>,
+    found: Found<'_>,
 ) -> Result<(IssuingAuthority, Vec<CertificateRevocationListDer<'static>>), TlsError> {
     refuse_exposed(&files.key)?;
     let issuing = IssuingAuthority::load(&files.cert, &files.key)?;
@@ -80,6 +82,6 @@ pub(super) fn load(
     }
     let own = [issuing.certificate().clone()];
     let kinds = (Expiring::Issuing, Expiring::IssuingList);
-    let lists = lists_of(&files.crl, &own, kinds, expiries)?;
+    let lists = lists_of(&files.crl, &own, kinds, found)?;
     Ok((issuing, lists))
 }
