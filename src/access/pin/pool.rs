@@ -197,7 +197,7 @@ mod tests {
         let hasher = PinHasher::start(peppers, CHEAP, 1, system).unwrap();
         let come_up = || async { hasher.place().unwrap().come_up().await.unwrap() };
         let (stalled, counted) = (come_up().await, come_up().await);
-        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
         let stall = tokio::spawn(stalled.run(move |_| {
             released.recv().unwrap();
             Ok(())
