@@ -19,7 +19,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`domain`] | the bank's words: money, entries, holds, rules; pure |
-//! | [`limits`] | every bound and deadline |
+//! | [`limits`] | most bounds and deadlines, and their defaults; others stand where they are used |
 //! | [`surroundings`] | time and chance, handed in |
 //! | [`wire`] | what travels: frames, requests, answers, codes |
 //! | [`access`] | PINs, tries, throttles |
