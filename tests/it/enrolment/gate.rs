@@ -152,6 +152,24 @@ async fn so_many_come_to_enrol_at_once_and_no_more_and_the_bank_is_open_meanwhil
     crate::support::until_async("a place", async || connect().await.ok()).await;
 }
 
+#[tokio::test]
+async fn so_many_from_all_addresses_come_to_enrol_at_once_and_no_more() {
+    let mut site = Site::enrolling(&[]);
+    site.set("enroll.max_connections", "2");
+    let server = site.start();
+    let certs = site.path("certs");
+    let connect = |host| recruit::connect_from(host, server.address, Card::none(&certs));
+    let first = connect(2).await.unwrap();
+    let _second = connect(3).await.unwrap();
+    for host in [2, 3] {
+        assert!(connect(host).await.is_err(), "{host}");
+    }
+    let mut terminal = server.terminal("terminal-1").await;
+    terminal.ping().await.expect_code(0);
+    drop(first);
+    crate::support::until_async("a place", async || connect(3).await.ok()).await;
+}
+
 #[test]
 fn a_server_refuses_an_issuing_authority_that_is_none() {
     let site = Site::enrolling(&[]);
