@@ -6,9 +6,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::card;
 use crate::support::terminal::{framed, request};
-use crate::support::{Ending, Monitor, Server, Site, Terminal, in_time, until_async};
+use crate::support::{Ending, Monitor, Site, Terminal, in_time, until_async};
 
 #[tokio::test]
 async fn an_address_over_its_connections_is_closed_before_tls_until_one_is_free() {
@@ -62,14 +61,7 @@ async fn an_address_that_connects_too_fast_is_closed_before_tls() {
     }
     assert!((10..=15).contains(&refused), "{refused} of 20");
     // Other addresses have a rate of their own.
-    connect_from(2, &server).await.ping().await.expect_code(0);
-}
-
-/// A terminal at another loopback address.
-async fn connect_from(host: u8, server: &Server) -> Terminal {
-    let config = std::sync::Arc::new(server.card("terminal-1").client());
-    let stream = card::connect_from(host, server.address, config).await;
-    Terminal::over(stream.unwrap())
+    server.terminal_from(2).await.ping().await.expect_code(0);
 }
 
 #[tokio::test]
@@ -82,13 +74,13 @@ async fn a_full_server_says_41_and_closes() {
         terminal.ping().await.expect_code(0);
         open.push(terminal);
     }
-    let mut late = connect_from(2, &server).await;
+    let mut late = server.terminal_from(2).await;
     let told = late.receive().await.expect_code(41);
     assert_eq!(told.answer.id, None);
     assert_eq!(late.expect_end().await, Ending::Clean);
     open.pop().unwrap().close().await;
     until_async("a free place", async || {
-        let mut terminal = connect_from(3, &server).await;
+        let mut terminal = server.terminal_from(3).await;
         terminal
             .try_ask("ping", json!({}))
             .await
