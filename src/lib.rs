@@ -19,10 +19,10 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`domain`] | the bank's words: money, entries, holds, rules; pure |
-//! | [`limits`] | every bound and deadline |
+//! | [`limits`] | most bounds and deadlines, and their defaults; others stand where they are used |
 //! | [`surroundings`] | time and chance, handed in |
 //! | [`wire`] | what travels: frames, requests, answers, codes |
-//! | [`access`] | PINs, tries, throttles |
+//! | [`access`] | PINs, peppers, tries, throttles, sprays |
 //! | [`pki`] | certificates and revocation |
 //! | [`store`] | durable state behind one trait |
 //! | [`bank`] | sessions and commands |
@@ -33,6 +33,7 @@
 //! | `atm` | the terminal; knows only `wire` and `domain` |
 //! | [`attack`] | what an operator's own deployment is attacked with |
 //! | [`service`] | everything put together, for the binaries |
+//! | [`fuzzing`] | what fuzz targets and simulations drive; no road of the product leads here |
 //!
 //! # Where to add a command
 //!

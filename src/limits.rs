@@ -1,4 +1,5 @@
-//! Every bound and every deadline in one place.
+//! Bounds and deadlines in one place: defaults of those that are configured, and most of those that
+//! are fixed. Others stand where they are used.
 //!
 //! [`default`] holds what the configuration starts from; everything else here is fixed, because
 //! no operator has a reason to choose it. How they relate is asserted when this compiles.
@@ -97,7 +98,7 @@ pub const PIN_PARALLELISM_MAX: i64 = (1 << 24) - 1;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 65_536;
 /// Faults in the configuration that are named; a wrong file has thousands.
 pub const CONFIG_FAULTS_MAX: usize = 100;
-/// Peppers in the file to which rotation still adds one.
+/// At so many peppers in the file rotation adds none.
 pub const PEPPERS_MAX: usize = 64;
 /// PINs checked at once, each on a thread of its own; more only wait for the machine's cores.
 pub const PINS_AT_ONCE_MAX: usize = 1_024;
@@ -244,7 +245,8 @@ pub const OPEN_ROWS_MAX: usize = 40_000;
 
 /// Operators served at once.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 8;
-/// A frame between operator and server: an import or a statement of millions of lines.
+/// A frame between operator and server; the largest that is needed is a list of
+/// [`AUDIT_LISTED_MAX`] records.
 pub const OPERATOR_FRAME_BYTES_MAX: usize = 256 << 20;
 /// An operator's request must be complete by then.
 pub const OPERATOR_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -308,7 +310,8 @@ const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
 );
-// A silent peer is waited for longer than any default deadline lasts, and within the budget.
+// A silent peer is waited for longer than the defaults for handshakes and frames, and within the
+// budget.
 const _: () =
     assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::HANDSHAKE_TIMEOUT_MS);
 const _: () = assert!(ATTACK_PATIENCE_DEFAULT.as_millis() as i64 > 2 * default::FRAME_TIMEOUT_MS);

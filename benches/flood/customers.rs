@@ -95,7 +95,7 @@ pub(crate) fn frame(request: &Value) -> Vec<u8> {
     frame
 }
 
-/// Reads an answer, which must be a refusal of nothing.
+/// Reads an answer, which must have code 0.
 pub(crate) async fn receive(from: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<()> {
     let length = from.read_u32().await?;
     let mut payload = vec![0; usize::try_from(length).unwrap()];

@@ -213,6 +213,8 @@ mod tests {
             (Expiring::Certificate, "server's certificate"),
             (Expiring::Authority, "CN=bank"),
             (Expiring::RevocationList, "CN=bank"),
+            (Expiring::Issuing, "CN=bank"),
+            (Expiring::IssuingList, "CN=bank"),
         ] {
             let expiry = expiry(what);
             assert_eq!(expiry.warning(69 * DAY), None);

@@ -45,7 +45,7 @@ async fn no_wrong_log_in_tells_what_account_it_was_for_but_by_the_time_it_was_lo
     site.run(&["account", "lock", "aa-00002"]).expect(0);
     site.run(&["account", "set-pin", "aa-00003"]).expect(0);
     let server = site.start();
-    // zz-99999 has a home terminal, and is logged in at another all the while.
+    // zz-99999 has a home terminal; tn-13731 is logged in at another all the while.
     server
         .customer("terminal-1", "zz-99999", "9999")
         .await

@@ -2,18 +2,15 @@
 //! answers, files, and all memory of the server.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use memchr::memmem;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::support::memory::MemorySearch;
 use crate::support::terminal::framed;
-use crate::support::{Ran, Server, Site, in_time, until};
+use crate::support::{Monitor, Ran, Server, Site, until};
 
 /// The PIN of an account that staff add.
 const ADDED: &str = "739105826417";
@@ -94,17 +91,6 @@ fn assert_clean_memory(server: &Server, when: &str) {
         }
         found.is_empty().then_some(())
     });
-}
-
-async fn metrics(address: SocketAddr) -> Vec<u8> {
-    let mut stream = in_time("TCP", TcpStream::connect(address)).await.unwrap();
-    let asked = b"GET /metrics HTTP/1.1\r\nHost: bank\r\n\r\n";
-    stream.write_all(asked).await.unwrap();
-    let mut said = Vec::new();
-    in_time("metrics", stream.read_to_end(&mut said))
-        .await
-        .unwrap();
-    said
 }
 
 /// Messages that are no requests, with a PIN where none belongs.
@@ -223,13 +209,11 @@ fn client(site: &Site, server: &Server) {
 }
 
 async fn canaries_are_found_nowhere(format: &str) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let monitor = free.local_addr().unwrap();
-    drop(free);
+    let monitor = Monitor::free();
     let site = Site::with(&[
         ("log.level", "\"trace\""),
         ("log.format", format),
-        ("metrics.listen", &format!("\"{monitor}\"")),
+        ("metrics.listen", &monitor.setting()),
     ]);
     let stopped = site.run_with(&["account", "add", "ca-10003"], &format!("{WRONG}\n"));
     assert_clean_run(&stopped.expect(0));
@@ -259,9 +243,9 @@ async fn canaries_are_found_nowhere(format: &str) {
         let ran = site.run(arguments);
         assert_clean_run(&ran.expect(0));
     }
-    let seen = metrics(monitor).await;
-    assert!(memmem::find(&seen, b"op=\"login\"").is_some());
-    assert_clean("metrics", &seen);
+    let (_, seen) = monitor.get("/metrics").await;
+    assert!(seen.contains("op=\"login\""));
+    assert_clean("metrics", seen.as_bytes());
     for file in ["cmdline", "environ"] {
         match fs::read(format!("/proc/{}/{file}", server.pid())) {
             Ok(bytes) => assert_clean(file, &bytes),

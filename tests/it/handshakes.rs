@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::card::{connect_from, shake_hands, tcp_from};
+use crate::support::card::{shake_hands, tcp_from};
 use crate::support::terminal::{framed, request};
 use crate::support::{Monitor, Server, Site, Terminal, card, in_time, raise_open_files};
 
@@ -64,13 +64,6 @@ async fn stall(number: usize, address: SocketAddr, hello: Arc<Vec<u8>>) {
     } else {
         assert_eq!(said[0], HANDSHAKE);
     }
-}
-
-/// A terminal from a loopback address of its own.
-async fn terminal_from(host: u8, server: &Server) -> Terminal {
-    let config = Arc::new(server.card("terminal-1").client());
-    let stream = connect_from(host, server.address, config).await;
-    Terminal::over(stream.unwrap())
 }
 
 /// Deposits again and again until `over`; gives how often.
@@ -129,7 +122,7 @@ async fn stalled_wave(
     let over = AtomicBool::new(false);
     let (deposits, ()) = tokio::join!(deposit_until(&over, customer), async {
         // One that comes anew is served too.
-        terminal_from(9, server).await.ping().await.expect_code(0);
+        server.terminal_from(9).await.ping().await.expect_code(0);
         while let Some(ended) = stalled.join_next().await {
             ended.unwrap();
         }
@@ -296,11 +289,7 @@ async fn half_open_handshakes_take_a_share_of_the_places_and_customers_find_room
         .wait_for("bank_connections", |open| open == 100)
         .await;
     for host in 2..=6 {
-        terminal_from(host, &server)
-            .await
-            .ping()
-            .await
-            .expect_code(0);
+        server.terminal_from(host).await.ping().await.expect_code(0);
     }
     // Who was displaced sees the connection's end.
     let mut first = stalled.remove(0).remove(0);
@@ -358,7 +347,7 @@ async fn in_a_flood_of_abandoned_handshakes_from_one_address_all_others_are_serv
     ];
     let mut customers = Vec::new();
     for (host, (account, pin)) in (2..).zip(accounts) {
-        let mut customer = terminal_from(host, &server).await;
+        let mut customer = server.terminal_from(host).await;
         customer.login(account, pin).await.expect_code(0);
         customers.push(customer);
     }
@@ -379,6 +368,6 @@ async fn in_a_flood_of_abandoned_handshakes_from_one_address_all_others_are_serv
     let too_fast = "bank_refused_connections_total{reason=\"address too fast\"}";
     assert!(monitor.value(too_fast).await > 0, "it was no flood");
     // And who comes anew, from elsewhere.
-    terminal_from(9, &server).await.ping().await.expect_code(0);
+    server.terminal_from(9).await.ping().await.expect_code(0);
     assert_eq!(customers[0].balance().await.balance(), 65_535 + first);
 }

@@ -19,10 +19,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ),
     ("config", &["domain", "access", "store", "limits"]),
     ("telemetry", &["wire", "config", "domain"]),
-    (
-        "enroll",
-        &["bank", "pki", "store", "domain", "surroundings", "limits"],
-    ),
+    ("enroll", &["bank", "pki", "store", "domain"]),
     (
         "server",
         &[

@@ -1,31 +1,21 @@
 //! Bounds and deadlines: whoever asks for too much, or gives too little, is sent away cheaply.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::card;
 use crate::support::terminal::{framed, request};
-use crate::support::{Ending, Monitor, Server, Site, Terminal, in_time, until_async};
-
-/// Whether the server closes a TCP connection before a byte of TLS was spoken.
-async fn is_closed_before_tls(address: SocketAddr) -> bool {
-    let mut stream = in_time("TCP", TcpStream::connect(address)).await.unwrap();
-    // An open one stays silent, because the client speaks first in TLS.
-    let reading = tokio::time::timeout(Duration::from_millis(300), stream.read_u8()).await;
-    match reading {
-        Err(_) => false,
-        Ok(Err(_)) => true,
-        Ok(Ok(byte)) => panic!("the byte {byte} came before TLS"),
-    }
-}
+use crate::support::{Ending, Monitor, Site, Terminal, in_time, until_async};
 
 #[tokio::test]
 async fn an_address_over_its_connections_is_closed_before_tls_until_one_is_free() {
-    let site = Site::with(&[("server.max_connections_per_ip", "3")]);
+    let site = Site::with(&[
+        ("server.max_connections_per_ip", "3"),
+        // No deadline closes what is left open.
+        ("server.handshake_timeout_ms", "600000"),
+    ]);
     let server = site.start();
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -33,7 +23,8 @@ async fn an_address_over_its_connections_is_closed_before_tls_until_one_is_free(
         terminal.ping().await.expect_code(0);
         open.push(terminal);
     }
-    assert!(is_closed_before_tls(server.address).await);
+    let mut over = TcpStream::connect(server.address).await.unwrap();
+    assert!(in_time("the close", over.read_u8()).await.is_err());
     assert!(
         server
             .card("terminal-2")
@@ -70,14 +61,7 @@ async fn an_address_that_connects_too_fast_is_closed_before_tls() {
     }
     assert!((10..=15).contains(&refused), "{refused} of 20");
     // Other addresses have a rate of their own.
-    connect_from(2, &server).await.ping().await.expect_code(0);
-}
-
-/// A terminal at another loopback address.
-async fn connect_from(host: u8, server: &Server) -> Terminal {
-    let config = std::sync::Arc::new(server.card("terminal-1").client());
-    let stream = card::connect_from(host, server.address, config).await;
-    Terminal::over(stream.unwrap())
+    server.terminal_from(2).await.ping().await.expect_code(0);
 }
 
 #[tokio::test]
@@ -90,13 +74,13 @@ async fn a_full_server_says_41_and_closes() {
         terminal.ping().await.expect_code(0);
         open.push(terminal);
     }
-    let mut late = connect_from(2, &server).await;
+    let mut late = server.terminal_from(2).await;
     let told = late.receive().await.expect_code(41);
     assert_eq!(told.answer.id, None);
     assert_eq!(late.expect_end().await, Ending::Clean);
     open.pop().unwrap().close().await;
     until_async("a free place", async || {
-        let mut terminal = connect_from(3, &server).await;
+        let mut terminal = server.terminal_from(3).await;
         terminal
             .try_ask("ping", json!({}))
             .await

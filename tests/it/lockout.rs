@@ -5,16 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::support::{Server, Site, Terminal, until_async};
+use crate::support::{ACCOUNT_PINS, Server, Site, Terminal, until_async};
 
 const WRONG: &str = "7391";
-/// The accounts of a site with their PINs.
-const CUSTOMERS: [(&str, &str); 4] = [
-    ("ac-12345", "1324"),
-    ("wf-14351", "9834"),
-    ("tn-13731", "2435"),
-    ("zz-99999", "9999"),
-];
 
 /// One try over a connection of its own.
 async fn login(server: &Server, account: &str, pin: &str) -> u16 {
@@ -104,7 +97,7 @@ async fn of_two_hundred_wrong_pins_at_once_from_two_terminals_each_budget_has_ex
     let site = Site::new();
     let server = site.start();
     // Every account's home is terminal-1, so that every unknown number's is too.
-    for (account, pin) in CUSTOMERS {
+    for (account, pin) in ACCOUNT_PINS {
         visit(&server, "terminal-1", account, pin).await;
     }
     for account in ["zz-99999", "xx-00000", "xx-00001"] {

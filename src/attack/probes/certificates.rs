@@ -19,6 +19,7 @@ use crate::wire::code::Code;
 
 const MEND_CLIENTS: &str =
     "set [tls] client_auth = \"required\", and end TLS nowhere but in the bank";
+const MEND_END: &str = "end TLS nowhere but in the bank";
 const MEND_TICKETS: &str = "end TLS nowhere but in the bank, whose TLS resumes nothing";
 /// The bank's own `check` warns from here on.
 const DAYS_LEFT_MIN: i64 = 30;
@@ -47,7 +48,7 @@ pub(in super::super) const PROBES: [Probe; 10] = [
         tries: "a handshake that names no protocol (ALPN)",
         good: "refuses it, or closes before any message is read",
         means: "another protocol's client can be tricked into talking to the bank (ALPACA)",
-        mends: MEND_TICKETS,
+        mends: MEND_END,
         run: |arena| Box::pin(no_alpn(arena)),
         ..probe("no-alpn")
     },
@@ -56,7 +57,7 @@ pub(in super::super) const PROBES: [Probe; 10] = [
         tries: "a handshake that names another protocol (ALPN)",
         good: "refuses the handshake",
         means: "another protocol's client can be tricked into talking to the bank (ALPACA)",
-        mends: MEND_TICKETS,
+        mends: MEND_END,
         run: |arena| Box::pin(wrong_alpn(arena)),
         ..probe("wrong-alpn")
     },
@@ -77,7 +78,7 @@ pub(in super::super) const PROBES: [Probe; 10] = [
     Probe {
         tries: "the certificate of --refused-cert: revoked, or ended",
         means: "a stolen terminal still gets in",
-        mends: "bring the server the newest crl.pem and send SIGHUP; see its clock",
+        mends: "bring the server the newest crl.pem; see its clock",
         run: |arena| Box::pin(refused_certificate(arena)),
         ..probe("refused-certificate")
     },
@@ -111,7 +112,7 @@ pub(in super::super) const PROBES: [Probe; 10] = [
         tries: "the hybrid key exchange X25519MLKEM768",
         good: "prefers it",
         means: "what is recorded today may be opened by a quantum computer one day",
-        mends: MEND_TICKETS,
+        mends: MEND_END,
         run: |arena| Box::pin(key_exchange(arena)),
         ..probe("key-exchange")
     },

@@ -248,7 +248,7 @@ fn check_report(source: &Source, config_only: bool, json: bool) -> Result<u8, St
             print(&format!("error: {error}"))?;
         }
         if report.errors.is_empty() {
-            print("nothing keeps the server from starting")?;
+            print("nothing that was looked at keeps the server from starting")?;
         }
     }
     Ok(report.exit_code())

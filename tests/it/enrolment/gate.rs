@@ -89,11 +89,14 @@ async fn all_addresses_together_try_no_more_codes_than_is_set() {
     let mut site = Site::enrolling(&[]);
     site.set("enroll.attempts_per_minute", "3");
     let server = site.start();
+    let guess = Recruit::new().enroll("00000-00000-00000-00000").to_string();
     let mut codes = Vec::new();
-    for _ in 0..8 {
-        let request = Recruit::new().enroll("00000-00000-00000-00000");
-        let told = ask(&site, &server, &request).await;
-        codes.push(told.value["code"].as_u64().unwrap());
+    for host in 2..10 {
+        let nobody = Card::none(&site.path("certs"));
+        let connecting = recruit::connect_from(host, server.address, nobody);
+        let mut stream = connecting.await.unwrap();
+        let told = recruit::ask_over(&mut stream, guess.as_bytes()).await;
+        codes.push(told.unwrap().value["code"].as_u64().unwrap());
     }
     assert_eq!(&codes[..3], [20; 3]);
     assert!(codes.contains(&40), "{codes:?}");
@@ -147,6 +150,24 @@ async fn so_many_come_to_enrol_at_once_and_no_more_and_the_bank_is_open_meanwhil
     terminal.ping().await.expect_code(0);
     drop(first);
     crate::support::until_async("a place", async || connect().await.ok()).await;
+}
+
+#[tokio::test]
+async fn so_many_from_all_addresses_come_to_enrol_at_once_and_no_more() {
+    let mut site = Site::enrolling(&[]);
+    site.set("enroll.max_connections", "2");
+    let server = site.start();
+    let certs = site.path("certs");
+    let connect = |host| recruit::connect_from(host, server.address, Card::none(&certs));
+    let first = connect(2).await.unwrap();
+    let _second = connect(3).await.unwrap();
+    for host in [2, 3] {
+        assert!(connect(host).await.is_err(), "{host}");
+    }
+    let mut terminal = server.terminal("terminal-1").await;
+    terminal.ping().await.expect_code(0);
+    drop(first);
+    crate::support::until_async("a place", async || connect(3).await.ok()).await;
 }
 
 #[test]

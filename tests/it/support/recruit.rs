@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::terminal::framed;
-use super::{Card, in_time};
+use super::{Card, card, in_time};
 
 /// A key of its own.
 pub(crate) struct Recruit {
@@ -88,6 +89,16 @@ pub(crate) async fn connect(
     card: Card,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     card.with_alpn(&["enroll/1"]).connect(address).await
+}
+
+/// As [`connect`], from the loopback address that ends so.
+pub(crate) async fn connect_from(
+    host: u8,
+    address: SocketAddr,
+    card: Card,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = Arc::new(card.with_alpn(&["enroll/1"]).client());
+    card::connect_from(host, address, config).await
 }
 
 /// Asks over a connection; an error is its end.

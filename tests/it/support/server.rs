@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Card, Ran, Terminal, until};
+use super::{Card, Ran, Terminal, card, until};
 
 /// A running server. Dropped, it is killed; where the test fails, its log is printed.
 pub(crate) struct Server {
@@ -123,6 +123,13 @@ impl Server {
     /// A terminal with the certificate of that name, connected.
     pub(crate) async fn terminal(&self, name: &str) -> Terminal {
         Terminal::connect(self.address, self.card(name)).await
+    }
+
+    /// A terminal with the certificate of terminal-1, connected from the loopback address that ends so.
+    pub(crate) async fn terminal_from(&self, host: u8) -> Terminal {
+        let config = Arc::new(self.card("terminal-1").client());
+        let stream = card::connect_from(host, self.address, config).await;
+        Terminal::over(stream.unwrap())
     }
 
     /// A terminal with a customer logged in.
