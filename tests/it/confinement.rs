@@ -59,6 +59,63 @@ fn a_confined_server_is_backed_up_to_where_it_could_not_write_itself() {
     server.stop();
 }
 
+/// Whether this kernel has fenced the server in, so that there is anything to test.
+fn is_fenced(server: &Server) -> bool {
+    server.wait_for_log("confined");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("confined")).unwrap();
+    let (taken, _) = line.split_once("not_granted").unwrap();
+    let fenced = taken.contains("writes only in its folders");
+    if !fenced {
+        println!("skipped: this kernel has no Landlock");
+    }
+    fenced
+}
+
+/// Moves a file, and leaves a link to its new place.
+fn move_behind_link(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+    std::os::unix::fs::symlink(to, from).unwrap();
+}
+
+#[test]
+fn a_confined_server_changes_a_pepper_file_behind_a_link() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("secrets")).unwrap();
+    move_behind_link(&site.path("certs/pepper"), &site.path("secrets/pepper"));
+    let server = site.start();
+    if !is_fenced(&server) {
+        return;
+    }
+    site.run(&["pepper", "rotate"]).expect(0);
+    let peppers = std::fs::read_to_string(site.path("secrets/pepper")).unwrap();
+    assert_eq!(peppers.lines().count(), 2);
+    let link = std::fs::symlink_metadata(site.path("certs/pepper")).unwrap();
+    assert!(link.is_symlink());
+    server.stop();
+}
+
+#[test]
+fn a_confined_server_writes_nothing_beside_its_certificates() {
+    let site = Site::bare(&[("pin.pepper_file", "\"secrets/pepper\"")]);
+    std::fs::create_dir(site.path("secrets")).unwrap();
+    site.import("zz-99999, 9999, 655.35\n").expect(0);
+    let server = site.start();
+    if !is_fenced(&server) {
+        return;
+    }
+    site.run(&["pepper", "rotate"]).expect(0);
+    // It is made to try: what its pepper file leads to lies among the certificates now.
+    move_behind_link(&site.path("secrets/pepper"), &site.path("certs/pepper"));
+    let before = std::fs::read(site.path("certs/pepper")).unwrap();
+    site.run(&["pepper", "rotate"])
+        .expect(78)
+        .saying("cannot be replaced");
+    assert_eq!(std::fs::read(site.path("certs/pepper")).unwrap(), before);
+    assert!(!site.path("certs/pepper.new").exists());
+    server.stop();
+}
+
 #[test]
 fn a_service_manager_hears_of_readiness_of_life_and_of_the_end() {
     let site = Site::new();
