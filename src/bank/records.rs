@@ -83,6 +83,18 @@ impl Desk {
         }
     }
 
+    /// Puts back what a round could not write, before what has come since. Where there is no room
+    /// for all, the newest of them are counted.
+    fn wait_again(&mut self, mut notes: Vec<Note>) {
+        let room = limits::AUDIT_WAITING_MAX.saturating_sub(self.waiting.len());
+        for note in notes.drain(room.min(notes.len())..) {
+            self.count_unwritten(&note);
+        }
+        for note in notes.into_iter().rev() {
+            self.waiting.push_front(note);
+        }
+    }
+
     /// Ends the interval: what was counted becomes a record for each of the first terminals, and
     /// one for all others.
     fn end_interval(&mut self, now: Timestamp, elapsed_ms: u64) {
@@ -181,8 +193,7 @@ impl Bank {
                 return Ok(());
             }
             if let Err(error) = self.note_all(notes.clone()).await {
-                let mut desk = self.desk();
-                notes.into_iter().for_each(|note| desk.wait(note));
+                self.desk().wait_again(notes);
                 return Err(error);
             }
         }

@@ -7,7 +7,8 @@ use super::money::{Amount, BALANCE_MAX, RequestedAmount};
 /// A request was understood and refused; nothing moved. Ordered as the protocol's codes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Out of range, a capture over its hold, or the own account's balance would pass the most.
+    /// Out of range, a capture over its hold, or the own account's balance, or the terminal's cash,
+    /// would pass the most.
     #[error("invalid amount")]
     InvalidAmount,
     /// The account has less available.
@@ -135,6 +136,23 @@ impl Standing {
 
     fn room(&self) -> i64 {
         BALANCE_MAX.saturating_sub(self.balance)
+    }
+}
+
+/// Judges what cash in or out makes of the account that counts a terminal's cash, which goes down
+/// with cash in: minor units from `-i64::MAX` to `i64::MAX`.
+///
+/// # Errors
+/// [`Refusal::InvalidAmount`] where it cannot count that much more.
+pub fn count_cash(balance: i64, kind: EntryKind, amount: Amount) -> Result<(), Refusal> {
+    let counted = if kind == EntryKind::Deposit {
+        balance.checked_sub(amount.minor())
+    } else {
+        balance.checked_add(amount.minor())
+    };
+    match counted {
+        Some(counted) if counted > i64::MIN => Ok(()),
+        _ => Err(Refusal::InvalidAmount),
     }
 }
 

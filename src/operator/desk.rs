@@ -125,9 +125,7 @@ impl Desk {
                 ..note(Event::SessionEnded)
             },
             Command::RotatePepper => note(Event::PepperRotated),
-            Command::RetirePepper { pepper } => {
-                note(Event::Other("pepper_retired")).detail(pepper.as_str())
-            }
+            Command::RetirePepper { pepper } => note(Event::PepperRetired).detail(pepper.as_str()),
             // The first page stands for all: who copies the log does not make it longer by that.
             Command::Audit { after, .. } if *after > 0 => return None,
             Command::Show { account: number }

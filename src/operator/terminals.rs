@@ -75,8 +75,8 @@ impl Desk {
         };
         if revoked.is_empty() {
             let reason = format!(
-                "{name} has no certificate of its own enrolment that has not ended; one that \
-                 gen-certs made is revoked by gen-certs revoke {name}"
+                "{name} has no certificate of its own enrolment that has not ended, and no code of it \
+                 is open now; one that gen-certs made stays good until gen-certs revoke {name}"
             );
             return Err(Report::failed(REFUSED, reason));
         }
@@ -93,7 +93,11 @@ impl Desk {
         let serials: Vec<_> = revoked.iter().map(line).collect();
         Ok(Report::done(
             json!({ "terminal": name.as_str(), "revoked": serials }),
-            format!("{} certificates of {name} are revoked", revoked.len()),
+            format!(
+                "{} certificates of {name} are revoked, and no code of it is open; a certificate of \
+                 that name made with gen-certs stays good until gen-certs revoke {name}",
+                revoked.len()
+            ),
         ))
     }
 }

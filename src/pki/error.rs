@@ -154,6 +154,20 @@ pub enum PkiError {
         /// The authority's file.
         authority: PathBuf,
     },
+    /// A certificate that is to be revoked was issued by another authority than the one that signs
+    /// the list here, on which it would count for nothing.
+    #[error(
+        "{path}: was not issued by the authority whose key is here, so nothing was revoked; \
+         `gen-certs revoke {name}` in the folder of the authority that issued it; where others of \
+         that name were issued here, move this file away and revoke them too",
+        path = path.display()
+    )]
+    IssuedElsewhere {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The name that was to be revoked.
+        name: String,
+    },
     /// A terminal's certificate file does not hold a certificate of that terminal.
     #[error("{path}: {reason}; remove it and its key and run gen-certs terminal again", path = path.display())]
     NotThisTerminal {
@@ -257,6 +271,7 @@ impl PkiError {
             | Self::Damaged { .. }
             | Self::NotAPair { .. }
             | Self::Stranger { .. }
+            | Self::IssuedElsewhere { .. }
             | Self::NotThisTerminal { .. }
             | Self::Register { .. }
             | Self::UnknownName { .. } => 65,

@@ -1,9 +1,12 @@
 //! The steps of making and renewing: each looks at one certificate and keeps or issues it.
 
+use std::path::Path;
+
 use rcgen::KeyPair;
 
 use super::authority::{AUTHORITY_DAYS, Authority, TrustedAuthority, authorities};
 use super::error::PkiError;
+use super::facts::issued_by;
 use super::files;
 use super::folder::{CertificateFolder, Leaf, Pair, read_leaf};
 use super::issuing_files::ISSUING_NAME;
@@ -135,14 +138,24 @@ impl<'a> Issuance<'a> {
 
     /// What was issued under this name: by the register, and by the certificate that is there, in case
     /// the register was lost or restored from an old backup. A certificate that cannot be read does not
-    /// stand in the way of revoking the others.
+    /// stand in the way of revoking the others; one that another authority issued does, since it would
+    /// stay good.
     pub(super) fn issued_as(&mut self, name: &str) -> Result<Vec<Row>, PkiError> {
-        let present = match name.parse::<TerminalName>() {
-            Ok(terminal) => self.terminal_row(&terminal),
-            Err(_) if name == ISSUING_NAME => self.issuing_row(),
-            Err(_) => self.server_row(),
+        let (path, present) = match name.parse::<TerminalName>() {
+            Ok(terminal) => (
+                self.folder.terminal_file(&terminal),
+                self.terminal_row(&terminal),
+            ),
+            Err(_) if name == ISSUING_NAME => (self.folder.issuing_file(), self.issuing_row()),
+            Err(_) => (self.folder.server_file(), self.server_row()),
         };
         let present = present.ok().flatten().filter(|row| row.name == name);
+        if present.is_some() && self.is_anothers(&path)? {
+            return Err(PkiError::IssuedElsewhere {
+                path,
+                name: name.to_owned(),
+            });
+        }
         self.issued.add(present)?;
         Ok(self
             .issued
@@ -151,6 +164,23 @@ impl<'a> Issuance<'a> {
             .filter(|row| row.name == name)
             .cloned()
             .collect())
+    }
+
+    /// Whether another authority than the one that signs here issued this certificate, and has not
+    /// revoked it.
+    fn is_anothers(&self, path: &Path) -> Result<bool, PkiError> {
+        let (Some(own), Some(leaf)) = (&self.authority, read_leaf(path)?) else {
+            return Ok(false);
+        };
+        let is_revoked = || {
+            let lists = self.revocations.lists().iter().map(|list| &list.facts);
+            let mut lists = lists.filter(|list| list.issuer_der == leaf.facts.issuer_der);
+            lists.any(|list| {
+                let mut revoked = list.revoked.iter();
+                revoked.any(|one| one.serial == leaf.facts.serial)
+            })
+        };
+        Ok(issued_by(&leaf.der, own.certificate()) != Ok(true) && !is_revoked())
     }
 
     /// Writes a register that was lost anew, from the certificates in the folder.

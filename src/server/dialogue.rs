@@ -79,6 +79,8 @@ pub struct Dialogue {
     malformed_in_row: u32,
     mismatches: u32,
     too_many: TooManyWindow,
+    /// The last answer was code 40.
+    hasty: bool,
     session_started_ms: u64,
 }
 
@@ -103,6 +105,7 @@ impl Dialogue {
             malformed_in_row: 0,
             mismatches: 0,
             too_many: TooManyWindow::default(),
+            hasty: false,
             session_started_ms: 0,
         }
     }
@@ -149,7 +152,8 @@ impl Dialogue {
             self.malformed_in_row = 0;
         }
         self.shared.metrics.count_request(op, code);
-        self.log(op, &answer);
+        let again = std::mem::replace(&mut self.hasty, code == Code::TooMany) && self.hasty;
+        self.log(op, &answer, again);
         let served = code == Code::Done && op != "ping";
         Reaction {
             answer,
@@ -376,7 +380,9 @@ impl Dialogue {
         answer
     }
 
-    fn log(&self, op: &'static str, answer: &Answer) {
+    /// Of codes 40 in a row only the first is logged at `info`: a terminal causes them for nothing,
+    /// and their lines would push others out of the log's queue.
+    fn log(&self, op: &'static str, answer: &Answer, hasty_again: bool) {
         let account = self
             .session
             .as_ref()
@@ -386,6 +392,9 @@ impl Dialogue {
         let replayed = answer.members.replayed;
         match (op, answer.code) {
             ("ping" | "balance" | "history", Code::Done) => {
+                tracing::debug!(connection, %terminal, account, op, code, "answered");
+            }
+            (_, Code::TooMany) if hasty_again => {
                 tracing::debug!(connection, %terminal, account, op, code, "answered");
             }
             _ => {

@@ -1,6 +1,7 @@
 //! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
 
 mod enrolment;
+mod lists;
 
 use std::fs;
 use std::io;
@@ -20,12 +21,13 @@ use rustls::{
 };
 
 pub use self::enrolment::Enrolment;
+use self::lists::{Found, ListInForce, lists_of};
 use super::expiry::{Expiring, Expiry};
 use super::watch::{Stamp, stamps};
 use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
-use crate::pki::{self, PkiError, RevocationListFacts};
+use crate::pki::{self, PkiError};
 use crate::wire::ALPN;
 
 /// Something is wrong with the certificates or keys.
@@ -130,19 +132,6 @@ pub struct Trust {
     pub stamps: Vec<Stamp>,
 }
 
-/// One authority's list of revocations.
-#[derive(Debug, Clone)]
-struct ListInForce {
-    path: PathBuf,
-    authority: String,
-    /// The authority's public key: another one of the same name has its own lists.
-    key: Vec<u8>,
-    age: ListAge,
-}
-
-/// A list's number, which only grows (RFC 5280, 5.2.3), then its date.
-type ListAge = (Option<u64>, i64);
-
 impl Trust {
     /// Loads everything anew.
     ///
@@ -196,24 +185,6 @@ impl Trust {
             expiries,
             stamps,
         })
-    }
-
-    /// Refuses lists of revocations that are older than those of `present`.
-    ///
-    /// # Errors
-    /// [`TlsError::OlderList`].
-    pub(super) fn refuse_to_go_back_behind(&self, present: &Self) -> Result<(), TlsError> {
-        let is_older = |list: &&ListInForce| {
-            let known = present.lists.iter().find(|known| known.key == list.key);
-            known.is_some_and(|known| list.age < known.age)
-        };
-        match self.lists.iter().find(is_older) {
-            None => Ok(()),
-            Some(list) => Err(TlsError::OlderList {
-                path: list.path.clone(),
-                authority: list.authority.clone(),
-            }),
-        }
     }
 
     /// What to say at `now` of ends that are near or past.
@@ -405,73 +376,6 @@ fn verifier(
         mandatory: true,
     })
 }
-
-/// The newest list of each of these authorities, which the file must have. Only that one is given on:
-/// webpki goes by the first list of an authority that it finds, and an older one beside it would let
-/// the lately revoked in.
-fn lists_of(
-    path: &Path,
-    authorities: &[CertificateDer<'_>],
-    (kind, list_kind): (Expiring, Expiring),
-    (expiries, in_force): Found<'_>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let unusable = || TlsError::Unusable {
-        path: path.to_owned(),
-        what: "revocation list (PEM)",
-    };
-    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|_| unusable())?;
-    let mut newest_lists = Vec::new();
-    for authority in authorities {
-        let facts = pki::CertificateFacts::read(authority).map_err(|_| unusable())?;
-        let mut newest: Option<(RevocationListFacts, &CertificateRevocationListDer<'_>)> = None;
-        for list in &lists {
-            let found = RevocationListFacts::read(list).map_err(|_| unusable())?;
-            let is_own = found.issuer_der == facts.subject_der
-                && RevocationListFacts::verify(list, authority).is_ok();
-            if is_own
-                && newest
-                    .as_ref()
-                    .is_none_or(|(known, _)| age_of(&found) > age_of(known))
-            {
-                newest = Some((found, list));
-            }
-        }
-        let Some((found, list)) = newest else {
-            return Err(TlsError::NoRevocationList {
-                path: path.to_owned(),
-                authority: facts.subject,
-            });
-        };
-        newest_lists.push(list.clone());
-        in_force.push(ListInForce {
-            path: path.to_owned(),
-            authority: facts.subject.clone(),
-            key: facts.spki,
-            age: age_of(&found),
-        });
-        expiries.extend(found.next_update.map(|ends| Expiry {
-            what: list_kind,
-            of: facts.subject.clone(),
-            ends,
-        }));
-        expiries.push(Expiry {
-            what: kind,
-            of: facts.subject,
-            ends: facts.not_after,
-        });
-    }
-    Ok(newest_lists)
-}
-
-fn age_of(list: &RevocationListFacts) -> ListAge {
-    (list.number, list.this_update)
-}
-
-/// What is found while loading: what ends some day, and the lists.
-type Found<'a> = (&'a mut Vec<Expiry>, &'a mut Vec<ListInForce>);
 
 /// That the chain is a short one, because webpki bounds its search only loosely; the chain and its
 /// revocation by webpki; then what webpki does not ask: that the certificate is for clients in so

@@ -105,22 +105,27 @@ fn fence(folders: &[PathBuf]) -> Result<(), NotFenced> {
     }
 }
 
-/// Where a server writes: the store's folder, the operator socket's, and those of keys and
-/// certificates, which the quick start makes and a change of pepper renews.
+/// Where a server writes: the folders of the store, of the operator's socket, of the pepper and of
+/// the issuing authority's list; that of certificates only where the quick start may have to make
+/// them.
 fn writable_folders(config: &Config) -> Vec<PathBuf> {
     let mut files = vec![
-        &config.server.operator_socket,
-        &config.pin.pepper_file,
-        &config.tls.ca,
-        &config.tls.cert,
-        &config.tls.crl,
+        config.server.operator_socket.clone(),
+        config.pin.pepper_file.clone(),
     ];
-    files.extend(config.tls.issuing.iter().map(|issuing| &issuing.crl));
+    files.extend(config.tls.issuing.iter().map(|issuing| issuing.crl.clone()));
     if let StoreUrl::Sqlite(store) = &config.store.url {
-        files.push(store);
+        files.push(store.clone());
     }
+    if !config.tls.ca.exists() && !config.tls.cert.exists() {
+        files.push(config.tls.dir.join("ca.pem"));
+    }
+    // What a link leads to is changed where it really is, with its other files beside it.
+    let real = files.iter().filter_map(|file| file.canonicalize().ok());
+    let real: Vec<PathBuf> = real.collect();
     let mut folders: Vec<PathBuf> = files
-        .into_iter()
+        .iter()
+        .chain(&real)
         .map(|file| standing_folder(file))
         .collect();
     folders.sort();
@@ -152,6 +157,62 @@ mod tests {
             standing_folder(Path::new("no-such/bank.db")),
             Path::new(".")
         );
+    }
+
+    fn config(text: &str) -> Config {
+        let site = tempfile::tempdir().unwrap();
+        let file = site.path().join("bank.toml");
+        std::fs::write(&file, text).unwrap();
+        let overrides = crate::config::Overrides::default();
+        let loaded = Config::load(Some(&file), std::iter::empty(), &overrides);
+        loaded.unwrap().config
+    }
+
+    #[test]
+    fn the_folder_of_certificates_is_written_only_while_the_quick_start_may_make_them() {
+        let site = tempfile::tempdir().unwrap();
+        let at = |name: &str| site.path().join(name);
+        for folder in ["certs", "data", "secrets"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        let place = site.path().display();
+        let apart = format!(
+            "[tls]\ndir = \"{place}/certs\"\n[pin]\npepper_file = \"{place}/secrets/pepper\"\n\
+             [store]\nurl = \"sqlite:{place}/data/bank.db\"\n"
+        );
+        let beside = apart.replace("secrets", "certs");
+        let enrolling = format!("{apart}[enroll]\nenabled = \"on\"\n");
+        let with_certificates = vec![at("certs"), at("data"), at("secrets")];
+        assert_eq!(writable_folders(&config(&apart)), with_certificates);
+        std::fs::write(at("certs/ca.pem"), "").unwrap();
+        assert_eq!(writable_folders(&config(&apart)), with_certificates[1..]);
+        // The pepper is changed there, the list of revoked certificates is written there.
+        assert_eq!(writable_folders(&config(&beside)), with_certificates[..2]);
+        assert_eq!(writable_folders(&config(&enrolling)), with_certificates);
+    }
+
+    #[test]
+    fn what_is_behind_a_link_is_written_where_it_really_is() {
+        let site = tempfile::tempdir().unwrap();
+        let at = |name: &str| site.path().canonicalize().unwrap().join(name);
+        for folder in ["certs", "data", "secrets", "disk"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        std::fs::write(at("certs/ca.pem"), "").unwrap();
+        for (file, link) in [
+            ("secrets/pepper", "certs/pepper"),
+            ("disk/bank.db", "data/bank.db"),
+        ] {
+            std::fs::write(at(file), "").unwrap();
+            std::os::unix::fs::symlink(at(file), at(link)).unwrap();
+        }
+        let place = at("");
+        let place = place.display();
+        let linked = format!(
+            "[tls]\ndir = \"{place}certs\"\n[store]\nurl = \"sqlite:{place}data/bank.db\"\n"
+        );
+        let folders = ["certs", "data", "disk", "secrets"].map(at);
+        assert_eq!(writable_folders(&config(&linked)), folders);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::open::{peppers, sqlite_path};
+use super::open::{no_store, peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pin::Kiln;
 use crate::config::Config;
@@ -65,13 +65,18 @@ pub fn hash_accounts(
     }
 }
 
-/// Hashes one PIN.
+/// Hashes one PIN. Where there is neither store nor pepper, a pepper is made if `make`.
 ///
 /// # Errors
-/// As [`hash_accounts`].
-pub fn hash_pin(config: &Config, pin: &Pin) -> Result<HashText, Stop> {
+/// As [`hash_accounts`]; or, unless `make`, where there is neither store nor pepper.
+pub fn hash_pin(config: &Config, pin: &Pin, make: bool) -> Result<HashText, Stop> {
     let system = System::default();
-    let peppers = Arc::new(peppers(config, !sqlite_path(config)?.exists(), &system)?);
+    let store = sqlite_path(config)?;
+    let without_store = !store.exists();
+    if without_store && !make && !config.pin.pepper_file.exists() {
+        return Err(no_store(&store));
+    }
+    let peppers = Arc::new(peppers(config, without_store, &system)?);
     let hash = Kiln::new(peppers, config.pin.cost).hash(pin, &system);
     hash.map(|hash| HashText::from(&hash))
         .map_err(|error| Stop::new(exit::SOFTWARE, error.to_string()))

@@ -33,11 +33,7 @@ impl OpenBank {
         let surroundings: Arc<dyn Surroundings> = Arc::new(System::default());
         let made_store = !path.exists();
         if made_store && !make {
-            let reason = format!(
-                "there is no store {}; mend: start the server, or import accounts",
-                path.display()
-            );
-            return Err(Stop::new(exit::NO_INPUT, reason));
+            return Err(no_store(&path));
         }
         refuse_empty(&path)?;
         let peppers = Arc::new(peppers(config, made_store, &*surroundings)?);
@@ -65,6 +61,15 @@ impl OpenBank {
     pub fn bank(&self) -> Arc<Bank> {
         Arc::clone(&self.bank)
     }
+}
+
+/// There is no store, and whoever asks makes none.
+pub(super) fn no_store(path: &Path) -> Stop {
+    let reason = format!(
+        "there is no store {}; mend: start the server, or import accounts",
+        path.display()
+    );
+    Stop::new(exit::NO_INPUT, reason)
 }
 
 /// A file without a byte is what is left of a store that was cut off, or of a start that failed:

@@ -11,7 +11,7 @@ use crate::access::pepper::Peppers;
 use crate::config::Config;
 use crate::domain::{TerminalName, Timestamp};
 use crate::server::tls::is_credential;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteStore, give_to_owner};
 use crate::store::{Act, Context, Event, Note, Office, Store as _};
 use crate::surroundings::{Surroundings as _, System};
 
@@ -34,7 +34,7 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
     let (_nobody_else, path) = SqliteStore::keep_out(&path)?;
     let moment = System::default().now();
     let copied = beside(&path, ".restoring");
-    copy(backup, &copied)?;
+    copy(backup, &copied, &path)?;
     // Opened once as a store, so that what cannot be served never takes the place of what can.
     let opened = try_out(config, &copied, backup, moment).await;
     let _ = fs::remove_file(beside(&copied, "-lock"));
@@ -137,16 +137,21 @@ fn make_folder(path: &Path) -> Result<(), Stop> {
     made.map_err(|error| cannot_write(folder, &error))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Stop> {
+/// Copies to a new file, which belongs to whom the store at `store` does, or its folder.
+fn copy(from: &Path, to: &Path, store: &Path) -> Result<(), Stop> {
     let copying = || -> io::Result<()> {
         let mut source = fs::File::open(from)?;
-        // What an interrupted restore left is written over.
+        // What an interrupted restore left. Never written through: it may be a link by now.
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut target = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(to)?;
+        give_to_owner(&target, store)?;
         io::copy(&mut source, &mut target)?;
         target.sync_all()
     };
@@ -202,6 +207,55 @@ mod tests {
         let journal = fs::read(beside(&kept, "-wal")).unwrap();
         assert_eq!(journal, b"the only copy of somebody's money");
         assert!(OpenBank::open(&config, false).is_ok());
+    }
+
+    /// User and group.
+    fn owner(path: &Path) -> (u32, u32) {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = fs::metadata(path).unwrap();
+        (found.uid(), found.gid())
+    }
+
+    #[tokio::test]
+    async fn what_root_restores_and_locks_belongs_to_the_stores_owner_or_its_folders() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let (of_folder, of_store) = ((4_711, 4_712), (4_713, 4_714));
+        for store_is_there in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(folder.path(), "USD");
+            let backup = backed_up(&config, folder.path()).await;
+            let data = folder.path().join("data");
+            let (store, lock) = (data.join("bank.db"), data.join("bank.db-lock"));
+            let give = |path: &Path, (user, group)| {
+                std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+            };
+            give(&data, of_folder);
+            give(&store, of_store);
+            fs::remove_file(&lock).unwrap();
+            if !store_is_there {
+                fs::remove_file(&store).unwrap();
+            }
+            restore(&config, &backup).await.unwrap();
+            let owned = if store_is_there { of_store } else { of_folder };
+            assert_eq!([owner(&store), owner(&lock)], [owned, owned]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_where_the_copy_is_made_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let backup = backed_up(&config, folder.path()).await;
+        let other = folder.path().join("other");
+        fs::write(&other, "another's").unwrap();
+        let store = folder.path().join("data/bank.db");
+        std::os::unix::fs::symlink(&other, beside(&store, ".restoring")).unwrap();
+        restore(&config, &backup).await.unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"another's");
+        assert!(fs::symlink_metadata(&store).unwrap().is_file());
     }
 
     #[tokio::test]

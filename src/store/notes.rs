@@ -67,8 +67,10 @@ pub enum Event {
     Start,
     /// The server stopped serving in order.
     Stop,
-    /// The peppers of PINs were changed.
+    /// A new pepper was put first.
     PepperRotated,
+    /// A pepper that nothing needs was taken away.
+    PepperRetired,
     /// A terminal was invited to ask for a certificate.
     CertificateInvited,
     /// Staff made an invitation void.
@@ -77,8 +79,6 @@ pub enum Event {
     CertificateEnrolled,
     /// A terminal's certificate was renewed.
     CertificateRenewed,
-    /// Anything else, by a name of small letters and `_`.
-    Other(&'static str),
 }
 
 impl Event {
@@ -115,11 +115,11 @@ impl Event {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::PepperRotated => "pepper_rotated",
+            Self::PepperRetired => "pepper_retired",
             Self::CertificateInvited => "certificate_invited",
             Self::CertificateUninvited => "certificate_uninvited",
             Self::CertificateEnrolled => "certificate_enrolled",
             Self::CertificateRenewed => "certificate_renewed",
-            Self::Other(name) => name,
         }
     }
 }
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_record_never_holds_a_whole_number_nor_anything_that_steers_nor_words_without_end() {
-        let note = Note::new(Event::Other("made_up"), Timestamp::from_unix_ms(1))
+        let note = Note::new(Event::Start, Timestamp::from_unix_ms(1))
             .account("zz-12345".parse().unwrap())
             .by_staff("uid 7\u{1b}[2J")
             .detail(format!("\u{202e}\n{}", "a".repeat(10_000)));

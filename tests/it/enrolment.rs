@@ -112,7 +112,9 @@ async fn a_revoked_terminal_is_out_at_once_cannot_renew_and_stays_out_after_a_re
     let mut busy = connected(&site, &server, &lost, &told).await;
     busy.login("zz-99999", "9999").await.expect_code(0);
     let mut quiet = connected(&site, &server, &other, &other_told).await;
-    site.run(&["terminal", "revoke", "till-7"]).expect(0);
+    site.run(&["terminal", "revoke", "till-7"])
+        .expect(0)
+        .printing("made with gen-certs stays good until gen-certs revoke till-7");
     let began = std::time::Instant::now();
     busy.expect_end().await;
     assert!(

@@ -136,6 +136,34 @@ async fn a_connection_that_will_not_slow_down_is_closed_after_a_thousand_refusal
 }
 
 #[tokio::test]
+async fn of_refusals_for_haste_in_a_row_only_the_first_is_logged() {
+    let site = Site::with(&[
+        ("limits.requests_per_second", "1"),
+        ("limits.request_burst", "1"),
+    ]);
+    let server = site.start();
+    let ping = framed(request(1, "ping", json!({})).to_string().as_bytes());
+    let (mut refused, mut rows) = (0, 0);
+    for _ in 0..2 {
+        let mut terminal = server.terminal("terminal-1").await;
+        terminal.send_bytes(&ping.repeat(100)).await;
+        let mut before = 0;
+        for _ in 0..100 {
+            let code = terminal.receive().await.code();
+            refused += usize::from(code == 40);
+            rows += usize::from(code == 40 && before != 40);
+            before = code;
+        }
+        terminal.close().await;
+    }
+    assert!(rows >= 2 && refused > 10 * rows, "{rows} {refused}");
+    let log = server.stop().stderr;
+    let answered = log.lines().filter(|line| line.contains("answered"));
+    let logged = answered.filter(|line| line.contains("code=40")).count();
+    assert_eq!(logged, rows, "{log}");
+}
+
+#[tokio::test]
 async fn log_ins_over_a_terminals_rate_get_40_and_other_terminals_are_served() {
     let site = Site::with(&[("limits.logins_per_minute_per_terminal", "2")]);
     let server = site.start();

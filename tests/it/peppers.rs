@@ -181,6 +181,19 @@ async fn peppers_are_rotated_while_serving_and_hashes_move_at_the_next_log_in() 
     }
     assert_eq!([shown(&site)[0].1, shown(&site)[1].1], [5, 0]);
     site.run(&["pepper", "retire", &old[0].0]).expect(0);
+    for (event, outcomes) in [
+        ("pepper_rotated", vec!["done"]),
+        (
+            "pepper_retired",
+            vec!["refused", "refused", "refused", "done"],
+        ),
+    ] {
+        let told = site.run(&["audit", "--event", event, "--json"]);
+        let told = told.expect(0).json();
+        let records = told["records"].as_array().unwrap().iter();
+        let found: Vec<&Value> = records.map(|record| &record["outcome"]).collect();
+        assert_eq!(found, outcomes, "{told}");
+    }
     assert_eq!(shown(&site), [(rotated[0].0.clone(), 5)]);
     server
         .customer("terminal-2", "zz-99999", "730518")

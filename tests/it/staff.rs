@@ -33,6 +33,19 @@ fn wrong_usage_is_64_and_a_command_without_a_store_is_66() {
     );
 }
 
+#[test]
+fn only_what_opens_an_account_makes_a_pepper() {
+    let site = Site::bare(&[]);
+    site.run(&["account", "set-pin", "zz-99999"])
+        .expect(66)
+        .saying("there is no store");
+    assert!(!site.path("certs/pepper").exists());
+    site.run_with(&["account", "add", "zz-99999"], "739164\n")
+        .expect(0);
+    assert!(site.path("certs/pepper").exists());
+    site.run(&["account", "set-pin", "zz-99999"]).expect(0);
+}
+
 fn one_time_pin(site: &Site, account: &str) -> String {
     let given = site
         .run(&["account", "set-pin", account, "--json"])

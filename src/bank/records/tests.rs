@@ -292,6 +292,45 @@ async fn records_that_find_no_place_to_wait_are_counted() {
 }
 
 #[tokio::test]
+async fn records_of_a_round_that_failed_stay_before_what_came_since() {
+    let rig = Rig::new().await;
+    let rounds = limits::AUDIT_ROUND_RECORDS_MAX + 2;
+    let texts: Vec<String> = (0..rounds).map(|index| format!("{index:04}")).collect();
+    for text in &texts {
+        rig.bank
+            .note_soon(Note::new(Event::Reload, rig.clock.now()).detail(text));
+    }
+    rig.store.faults().fail_before.store(1, Ordering::SeqCst);
+    assert!(rig.bank.sweep().await.is_err());
+    rig.bank.sweep().await.unwrap();
+    let told = texts.iter().map(|text| format!("reload done - {text}"));
+    assert_eq!(rig.told().await, told.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn of_a_round_that_failed_what_finds_no_place_any_more_is_counted() {
+    let rig = Rig::new().await;
+    let note = |text: &str| {
+        let note = Note::new(Event::SessionEnd, rig.clock.now());
+        note.about(terminal("t-1")).detail(text)
+    };
+    let mut desk = Desk::default();
+    for _ in 0..limits::AUDIT_WAITING_MAX - 2 {
+        desk.wait(note("since"));
+    }
+    desk.wait_again(["a", "b", "c", "d", "e"].map(note).to_vec());
+    assert_eq!(desk.waiting.len(), limits::AUDIT_WAITING_MAX);
+    let first: Vec<&str> = desk
+        .waiting
+        .iter()
+        .map(|note| &*note.detail)
+        .take(3)
+        .collect();
+    assert_eq!(first, ["a", "b", "since"]);
+    assert_eq!(desk.others.get(&Event::SessionEnd), Some(&3));
+}
+
+#[tokio::test]
 async fn a_refusal_that_cannot_be_written_is_counted_and_changes_no_answer() {
     let rig = Rig::new().await;
     rig.store.faults().fail_before.store(1, Ordering::SeqCst);

@@ -303,7 +303,7 @@ fn add(config: &Config, account: &str, balance: &str) -> Result<Command, Stop> {
     if pin.is_weak(&number) {
         say("bank_server: warning: that PIN is weak");
     }
-    let hash = hash_pin(config, &pin)?;
+    let hash = hash_pin(config, &pin, true)?;
     let account = OpenAccount {
         account: number.to_string(),
         hash,
@@ -364,7 +364,8 @@ async fn set_pin(config: &Config, account: &str, json: bool) -> Result<u8, Stop>
     let number = number(account)?;
     let text = Zeroizing::new(one_time_pin(&number));
     let pin = Pin::parse(&text).map_err(|error| Stop::new(exit::SOFTWARE, error.to_string()))?;
-    let hash: HashText = hash_pin(config, &pin)?;
+    // Only what opens an account begins a bank.
+    let hash: HashText = hash_pin(config, &pin, false)?;
     let command = Command::SetPin {
         account: number.to_string(),
         hash,

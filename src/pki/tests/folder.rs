@@ -338,6 +338,51 @@ fn lists_of_other_authorities_in_the_file_are_kept() {
 }
 
 #[test]
+fn what_another_authority_issued_is_revoked_on_its_list_alone() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (old, new) = (made(one.path()), made(two.path()));
+    // A change of authority: the old one's folder trusts both, a terminal has moved on.
+    let join = |into: &Path, from: &Path| {
+        let both = [fs::read(into).unwrap(), fs::read(from).unwrap()].concat();
+        fs::write(into, both).unwrap();
+    };
+    join(&old.authority_file(), &new.authority_file());
+    for file in [name("a"), name("b")].map(|one| old.terminal_file(&one)) {
+        fs::copy(
+            two.path().join(file.strip_prefix(one.path()).unwrap()),
+            file,
+        )
+        .unwrap();
+    }
+    fs::copy(new.server_file(), old.server_file()).unwrap();
+    let before = [old.revocation_file(), one.path().join("issued.csv")];
+    let read = || before.clone().map(|file| fs::read(file).unwrap());
+    let untouched = read();
+    for revoked in ["a", "server:localhost"] {
+        let refused = old.revoke(revoked).unwrap_err();
+        assert!(
+            matches!(refused, PkiError::IssuedElsewhere { .. }),
+            "{refused}"
+        );
+        assert_eq!(refused.exit_code(), 65);
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("revoke {revoked}` in the folder"))
+        );
+    }
+    assert_eq!(read(), untouched);
+    // Where its own authority has revoked it, the old one's certificates of that name are left to be.
+    new.revoke("a").unwrap();
+    join(&old.revocation_file(), &new.revocation_file());
+    let report = old.revoke("a").unwrap();
+    assert_eq!((report.revoked.len(), report.already_revoked.len()), (1, 1));
+    // Or the file is moved away.
+    fs::remove_file(old.terminal_file(&name("b"))).unwrap();
+    assert_eq!(old.revoke("b").unwrap().revoked.len(), 1);
+}
+
+#[test]
 fn a_damaged_register_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let certificates = made(folder.path());

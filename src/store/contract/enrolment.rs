@@ -18,6 +18,7 @@ super::on_every_store! {
     a_certificate_is_renewed_while_it_holds_and_not_once_it_is_revoked
     a_terminal_that_renews_on_and_on_is_told_to_wait
     revoking_takes_all_of_a_name_that_have_not_ended
+    revoking_voids_the_open_code_of_that_name_and_no_other
     open_codes_are_listed_by_name_and_are_so_many_at_most
     names_that_all_share_are_not_invited
 }
@@ -349,6 +350,26 @@ async fn revoking_takes_all_of_a_name_that_have_not_ended(rig: Rig) {
     record(&rig, &warrant, new.clone()).await;
     let revoke = Act::RevokeCertificates(terminal("till-3"));
     assert_eq!(serials(&rig, revoke).await, [(new.serial, true)]);
+}
+
+async fn revoking_voids_the_open_code_of_that_name_and_no_other(rig: Rig) {
+    let used = invite(&rig, "till-1", 1).await;
+    let first = certificate(&rig, "till-1", 1);
+    assert_eq!(record(&rig, &used, first.clone()).await, given(&first));
+    let open = invite(&rig, "till-1", 2).await;
+    let other = invite(&rig, "till-2", 3).await;
+    // A name that was invited and has no certificate yet.
+    let only_invited = invite(&rig, "till-3", 4).await;
+    for (name, certificates) in [("till-1", vec![(first.serial, true)]), ("till-3", vec![])] {
+        let revoke = Act::RevokeCertificates(terminal(name));
+        assert_eq!(serials(&rig, revoke).await, certificates);
+    }
+    for (warrant, name) in [(open, "till-1"), (only_invited, "till-3")] {
+        let new = certificate(&rig, name, 5);
+        assert_eq!(record(&rig, &warrant, new).await, Recorded::Refused);
+    }
+    let second = certificate(&rig, "till-2", 6);
+    assert_eq!(record(&rig, &other, second.clone()).await, given(&second));
 }
 
 async fn open_codes_are_listed_by_name_and_are_so_many_at_most(rig: Rig) {

@@ -10,6 +10,7 @@ super::on_every_store! {
     amounts_are_1_to_a_million_million
     refusals_are_judged_in_the_order_of_their_codes
     no_balance_passes_the_largest_one
+    cash_that_a_terminal_cannot_count_is_refused_and_moves_nothing
     a_transfer_is_refused_where_nobody_can_take_it
     the_single_limit_is_looked_at_before_the_days
     an_accounts_own_limits_take_the_place_of_the_banks
@@ -135,6 +136,39 @@ async fn no_balance_passes_the_largest_one(rig: Rig) {
     assert_eq!(rig.deposit(&anne, 1).await, Err(Refusal::InvalidAmount));
     assert_eq!(rig.show(ANNE).await.balance, BALANCE_MAX);
     rig.assert_clean().await;
+}
+
+async fn cash_that_a_terminal_cannot_count_is_refused_and_moves_nothing(mut rig: Rig) {
+    rig.open(ANNE, 1_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.deposit(&anne, 100).await.unwrap();
+    rig.log_out(anne);
+
+    rig.set_cash(10 - i64::MAX);
+    let anne = rig.log_in(ANNE).await;
+    let refused = rig.deposit(&anne, 11).await;
+    assert_eq!(refused, Err(Refusal::InvalidAmount));
+    assert_eq!(money(rig.balance(&anne).await), (1_100, 1_100));
+    let deposit = rig.deposit(&anne, 10).await.unwrap();
+    assert_eq!(money(deposit.balances), (1_110, 1_110));
+    rig.authorize(&anne, "h-1", 200).await.unwrap();
+    rig.log_out(anne);
+
+    rig.set_cash(i64::MAX - 10);
+    let anne = rig.log_in(ANNE).await;
+    assert_eq!(
+        withdrawn(&rig, &anne, 11).await,
+        Err(Refusal::InvalidAmount)
+    );
+    assert_eq!(rig.capture("h-1", 11).await, Err(Refusal::InvalidAmount));
+    assert_eq!(money(rig.balance(&anne).await), (1_110, 910));
+    assert_eq!(withdrawn(&rig, &anne, 10).await, Ok(1_100));
+    rig.log_out(anne);
+
+    // The refused capture left the hold open.
+    rig.set_cash(0);
+    let captured = rig.capture("h-1", 50).await.unwrap();
+    assert_eq!(money(captured.balances), (1_050, 1_050));
 }
 
 async fn a_transfer_is_refused_where_nobody_can_take_it(rig: Rig) {

@@ -69,6 +69,7 @@ pub(super) struct Rig {
     pub(super) terminal: &'static str,
     pub(super) peppers: Arc<Peppers>,
     pub(super) folder: Option<TempDir>,
+    memory: Option<Arc<MemoryStore>>,
     hasher: PinHasher,
     connections: AtomicU64,
     keys: AtomicU64,
@@ -97,6 +98,7 @@ impl Rig {
             terminal: "t-1",
             peppers,
             folder,
+            memory: None,
             hasher,
             connections: AtomicU64::new(0),
             keys: AtomicU64::new(0),
@@ -108,7 +110,10 @@ impl Rig {
     }
 
     pub(super) fn of(store: MemoryStore) -> Self {
-        Self::new(Some(Arc::new(store)), None)
+        let store = Arc::new(store);
+        let mut rig = Self::new(Some(store.clone()), None);
+        rig.memory = Some(store);
+        rig
     }
 
     /// On a disk that forgets, where there is one: what is tested is not the disk.
@@ -139,6 +144,21 @@ impl Rig {
 
     pub(super) fn shut_store(&mut self) {
         self.store = None;
+    }
+
+    /// Has the cash of the rig's terminal counted so. Claims made before are gone.
+    pub(super) fn set_cash(&mut self, balance: i64) {
+        if let Some(memory) = &self.memory {
+            memory.set_cash(&self.terminal.parse().unwrap(), balance);
+            return;
+        }
+        self.shut_store();
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        let sql = "UPDATE account SET balance = ?2 WHERE number = 'cash:' || ?1";
+        let changed = connection.execute(sql, rusqlite::params![self.terminal, balance]);
+        assert_eq!(changed.unwrap(), 1);
+        drop(connection);
+        self.open_store();
     }
 
     pub(super) fn store(&self) -> &dyn Store {

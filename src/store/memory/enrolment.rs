@@ -187,6 +187,8 @@ impl Books {
     }
 
     pub(super) fn revoke_certificates(&mut self, terminal: &TerminalName, now: Timestamp) -> Done {
+        let codes = &mut self.enrolments.codes;
+        codes.retain(|name, code| name != terminal || code.used.is_some());
         let kept = self.enrolments.certificates.iter_mut();
         for kept in kept.filter(|kept| kept.new.terminal == *terminal && now < kept.new.ends_at) {
             kept.revoked_at.get_or_insert(now);

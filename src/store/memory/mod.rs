@@ -88,6 +88,16 @@ impl MemoryStore {
         books.stand_in(number)?.home.clone()
     }
 
+    /// Has a terminal's cash counted so, whatever its entries say, for tests of the bounds.
+    #[cfg(test)]
+    pub(crate) fn set_cash(&self, terminal: &TerminalName, balance: i64) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let cash = books.meet_terminal(terminal);
+        if let Some(account) = books.ledger.get_mut(&cash) {
+            account.balance = balance;
+        }
+    }
+
     /// From now on every call fails as [`StoreError::Closed`].
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);

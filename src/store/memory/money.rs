@@ -3,6 +3,7 @@
 use super::books::{Books, HeldMoney, Kept, Posting, Status};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
+use crate::domain::policy::count_cash;
 use crate::domain::{
     AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
 };
@@ -129,21 +130,22 @@ impl Books {
         kind: EntryKind,
         amount: Amount,
         context: &Context,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<i64, Stopped> {
         let own = number.as_str();
         let cash = self.meet_terminal(&context.terminal);
+        count_cash(self.balance_of(&cash), kind, amount)?;
         let (debit, credit) = match kind {
             EntryKind::Deposit => (cash.as_str(), own),
             _ => (own, cash.as_str()),
         };
-        self.post(&Posting {
+        Ok(self.post(&Posting {
             kind,
             debit,
             credit,
             amount,
             terminal: Some(&context.terminal),
             at: self.stamp(number, context.now),
-        })
+        })?)
     }
 
     fn transfer(
@@ -243,6 +245,10 @@ impl Books {
         };
         let late = open.is_late();
         self.expire_due(number, now);
+        if let Some(amount) = captured {
+            let cash = self.meet_terminal(terminal);
+            count_cash(self.balance_of(&cash), EntryKind::Withdrawal, amount)?;
+        }
         self.use_account(number, now);
         let entry = captured
             .map(|amount| self.capture(number, amount, late, context))
@@ -271,7 +277,7 @@ impl Books {
         amount: Amount,
         late: bool,
         context: &Context,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<i64, Stopped> {
         let kind = if late {
             EntryKind::LateWithdrawal
         } else {

@@ -272,6 +272,9 @@ impl Books<'_> {
         now: Timestamp,
     ) -> Result<Done, StoreError> {
         self.connection
+            .prepare_cached("DELETE FROM invitation WHERE terminal = ?1 AND used_at IS NULL")?
+            .execute([terminal.as_str()])?;
+        self.connection
             .prepare_cached(
                 "UPDATE certificate SET revoked_at = ?2 \
                  WHERE terminal = ?1 AND ends_at > ?2 AND revoked_at IS NULL",

@@ -11,6 +11,7 @@ mod enrolment;
 mod money;
 mod office;
 mod open;
+mod owner;
 mod peppers;
 mod records;
 mod rows;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 pub use open::{OpenError, StoreLock};
+pub(crate) use owner::give_to_owner;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;

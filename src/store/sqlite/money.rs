@@ -6,7 +6,7 @@ use super::rows::{AccountRow, Keep, KeptRow, STATUS_CLOSED};
 use super::writer::Books;
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
-use crate::domain::policy::Movement;
+use crate::domain::policy::{Movement, count_cash};
 use crate::domain::{
     AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
 };
@@ -59,20 +59,27 @@ impl Books<'_> {
         };
         let mut hold = None;
         match &order.kind {
-            OrderKind::Deposit => match standing.deposit(order.amount) {
-                Ok(amount) => {
-                    keep.entry = Some(self.cash(account, EntryKind::Deposit, amount, context)?)
+            OrderKind::Deposit => {
+                let amount = match standing.deposit(order.amount) {
+                    Ok(amount) => amount,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                match self.cash(account, EntryKind::Deposit, amount, context)? {
+                    Ok(entry) => keep.entry = Some(entry),
+                    Err(refusal) => return Ok(Err(refusal)),
                 }
-                Err(refusal) => return Ok(Err(refusal)),
-            },
-            OrderKind::Withdraw => match standing.withdraw(order.amount) {
-                Ok(amount) => {
-                    account.use_day(account.day, amount.minor());
-                    keep.entry =
-                        Some(self.cash(account, EntryKind::Withdrawal, amount, context)?);
+            }
+            OrderKind::Withdraw => {
+                let amount = match standing.withdraw(order.amount) {
+                    Ok(amount) => amount,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                account.use_day(account.day, amount.minor());
+                match self.cash(account, EntryKind::Withdrawal, amount, context)? {
+                    Ok(entry) => keep.entry = Some(entry),
+                    Err(refusal) => return Ok(Err(refusal)),
                 }
-                Err(refusal) => return Ok(Err(refusal)),
-            },
+            }
             OrderKind::Transfer(to) => match self.transfer(account, *to, order.amount, context)? {
                 Ok(entry) => keep.entry = Some(entry),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -92,16 +99,20 @@ impl Books<'_> {
         )?))
     }
 
-    /// Cash in or out at the context's terminal.
+    /// Cash in or out at the context's terminal. Where it is refused no row has changed but
+    /// the given one, which is not saved.
     fn cash(
         &mut self,
         account: &mut AccountRow,
         kind: EntryKind,
         amount: Amount,
         context: &Context,
-    ) -> Result<i64, StoreError> {
+    ) -> Judged<i64> {
         let terminal = self.terminal(&context.terminal, &account.currency, context.now)?;
         let mut cash = self.account(terminal.cash)?;
+        if let Err(refusal) = count_cash(cash.balance, kind, amount) {
+            return Ok(Err(refusal));
+        }
         let at = Some((terminal, &context.terminal));
         let stamp = account.stamp(context.now);
         let number = if kind == EntryKind::Deposit {
@@ -111,7 +122,7 @@ impl Books<'_> {
             let movement = movement(kind, account.id, cash.id, amount)?;
             self.post(&movement, account, &mut cash, at, stamp)?
         };
-        Ok(number.get())
+        Ok(Ok(number.get()))
     }
 
     fn transfer(
@@ -219,7 +230,6 @@ impl Books<'_> {
         };
         let late = open.is_late();
         self.end_hold(&mut account, &row, captured, late, settlement, context)
-            .map(Ok)
     }
 
     fn end_hold(
@@ -230,7 +240,7 @@ impl Books<'_> {
         late: bool,
         settlement: &Settlement,
         context: &Context,
-    ) -> Result<Receipt, StoreError> {
+    ) -> Judged<Receipt> {
         // Brings this very hold to `Expired` where its time is over and no sweep has come by.
         self.expire_due(account, context.now)?;
         let _ = account.standing(&context.terms, context.now);
@@ -247,7 +257,10 @@ impl Books<'_> {
                 } else {
                     EntryKind::Withdrawal
                 };
-                Some(self.cash(account, kind, amount, context)?)
+                match self.cash(account, kind, amount, context)? {
+                    Ok(entry) => Some(entry),
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
             }
             None => {
                 self.save(account)?;
@@ -274,7 +287,7 @@ impl Books<'_> {
             )?
             .execute(params![row.id, state.number(), captured.map_or(0, Amount::minor), entry, kept])?;
         let balances = account.balances();
-        receipt(account, entry, None, late, false, balances)
+        receipt(account, entry, None, late, false, balances).map(Ok)
     }
 
     /// Frees the account's holds whose time is over. The row is saved where any was.

@@ -96,13 +96,19 @@ pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
         path: lock_path.clone(),
         source,
     };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(system)?;
+    let open = |options: &mut OpenOptions| options.write(true).mode(0o600).open(&lock_path);
+    let made = open(OpenOptions::new().create_new(true));
+    let file = match made {
+        Ok(made) => {
+            // Where that is not allowed, the lock holds all the same.
+            let _ = super::give_to_owner(&made, path);
+            made
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            open(OpenOptions::new().create(true).truncate(false)).map_err(system)?
+        }
+        Err(error) => return Err(system(error)),
+    };
     match file.try_lock() {
         Ok(()) => Ok(StoreLock { _file: file }),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
