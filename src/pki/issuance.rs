@@ -1,15 +1,11 @@
 //! The steps of making and renewing: each looks at one certificate and keeps or issues it.
 
-use std::path::Path;
-
 use rcgen::KeyPair;
 
 use super::authority::{AUTHORITY_DAYS, Authority, TrustedAuthority, authorities};
 use super::error::PkiError;
-use super::facts::issued_by;
 use super::files;
 use super::folder::{CertificateFolder, Leaf, Pair, read_leaf};
-use super::issuing_files::ISSUING_NAME;
 use super::names::ServerName;
 use super::register::{Register, Row};
 use super::report::{Action, IssueReport, ItemReport, Subject, rfc3339};
@@ -26,7 +22,7 @@ pub(super) struct Issuance<'a> {
     pub(super) folder: &'a CertificateFolder,
     pub(super) trusted: Vec<TrustedAuthority>,
     /// `None` where the key is not in the folder.
-    authority: Option<Authority>,
+    pub(super) authority: Option<Authority>,
     pub(super) issued: Register,
     pub(super) revocations: Revocations,
     pub(super) items: Vec<ItemReport>,
@@ -136,53 +132,6 @@ impl<'a> Issuance<'a> {
         self.publish(rows, Action::Replaced)
     }
 
-    /// What was issued under this name: by the register, and by the certificate that is there, in case
-    /// the register was lost or restored from an old backup. A certificate that cannot be read does not
-    /// stand in the way of revoking the others; one that another authority issued does, since it would
-    /// stay good.
-    pub(super) fn issued_as(&mut self, name: &str) -> Result<Vec<Row>, PkiError> {
-        let (path, present) = match name.parse::<TerminalName>() {
-            Ok(terminal) => (
-                self.folder.terminal_file(&terminal),
-                self.terminal_row(&terminal),
-            ),
-            Err(_) if name == ISSUING_NAME => (self.folder.issuing_file(), self.issuing_row()),
-            Err(_) => (self.folder.server_file(), self.server_row()),
-        };
-        let present = present.ok().flatten().filter(|row| row.name == name);
-        if present.is_some() && self.is_anothers(&path)? {
-            return Err(PkiError::IssuedElsewhere {
-                path,
-                name: name.to_owned(),
-            });
-        }
-        self.issued.add(present)?;
-        Ok(self
-            .issued
-            .rows()
-            .iter()
-            .filter(|row| row.name == name)
-            .cloned()
-            .collect())
-    }
-
-    /// Whether another authority than the one that signs here issued this certificate, and has not
-    /// revoked it.
-    fn is_anothers(&self, path: &Path) -> Result<bool, PkiError> {
-        let (Some(own), Some(leaf)) = (&self.authority, read_leaf(path)?) else {
-            return Ok(false);
-        };
-        let is_revoked = || {
-            let lists = self.revocations.lists().iter().map(|list| &list.facts);
-            let mut lists = lists.filter(|list| list.issuer_der == leaf.facts.issuer_der);
-            lists.any(|list| {
-                let mut revoked = list.revoked.iter();
-                revoked.any(|one| one.serial == leaf.facts.serial)
-            })
-        };
-        Ok(issued_by(&leaf.der, own.certificate()) != Ok(true) && !is_revoked())
-    }
-
     /// Writes a register that was lost anew, from the certificates in the folder.
     fn restore_register(&mut self) -> Result<(), PkiError> {
         let mut rows = Vec::from_iter(self.server_row()?);
@@ -193,7 +142,7 @@ impl<'a> Issuance<'a> {
         self.issued.add(rows)
     }
 
-    fn server_row(&self) -> Result<Option<Row>, PkiError> {
+    pub(super) fn server_row(&self) -> Result<Option<Row>, PkiError> {
         let leaf = read_leaf(&self.folder.server_file())?;
         Ok(leaf.map(|leaf| {
             let first = leaf.facts.server_names.first().map_or("", String::as_str);
@@ -201,7 +150,7 @@ impl<'a> Issuance<'a> {
         }))
     }
 
-    fn terminal_row(&self, name: &TerminalName) -> Result<Option<Row>, PkiError> {
+    pub(super) fn terminal_row(&self, name: &TerminalName) -> Result<Option<Row>, PkiError> {
         let leaf = self.folder.terminal_leaf(name)?;
         Ok(leaf.map(|leaf| row_of(&leaf, name.to_string())))
     }

@@ -1,6 +1,7 @@
 //! Which certificates are revoked: the register, and the signed lists that servers read.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
@@ -8,13 +9,15 @@ use time::{Duration, OffsetDateTime};
 
 use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, TrustedAuthority, not_pem};
 use super::error::{FactsError, PkiError};
-use super::facts::{RevocationListFacts, Revoked, Serial};
+use super::facts::{RevocationListFacts, Revoked, Serial, issued_by};
 use super::files::{self, LIST_MAX, Readers};
-use super::folder::CertificateFolder;
+use super::folder::{CertificateFolder, read_leaf};
 use super::issuance::Issuance;
+use super::issuing_files::ISSUING_NAME;
 use super::register::{Register, Row};
 use super::report::{RevokeReport, RevokedReport, rfc3339};
 use super::request::RevocationRequest;
+use crate::domain::TerminalName;
 
 /// A list of one of the folder's authorities; its signature is verified.
 #[derive(Clone, Debug)]
@@ -182,6 +185,55 @@ impl CertificateFolder {
             revoked: open.iter().map(revoked_report).collect(),
             ended: ended.len(),
         })
+    }
+}
+
+impl Issuance<'_> {
+    /// What was issued under this name: by the register, and by the certificate that is there, in case
+    /// the register was lost or restored from an old backup. A certificate that cannot be read does not
+    /// stand in the way of revoking the others; one that another authority issued does, since it would
+    /// stay good.
+    fn issued_as(&mut self, name: &str) -> Result<Vec<Row>, PkiError> {
+        let (path, present) = match name.parse::<TerminalName>() {
+            Ok(terminal) => (
+                self.folder.terminal_file(&terminal),
+                self.terminal_row(&terminal),
+            ),
+            Err(_) if name == ISSUING_NAME => (self.folder.issuing_file(), self.issuing_row()),
+            Err(_) => (self.folder.server_file(), self.server_row()),
+        };
+        let present = present.ok().flatten().filter(|row| row.name == name);
+        if present.is_some() && self.is_anothers(&path)? {
+            return Err(PkiError::IssuedElsewhere {
+                path,
+                name: name.to_owned(),
+            });
+        }
+        self.issued.add(present)?;
+        Ok(self
+            .issued
+            .rows()
+            .iter()
+            .filter(|row| row.name == name)
+            .cloned()
+            .collect())
+    }
+
+    /// Whether another authority than the one that signs here issued this certificate, and has not
+    /// revoked it.
+    fn is_anothers(&self, path: &Path) -> Result<bool, PkiError> {
+        let (Some(own), Some(leaf)) = (&self.authority, read_leaf(path)?) else {
+            return Ok(false);
+        };
+        let is_revoked = || {
+            let lists = self.revocations.lists().iter().map(|list| &list.facts);
+            let mut lists = lists.filter(|list| list.issuer_der == leaf.facts.issuer_der);
+            lists.any(|list| {
+                let mut revoked = list.revoked.iter();
+                revoked.any(|one| one.serial == leaf.facts.serial)
+            })
+        };
+        Ok(issued_by(&leaf.der, own.certificate()) != Ok(true) && !is_revoked())
     }
 }
 
