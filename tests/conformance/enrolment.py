@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 
 from .harness import Client, Closed, Mismatch, Skip, code, frame, group, holds_true, parallel, same, until, whole
-from .transport import answered_11, crafted, ends_within, never_served, refused_in_handshake
+from .transport import answered_11, crafted, cut_short, ends_within, never_served, refused_in_handshake
 
 ENROLL = "enroll/1"
 CODE = r"[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){3}"
@@ -509,6 +509,20 @@ def of_size(b, size) -> bytes:
     raise Skip(f"no request of {size} bytes in 100 tries")
 
 
+def long_length(b) -> bytes:
+    """A request whose outer length takes a byte more than it needs: BER, not DER."""
+    request = Key(b).request()
+    holds_true(request[:2] == b"\x30\x81", "a length of one byte after the first", request)
+    return b"\x30\x82\x00" + request[2:]
+
+
+def fourth_element(b) -> bytes:
+    """A request with a NULL after its signature, within the outer sequence."""
+    request = Key(b).request()
+    holds_true(request[:2] == b"\x30\x81" and request[2] < 254, "a length of one byte after the first", request)
+    return b"\x30\x81" + bytes([request[2] + 2]) + request[3:] + b"\x05\x00"
+
+
 EC = ("-algorithm", "EC", "-pkeyopt")
 BAD_REQUESTS = {
     "that is empty": lambda b: b"",
@@ -516,6 +530,8 @@ BAD_REQUESTS = {
     "that is an empty sequence": lambda b: b"\x30\x00",
     "cut off": lambda b: Key(b).request()[:-1],
     "with a byte after it": lambda b: Key(b).request() + b"\0",
+    "whose outer length is not in its shortest form": long_length,
+    "with a fourth element after the signature": fourth_element,
     "of an RSA key": lambda b: Key(b, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048").request(),
     "of an Ed25519 key": lambda b: Key(b, "-algorithm", "ED25519").request(),
     "of a P-384 key": lambda b: Key(b, *EC, "ec_paramgen_curve:P-384").request("-sha256"),
@@ -865,6 +881,14 @@ def _(b):
     chain_of(redeem(b, told, Key(b).request()))
 
 
+@enrol.check("renew on a new connection of a disabled terminal is 20, as for a wrong code, byte for byte")
+def _(b):
+    card, csr = enrolled(b, "off-3"), base(Key(b).request())
+    wrong = refused_code(b, NEVER_GIVEN, Key(b).request())
+    b.operator("terminal", "disable", "off-3")
+    same(refusal(card.door(), op="renew", csr=csr), wrong, "answer to a disabled terminal")
+
+
 @enrol.check("after `terminal revoke` open connections end, no certificate of that terminal is let in or renewed, others are; a new code lets it in again")
 def _(b):
     other, card = enrolled(b, "kept-1"), enrolled(b, "gone-1")
@@ -908,6 +932,14 @@ def greedy(b, name) -> Card:
 def _(b):
     served(greedy(b, "greedy-1"), b)
     renewed(enrolled(b, "modest-1"))
+
+
+@enrol.check("the code of a terminal that has too many certificates is 40, and is not used up")
+def _(b):
+    greedy(b, "greedy-2")
+    told = invite(b, "greedy-2")
+    for _ in range(2):
+        code(redeem(b, told, Key(b).request()), 40)
 
 
 @enrol.check("switched off and SIGHUP: enroll/1 is refused in the handshake, and who enrolled is not let in; switched on again, both are")
@@ -955,7 +987,11 @@ def _(b):
 
 # ---------------------------------------------------------------- times
 
-timed = group("enrolment: times", enroll={"enabled": "on", "certificate_ms": 2000, "code_ms": 1500, **ROOM, **MANY})
+timed = group(
+    "enrolment: times",
+    server={"frame_timeout_ms": 1500},
+    enroll={"enabled": "on", "certificate_ms": 2000, "code_ms": 1500, **ROOM, **MANY},
+)
 
 
 @timed.check("a code that is over gets 20 as a wrong one, byte for byte; a certificate that ended serves and renews no more")
@@ -972,6 +1008,11 @@ def _(b):
     same(refused_code(b, over.code, requests[1]), wrong, "answer to a code that is over")
     never_served(b, card.context())
     not_heard(b, card.context(ENROLL))
+
+
+@timed.check("a frame not complete in time closes the connection without an answer")
+def _(b):
+    cut_short(door(b), frame({"id": 1, "op": "enroll"})[:-1])
 
 
 @timed.check("a connection ends 10 s after its handshake, silent, after a message, or with one it is at")
