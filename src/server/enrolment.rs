@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroize as _;
 
@@ -192,6 +192,7 @@ impl Server {
         live: &Live,
     ) -> Option<EnrolAnswer> {
         let mut received = BytesMut::new();
+        let frame_timeout = live.config.server.frame_timeout;
         for number in 0..limits::ENROLMENT_MESSAGES_MAX {
             let patience = match (number, &caller.shown) {
                 (0, None) => limits::ENROLMENT_FIRST_MESSAGE_TIMEOUT,
@@ -200,7 +201,7 @@ impl Server {
             let waiting = live.gate.room_of(caller).enter(caller.address);
             let heard = tokio::select! {
                 biased;
-                heard = timeout(patience, receive(stream, &mut received)) => heard,
+                heard = timeout(patience, receive(stream, &mut received, frame_timeout)) => heard,
                 () = waiting.displaced() => return Some(refused(None, Code::Full)),
             };
             drop(waiting);
@@ -312,11 +313,17 @@ fn too_many(id: Option<u64>, wait_ms: u64) -> EnrolAnswer {
 enum Received {
     Payload(BytesMut),
     TooLarge,
-    /// The peer is gone.
+    /// The peer is gone, or began a frame and did not end it in time.
     Nothing,
 }
 
-async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> Received {
+async fn receive<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    received: &mut BytesMut,
+    frame_timeout: Duration,
+) -> Received {
+    let due = || Instant::now() + frame_timeout;
+    let mut ends = (!received.is_empty()).then(due);
     loop {
         match frame::next(received, limits::ENROLMENT_FRAME_BYTES_MAX) {
             Err(_) => return Received::TooLarge,
@@ -327,9 +334,14 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) 
             }
             Ok(Next::Needs { more }) => received.reserve(more),
         }
-        match stream.read_buf(received).await {
+        let reading = stream.read_buf(received);
+        let read = match ends {
+            Some(ends) => timeout_at(ends, reading).await.unwrap_or(Ok(0)),
+            None => reading.await,
+        };
+        match read {
             Ok(0) | Err(_) => return Received::Nothing,
-            Ok(_) => {}
+            Ok(_) => ends = ends.or_else(|| Some(due())),
         }
     }
 }

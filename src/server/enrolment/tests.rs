@@ -10,7 +10,6 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -102,6 +101,7 @@ fn config(folder: &std::path::Path) -> Config {
     let environment = [
         set("BANK__TLS__DIR", folder.to_str().unwrap()),
         set("BANK__SERVER__SERVER_ID", "test"),
+        set("BANK__SERVER__FRAME_TIMEOUT_MS", "1000"),
         set("BANK__ENROLL__ENABLED", "on"),
         set("BANK__ENROLL__MAX_CONNECTIONS", "3"),
         set("BANK__ENROLL__MAX_CONNECTIONS_PER_IP", "2"),
@@ -168,6 +168,27 @@ async fn a_connection_ends_ten_seconds_after_its_handshake_whatever_it_is_about(
     for stream in [&mut silent, &mut busy, &mut slow] {
         ends_after(stream, began, limits::ENROLMENT_TIMEOUT).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_begun_must_be_whole_in_time() {
+    let door = Door::open();
+    let (mut stream, _) = door.enter(1, true).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let began = Instant::now();
+    let bytes = framed(UNKNOWN);
+    for byte in bytes.iter().take(6) {
+        stream.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    ends_after(&mut stream, began, Duration::from_secs(1)).await;
+    // The second frame's first octets came with the first.
+    let (mut stream, _) = door.enter(1, false).await;
+    let began = Instant::now();
+    let both = [&bytes, &bytes[..3]].concat();
+    stream.write_all(&both).await.unwrap();
+    assert_eq!(hear(&mut stream).await.code, Code::UnknownOp);
+    ends_after(&mut stream, began, Duration::from_secs(1)).await;
 }
 
 /// The oldest was told that others took its place.
