@@ -870,24 +870,39 @@ def _(b):
     chain_of(card.door().call("renew", csr=csr))
 
 
-@enrol.check("a new connection with the certificate of a disabled terminal gets no certificate, by renew or by another terminal's code")
+@enrol.check("a new connection with the certificate of a disabled terminal is closed with close_notify before any message is read, also one with another terminal's code, which still serves")
 def _(b):
     card, csr, told = enrolled(b, "off-2"), base(Key(b).request()), invite(b, "on-2")
     b.operator("terminal", "disable", "off-2")
+    card.door().expect_close()
     for message in ({"op": "renew", "csr": csr}, {"op": "enroll", "code": told.code, "csr": csr}):
+        c = card.door()
         try:
-            code(card.door().raw({"id": 7, **message}), 20)
-        except (Closed, OSError):
-            pass
+            c.send_bytes(frame(json.dumps({"id": 7, **message}).encode()))
+        except OSError:
+            continue  # closed already
+        c.expect_close(clean=False)
     chain_of(redeem(b, told, Key(b).request()))
 
 
-@enrol.check("renew on a new connection of a disabled terminal is 20, as for a wrong code, byte for byte")
+@enrol.check("the code of a terminal that was disabled, refused with 20, serves when it is enabled again; so does a used one with its own key")
 def _(b):
-    card, csr = enrolled(b, "off-3"), base(Key(b).request())
-    wrong = refused_code(b, NEVER_GIVEN, Key(b).request())
-    b.operator("terminal", "disable", "off-3")
-    same(refusal(card.door(), op="renew", csr=csr), wrong, "answer to a disabled terminal")
+    key, used, told = Key(b), invite(b, "off-3"), invite(b, "off-4")
+    first = chain_of(redeem(b, used, key.request()))
+    for name, invited in (("off-3", used), ("off-4", told)):
+        b.operator("terminal", "disable", name)
+        refused_code(b, invited.code, key.request())
+        b.operator("terminal", "enable", name)
+    same(chain_of(redeem(b, used, key.request())), first, "certificates")
+    chain_of(redeem(b, told, key.request()))
+
+
+@enrol.check("renew with the key of the certificate it renews is served, with another serial number")
+def _(b):
+    card = enrolled(b, "same-key-1")
+    about = facts(renewed(card, card.key).chain[0])
+    same(about.public, card.key.public(), "public key")
+    holds_true(about.serial != card.serial, "another serial number", about.serial)
 
 
 @enrol.check("after `terminal revoke` open connections end, no certificate of that terminal is let in or renewed, others are; a new code lets it in again")
