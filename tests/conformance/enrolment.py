@@ -523,6 +523,29 @@ def fourth_element(b) -> bytes:
     return b"\x30\x81" + bytes([request[2] + 2]) + request[3:] + b"\x05\x00"
 
 
+ECDSA = bytes.fromhex("300a06082a8648ce3d040302")
+
+
+def with_null(b) -> bytes:
+    """A request whose algorithm has NULL for parameters, where there should be none."""
+    request = Key(b).request()
+    holds_true(request[:2] == b"\x30\x81" and request[2] < 254 and ECDSA in request, "ecdsa-with-SHA256", request)
+    null = b"\x30\x0c" + ECDSA[2:] + b"\x05\x00"
+    return b"\x30\x81" + bytes([request[2] + 2]) + request[3:].replace(ECDSA, null)
+
+
+def version_1(b) -> bytes:
+    """A request of a version that there is not, truly signed."""
+    key = Key(b)
+    request = key.request()
+    info = request[3 : request.index(ECDSA)]
+    holds_true(b"\x02\x01\x00" in info[:6], "version 0", info)
+    info = info.replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
+    signature = b"\x00" + openssl("dgst", "-sha256", "-sign", key.path, data=info)
+    rest = info + ECDSA + b"\x03" + bytes([len(signature)]) + signature
+    return b"\x30\x81" + bytes([len(rest)]) + rest
+
+
 EC = ("-algorithm", "EC", "-pkeyopt")
 BAD_REQUESTS = {
     "that is empty": lambda b: b"",
@@ -532,6 +555,8 @@ BAD_REQUESTS = {
     "with a byte after it": lambda b: Key(b).request() + b"\0",
     "whose outer length is not in its shortest form": long_length,
     "with a fourth element after the signature": fourth_element,
+    "with NULL for the parameters of its algorithm": with_null,
+    "of version 1": version_1,
     "of an RSA key": lambda b: Key(b, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048").request(),
     "of an Ed25519 key": lambda b: Key(b, "-algorithm", "ED25519").request(),
     "of a P-384 key": lambda b: Key(b, *EC, "ec_paramgen_curve:P-384").request("-sha256"),
