@@ -51,17 +51,21 @@ impl Issuing<'_> {
         request: &SigningRequest,
         connection: u64,
     ) -> Result<Vec<u8>, NotIssued> {
-        let event = match &warrant {
-            Warrant::Code(_) => Event::CertificateEnrolled,
-            Warrant::Certificate(_) => Event::CertificateRenewed,
+        let note = |event| Note::new(event, bank.surroundings().now()).outcome("refused");
+        let refused = match &warrant {
+            Warrant::Code(_) => note(Event::CertificateEnrolled),
+            // Of the certificate that was shown; the one that was not issued has none.
+            Warrant::Certificate(serial) => {
+                note(Event::CertificateRenewed).detail(format!("serial {serial}"))
+            }
         };
         let issued = self.issue(bank, warrant, request, connection).await;
         if let Err(NotIssued::Void) = &issued {
-            let note = Note {
+            bank.note_bounded(Note {
                 connection: Some(connection),
-                ..Note::new(event, bank.surroundings().now()).outcome("refused")
-            };
-            bank.note_bounded(note).await;
+                ..refused
+            })
+            .await;
         }
         issued
     }

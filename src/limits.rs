@@ -73,9 +73,9 @@ pub mod default {
     pub const ENROLMENTS_PER_MINUTE_PER_IP: i64 = 10;
     /// Messages of enrolment with a code that all addresses together may send each minute.
     pub const ENROLMENTS_PER_MINUTE: i64 = 100;
-    /// Connections for enrolment at once.
+    /// Connections for enrolment that wait for a message at once; as many with a certificate.
     pub const ENROLMENT_CONNECTIONS_MAX: i64 = 32;
-    /// Connections for enrolment at once from one address.
+    /// The same from one address.
     pub const ENROLMENT_CONNECTIONS_PER_IP_MAX: i64 = 4;
     /// How long a server's lease of a shared store lasts without renewal.
     pub const LEASE_MS: i64 = 10_000;
@@ -175,6 +175,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const ENROLMENT_FRAME_BYTES_MAX: usize = 4_096;
 /// A connection for enrolment ends so long after its handshake, whatever it is about.
 pub const ENROLMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a certificate the first message must be whole so long after the handshake.
+pub const ENROLMENT_FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Messages that one connection for enrolment may send.
 pub const ENROLMENT_MESSAGES_MAX: u32 = 2;
 /// A terminal's certificate holds at least so long: certificates count in seconds.
@@ -338,6 +340,7 @@ const _: () = assert!(default::CERTIFICATE_MS <= CONFIGURED_MAX);
 const _: () = assert!(default::ENROLMENTS_PER_MINUTE_PER_IP <= default::ENROLMENTS_PER_MINUTE);
 const _: () =
     assert!(default::ENROLMENT_CONNECTIONS_PER_IP_MAX <= default::ENROLMENT_CONNECTIONS_MAX);
+const _: () = assert!(ENROLMENT_FIRST_MESSAGE_TIMEOUT.as_millis() < ENROLMENT_TIMEOUT.as_millis());
 // One terminal alone cannot use up what all may write.
 const _: () = assert!(AUDIT_FLOOD_RECORDS_PER_TERMINAL_MAX < AUDIT_FLOOD_RECORDS_MAX);
 const _: () = assert!(AUDIT_SUMMARIES_MAX < AUDIT_ROUND_RECORDS_MAX);

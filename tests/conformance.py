@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Conformance client for the bank-terminal protocol, version 1 (ALPN `atm/1`).
+"""Conformance client for the bank-terminal protocol, version 1 (ALPN `atm/1`), and enrolment (`enroll/1`).
 
 It was written from the wire contract and the command page alone, shares no code with the
-server, and needs nothing but Python 3.11 (`openssl`, where present, makes odd certificates).
+server, and needs nothing but Python 3.11 (`openssl`, where present, makes keys and odd certificates; enrolment is skipped without it).
 
     cargo build --workspace
     python3 tests/conformance.py --bin-dir target/debug            # everything
@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 # The folder `conformance/` beside this file: what runs the checks, then the checks.
 from conformance import harness  # noqa: E402
-from conformance import transport, messages, sessions, money, holds, lifecycle  # noqa: E402,F401
+from conformance import transport, messages, sessions, money, holds, lifecycle, enrolment  # noqa: E402,F401
 
 
 def main() -> int:

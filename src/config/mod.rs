@@ -127,9 +127,9 @@ pub struct EnrollConfig {
     pub attempts_per_minute_per_ip: u32,
     /// Messages with a code, of all together, each minute.
     pub attempts_per_minute: u32,
-    /// Connections at once.
+    /// Connections that wait for a message at once; as many with a certificate.
     pub max_connections: usize,
-    /// Connections at once from one address.
+    /// The same from one address.
     pub max_connections_per_ip: usize,
 }
 

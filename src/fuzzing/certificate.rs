@@ -1,4 +1,4 @@
-//! Certificates and revocation lists that strangers made.
+//! Certificates, revocation lists and signing requests that strangers made.
 
 use rustls::pki_types::CertificateDer;
 
@@ -7,14 +7,14 @@ use super::vault::{BEGINNING_MS, Vault};
 use crate::config::ClientAuth;
 use crate::domain::Timestamp;
 use crate::pki::{
-    CertificateFacts, RevocationListFacts, Serial, TERMINAL_URI, issued_by, spki_sha256,
-    terminal_name, validity,
+    CertificateFacts, RevocationListFacts, Serial, SigningRequest, TERMINAL_URI, issued_by,
+    spki_sha256, terminal_name, validity,
 };
 
 /// Octets of an issued one that a run changes at most.
 const CHANGES_MAX: usize = 8;
 
-/// Reads a certificate or a list. The bytes: what it is, and then DER, or the changes to an issued
+/// Reads a certificate, also as a signing request, or a list. The bytes: what it is, and then DER, or the changes to an issued
 /// one: a place (two bytes, counted around), and the octet that comes there.
 ///
 /// # Panics
@@ -24,10 +24,16 @@ pub fn certificate(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let vault = Vault::open();
     match input.byte() % 4 {
-        0 => reads_certificate(input.rest()),
+        0 => {
+            let der = input.rest();
+            reads_signing_request(der);
+            reads_certificate(der);
+        }
         1 => {
             let issued = &vault.identities[usize::from(input.byte() % 3)];
-            reads_certificate(&changed(&issued.certificate, &mut input));
+            let der = changed(&issued.certificate, &mut input);
+            reads_signing_request(&der);
+            reads_certificate(&der);
         }
         2 => reads_list(input.rest()),
         _ => reads_list(&changed(&vault.list, &mut input)),
@@ -87,6 +93,18 @@ fn reads_certificate(der: &[u8]) {
     }
     let issued = own.any(|own| own.as_ref() == der);
     assert!(admitted || !issued, "a terminal is not let in");
+}
+
+/// What is read has its key in it, and nothing behind it.
+fn reads_signing_request(der: &[u8]) {
+    let Ok(request) = SigningRequest::read(der) else {
+        return;
+    };
+    let spki = request.spki();
+    assert!(der.windows(spki.len()).any(|part| part == spki));
+    let mut longer = der.to_vec();
+    longer.push(0);
+    assert!(SigningRequest::read(&longer).is_err(), "something behind");
 }
 
 fn serial_reads_back(serial: &Serial) {

@@ -24,6 +24,15 @@ const P256_HEADER_BYTES: usize = 26;
 /// Header and point.
 const P256_SPKI_BYTES: usize = P256_HEADER_BYTES + 65;
 
+/// The DER of ecdsa-with-SHA256 as an AlgorithmIdentifier (RFC 5758): without parameters.
+const ECDSA_WITH_SHA256: [u8; 12] = [
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+];
+/// Every CertificationRequestInfo begins so: version 0, the only one there is.
+const VERSION: [u8; 3] = [0x02, 0x01, 0x00];
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
 /// A request whose sender has shown to hold the private key.
 #[derive(Clone, Debug)]
 pub struct SigningRequest {
@@ -32,8 +41,8 @@ pub struct SigningRequest {
 }
 
 impl SigningRequest {
-    /// Reads a request from DER: its key is ECDSA P-256 and its signature, by ecdsa-with-SHA256,
-    /// was made with it.
+    /// Reads a request from DER, which its frame must be in every octet: its key is ECDSA P-256 and
+    /// its signature, by ecdsa-with-SHA256, was made with it.
     ///
     /// # Errors
     /// [`SigningRequestError`] tells which of these fails.
@@ -54,12 +63,14 @@ impl SigningRequest {
         if request.signature_algorithm.algorithm != OID_SIG_ECDSA_WITH_SHA256 {
             return Err(Wrong::Signature);
         }
+        let info = request.certification_request_info.raw;
+        let signature = &request.signature_value.data;
+        if !is_info(info) || whole(info, signature) != der {
+            return Err(Wrong::Malformed);
+        }
         let point = spki.get(P256_HEADER_BYTES..).ok_or(Wrong::KeyType)?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-            .verify(
-                request.certification_request_info.raw,
-                &request.signature_value.data,
-            )
+            .verify(info, signature)
             .map_err(|_| Wrong::Signature)?;
         Ok(Self {
             spki: spki.to_vec(),
@@ -84,4 +95,41 @@ impl SigningRequest {
     pub(super) fn key(&self) -> &SubjectPublicKeyInfo {
         &self.key
     }
+}
+
+/// The one DER form of a request of these parts.
+fn whole(info: &[u8], signature: &[u8]) -> Vec<u8> {
+    // No bit of the last octet is unused.
+    let signature = element(BIT_STRING, &[&[0][..], signature].concat());
+    element(
+        SEQUENCE,
+        &[info, &ECDSA_WITH_SHA256[..], &signature].concat(),
+    )
+}
+
+/// Whether a CertificationRequestInfo's length is written in the one way of DER, and its version
+/// is known.
+fn is_info(der: &[u8]) -> bool {
+    let header_bytes = match der.get(1) {
+        Some(length @ 0x80..) => usize::from(length & 0x7f).saturating_add(2),
+        _ => 2,
+    };
+    let content = der.get(header_bytes..).unwrap_or_default();
+    content.starts_with(&VERSION) && element(SEQUENCE, content) == der
+}
+
+/// An element with its length in the fewest octets.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let zeros = length.iter().take_while(|octet| **octet == 0).count();
+    let length = length.get(zeros..).unwrap_or_default();
+    let mut der = vec![tag];
+    if content.len() >= 0x80 {
+        der.extend(u8::try_from(length.len()).map(|octets| 0x80 | octets));
+    } else if content.is_empty() {
+        der.push(0);
+    }
+    der.extend_from_slice(length);
+    der.extend_from_slice(content);
+    der
 }

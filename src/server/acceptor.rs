@@ -165,7 +165,7 @@ impl Server {
         let trust = self.trust.load_full();
         let handshake = timeout(
             live.config.server.handshake_timeout,
-            shake_hands(&trust, stream, || live.gate.enter(address)),
+            shake_hands(&trust, stream),
         );
         let block = AddressBlock::from(address.ip());
         let bounds = self.handshake_bounds(&live);
@@ -183,11 +183,11 @@ impl Server {
         drop(in_handshake);
         let mut stream = match came {
             Came::ToBank(stream) => stream,
-            Came::ToEnrol(mut stream, _) if place.full => {
+            Came::ToEnrol(mut stream) if place.full => {
                 tell_full(&mut stream, &live).await;
                 return Err("server full");
             }
-            Came::ToEnrol(mut stream, _place) => {
+            Came::ToEnrol(mut stream) => {
                 return self
                     .serve_enrolment(&mut stream, &trust, (address, connection), &live)
                     .await;

@@ -2,19 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroize as _;
 
+use super::handshakes::{Bounds, Handshakes, InHandshake};
 use super::tls::{Trust, terminal_of};
 use super::{Live, Server, connection};
 use crate::access::throttle::{
-    AddressBlock, AddressCounts, AddressPlace, ConnectionThrottle, KeyedThrottle, Rate, Requester,
-    RetryAfter,
+    AddressBlock, ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter,
 };
 use crate::config::EnrollConfig;
 use crate::domain::TerminalName;
@@ -36,44 +37,66 @@ pub(super) struct Gate {
     /// By address with a code, by name with a certificate.
     attempts: KeyedThrottle<Requester>,
     attempts_of_all: ConnectionThrottle,
-    places: Arc<Semaphore>,
-    addresses: Arc<AddressCounts>,
-    max_per_address: usize,
-    lifetime: std::time::Duration,
+    /// Connections that showed no certificate, while they wait for a message.
+    strangers: Room,
+    /// Those that showed one. They have a room of their own, so that no crowd of strangers keeps a
+    /// terminal from its next certificate.
+    certified: Room,
+    lifetime: Duration,
 }
 
-/// A place for one connection; dropping it gives it back.
-pub(super) struct GatePlace {
-    _permit: OwnedSemaphorePermit,
-    _address: AddressPlace,
+/// Where connections wait for a message: so many and no more, and where it is full the one that has
+/// waited longest makes room. Who has something to say says it at once.
+struct Room {
+    waiting: Arc<Handshakes>,
+    bounds: Bounds,
+    entered: AtomicU64,
+}
+
+impl Room {
+    fn new(bounds: Bounds) -> Self {
+        Self {
+            waiting: Arc::default(),
+            bounds,
+            entered: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for as long as it takes to hear a message; dropping it gives it back.
+    fn enter(&self, address: SocketAddr) -> InHandshake {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let block = AddressBlock::from(address.ip());
+        self.waiting.enter(number, block, self.bounds)
+    }
 }
 
 impl Gate {
     pub(super) fn new(config: &EnrollConfig, surroundings: &Arc<dyn Surroundings>) -> Self {
         let per_minute = |count| Rate {
             count,
-            per: std::time::Duration::from_secs(60),
+            per: Duration::from_secs(60),
             burst: count,
         };
         let each = per_minute(config.attempts_per_minute_per_ip);
         let all = per_minute(config.attempts_per_minute);
-        let places = config.max_connections.min(Semaphore::MAX_PERMITS);
+        let bounds = Bounds {
+            all: config.max_connections,
+            by_address: config.max_connections_per_ip,
+        };
         Self {
             attempts: KeyedThrottle::new(each, Arc::clone(surroundings)),
             attempts_of_all: ConnectionThrottle::new(all, Arc::clone(surroundings)),
-            places: Arc::new(Semaphore::new(places)),
-            addresses: Arc::default(),
-            max_per_address: config.max_connections_per_ip,
+            strangers: Room::new(bounds),
+            certified: Room::new(bounds),
             lifetime: config.certificate,
         }
     }
 
-    pub(super) fn enter(&self, address: SocketAddr) -> Option<GatePlace> {
-        let block = AddressBlock::from(address.ip());
-        Some(GatePlace {
-            _address: self.addresses.enter(block, self.max_per_address)?,
-            _permit: Arc::clone(&self.places).try_acquire_owned().ok()?,
-        })
+    fn room_of(&self, caller: &Caller) -> &Room {
+        match caller.shown {
+            Some(_) => &self.certified,
+            None => &self.strangers,
+        }
     }
 
     /// Every message counts, whatever is in it. Whoever tries codes is stopped by address first, so
@@ -145,15 +168,18 @@ impl Server {
         let ending = tokio::select! {
             biased;
             () = self.draining.cancelled() => {
-                Some(EnrolAnswer::refused(None, Code::GoingDown, Code::GoingDown.message()))
+                Some(refused(None, Code::GoingDown))
             }
             talked = timeout(limits::ENROLMENT_TIMEOUT, talk) => talked.unwrap_or(None),
         };
-        if let Some(answer) = ending {
-            let _ = timeout(write_timeout, send(stream, &answer)).await;
+        if let Some(answer) = &ending {
+            let _ = timeout(write_timeout, send(stream, answer)).await;
         }
         connection::close(stream, write_timeout).await;
-        Ok(())
+        match ending {
+            Some(answer) if answer.code == Code::Full => Err("too many enrolments"),
+            _ => Ok(()),
+        }
     }
 
     /// Answers what comes, up to the last message that a connection may send. What it returns is
@@ -166,14 +192,23 @@ impl Server {
         live: &Live,
     ) -> Option<EnrolAnswer> {
         let mut received = BytesMut::new();
-        for _ in 0..limits::ENROLMENT_MESSAGES_MAX {
-            let mut payload = match receive(stream, &mut received).await {
-                Received::Payload(payload) => payload,
-                Received::TooLarge => {
-                    let code = Code::FrameSize;
-                    return Some(EnrolAnswer::refused(None, code, code.message()));
-                }
-                Received::Nothing => return None,
+        let frame_timeout = live.config.server.frame_timeout;
+        for number in 0..limits::ENROLMENT_MESSAGES_MAX {
+            let patience = match (number, &caller.shown) {
+                (0, None) => limits::ENROLMENT_FIRST_MESSAGE_TIMEOUT,
+                _ => limits::ENROLMENT_TIMEOUT,
+            };
+            let waiting = live.gate.room_of(caller).enter(caller.address);
+            let heard = tokio::select! {
+                biased;
+                heard = timeout(patience, receive(stream, &mut received, frame_timeout)) => heard,
+                () = waiting.displaced() => return Some(refused(None, Code::Full)),
+            };
+            drop(waiting);
+            let mut payload = match heard {
+                Ok(Received::Payload(payload)) => payload,
+                Ok(Received::TooLarge) => return Some(refused(None, Code::FrameSize)),
+                Ok(Received::Nothing) | Err(_) => return None,
             };
             let answer = self.answer_enrolment(&payload, trust, caller, live).await;
             // A code that was not used yet is worth as much as a PIN.
@@ -278,11 +313,17 @@ fn too_many(id: Option<u64>, wait_ms: u64) -> EnrolAnswer {
 enum Received {
     Payload(BytesMut),
     TooLarge,
-    /// The peer is gone.
+    /// The peer is gone, or began a frame and did not end it in time.
     Nothing,
 }
 
-async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> Received {
+async fn receive<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    received: &mut BytesMut,
+    frame_timeout: Duration,
+) -> Received {
+    let due = || Instant::now() + frame_timeout;
+    let mut ends = (!received.is_empty()).then(due);
     loop {
         match frame::next(received, limits::ENROLMENT_FRAME_BYTES_MAX) {
             Err(_) => return Received::TooLarge,
@@ -293,9 +334,14 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) 
             }
             Ok(Next::Needs { more }) => received.reserve(more),
         }
-        match stream.read_buf(received).await {
+        let reading = stream.read_buf(received);
+        let read = match ends {
+            Some(ends) => timeout_at(ends, reading).await.unwrap_or(Ok(0)),
+            None => reading.await,
+        };
+        match read {
             Ok(0) | Err(_) => return Received::Nothing,
-            Ok(_) => {}
+            Ok(_) => ends = ends.or_else(|| Some(due())),
         }
     }
 }
@@ -308,3 +354,6 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, answer: &EnrolAnswer) -> st
     stream.write_all(&out).await?;
     stream.flush().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Handshakes in progress. They have a share of the places only, so that peers who never finish one
 //! cannot take the places of those who do; and where the share is used up the oldest makes room,
-//! because an honest handshake is over in an instant and a stalled one only grows older.
+//! because an honest handshake is over in an instant and a stalled one only grows older. In tables of
+//! their own, the same holds for connections for enrolment that have not sent their message yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,22 +11,18 @@ use super::tls::Trust;
 use crate::wire::{ALPN, ENROLL_ALPN};
 
 /// A finished handshake, by what the peer came for.
-pub(super) enum Came<S, P> {
+pub(super) enum Came<S> {
     /// To the bank.
     ToBank(TlsStream<S>),
-    /// To enrol or to renew; `P` is its place.
-    ToEnrol(TlsStream<S>, P),
+    /// To enrol or to renew.
+    ToEnrol(TlsStream<S>),
 }
 
 const FAILED: &str = "handshake failed";
 
-/// Shakes hands. Who asks for `enroll/1` and not for `atm/1` comes to enrol, where that is on, and
-/// needs a place from `place`; everyone else comes to the bank, whose TLS refuses other names.
-pub(super) async fn shake_hands<S, P>(
-    trust: &Trust,
-    stream: S,
-    place: impl FnOnce() -> Option<P>,
-) -> Result<Came<S, P>, &'static str>
+/// Shakes hands. Who asks for `enroll/1` and not for `atm/1` comes to enrol, where that is on;
+/// everyone else comes to the bank, whose TLS refuses other names.
+pub(super) async fn shake_hands<S>(trust: &Trust, stream: S) -> Result<Came<S>, &'static str>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -40,9 +36,8 @@ where
     let to_enrol = asked.contains(&ENROLL_ALPN) && !asked.contains(&ALPN);
     match &trust.enrolment {
         Some(enrolment) if to_enrol => {
-            let place = place().ok_or("too many enrolments")?;
             let config = Arc::clone(&enrolment.server);
-            Ok(Came::ToEnrol(finish(began, config).await?, place))
+            Ok(Came::ToEnrol(finish(began, config).await?))
         }
         _ => {
             let config = Arc::clone(&trust.server);

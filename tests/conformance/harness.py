@@ -110,6 +110,8 @@ SHAPES = {  # op: (members there must be, members there may be), besides id and 
     "history": ({"entries": list}, {}),
     "change_pin": ({}, {}),
     "logout": ({}, {}),
+    "enroll": ({"certificate": list}, {}),  # of `enroll/1`, as the next
+    "renew": ({"certificate": list}, {}),
 }
 ENTRY = ({"entry": int, "at": str, "kind": str, "amount": int, "balance": int}, {"terminal": (str, type(None)), "counterparty": (str, type(None))})
 KINDS = {"opening", "deposit", "withdrawal", "late_withdrawal", "transfer_out", "transfer_in", "adjustment"}
@@ -454,6 +456,8 @@ class Bank:
         for name in self.spec.terminals:
             args += ["--terminal", name]
         self.must(self.certs_bin, *args)
+        if "enroll" in self.spec.config:
+            self.must(self.certs_bin, "issuing", "--out", self.certs)
         os.mkdir(os.path.join(self.dir, "data"), 0o700)
         self.write_config()
         self.import_accounts(

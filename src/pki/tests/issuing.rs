@@ -355,6 +355,98 @@ fn a_signing_request_with_another_key_a_bad_signature_or_too_many_bytes_is_refus
     assert_eq!(refused(b""), Some(Wrong::Malformed));
 }
 
+/// An element of DER; `more` zeros before its length are what DER does not allow.
+fn element(tag: u8, content: &[u8], more: usize) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let mut octets = vec![0; more];
+    octets.extend(length.iter().skip_while(|octet| **octet == 0));
+    let mut der = vec![tag];
+    if content.len() >= 0x80 || more > 0 {
+        der.push(0x80 | u8::try_from(octets.len()).unwrap());
+    }
+    [der, octets, content.to_vec()].concat()
+}
+
+/// The parts of a signing request, each as it should be.
+struct Parts {
+    version: Vec<u8>,
+    algorithm: Vec<u8>,
+    unused_bits: u8,
+    behind: Vec<u8>,
+    info_length: usize,
+    length: usize,
+}
+
+impl Parts {
+    fn good() -> Self {
+        Self {
+            version: vec![2, 1, 0],
+            algorithm: vec![
+                0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+            ],
+            unused_bits: 0,
+            behind: Vec::new(),
+            info_length: 0,
+            length: 0,
+        }
+    }
+
+    /// Whole, and signed with this key.
+    fn signed(&self, key: &KeyPair) -> Vec<u8> {
+        let no_name = [0x30, 0];
+        let no_attributes = [0xa0, 0];
+        let spki = spki_of(key);
+        let info = [&self.version[..], &no_name, &spki, &no_attributes].concat();
+        let info = element(0x30, &info, self.info_length);
+        let signature = rcgen::SigningKey::sign(key, &info).unwrap();
+        let signature = element(3, &[&[self.unused_bits][..], &signature].concat(), 0);
+        let all = [&info[..], &self.algorithm, &signature, &self.behind].concat();
+        element(0x30, &all, self.length)
+    }
+}
+
+type Change = Box<dyn Fn(&mut Parts)>;
+
+#[test]
+fn a_signing_request_has_one_der_form_and_its_own_signature_opens_no_other() {
+    use SigningRequestError as Wrong;
+    let key = KeyPair::generate().unwrap();
+    let read = |parts: Parts| SigningRequest::read(&parts.signed(&key)).err();
+    assert_eq!(read(Parts::good()), None);
+    let with_null = vec![
+        0x30, 0x0c, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02, 5, 0,
+    ];
+    let long_algorithm = [&[0x30, 0x81][..], &Parts::good().algorithm[1..]].concat();
+    let changes: [(&str, Change); 9] = [
+        ("a length too long", Box::new(|parts| parts.length = 1)),
+        ("and longer", Box::new(|parts| parts.length = 2)),
+        ("one within", Box::new(|parts| parts.info_length = 1)),
+        (
+            "a fourth element",
+            Box::new(|parts| parts.behind = vec![5, 0]),
+        ),
+        (
+            "NULL for parameters",
+            Box::new(move |parts| parts.algorithm.clone_from(&with_null)),
+        ),
+        (
+            "a long length in the algorithm",
+            Box::new(move |parts| parts.algorithm.clone_from(&long_algorithm)),
+        ),
+        ("version 1", Box::new(|parts| parts.version = vec![2, 1, 1])),
+        (
+            "version 0 in two octets",
+            Box::new(|parts| parts.version = vec![2, 2, 0, 0]),
+        ),
+        ("unused bits", Box::new(|parts| parts.unused_bits = 1)),
+    ];
+    for (what, change) in changes {
+        let mut parts = Parts::good();
+        change(&mut parts);
+        assert_eq!(read(parts), Some(Wrong::Malformed), "{what}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_changed_signing_request_is_refused_or_has_the_same_key(

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use atm_bank::pki::CertificateFacts;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::json;
 
 use super::{ask, enrolled};
@@ -143,12 +145,17 @@ async fn what_staff_and_terminals_do_about_certificates_is_on_record() {
         .expect_code(0);
     let guess = Recruit::new().enroll("00000-00000-00000-00000");
     ask(&site, &server, &guess).await.expect_code(20);
+    let card = server.card("terminal-1");
+    recruit::ask(server.address, card, &Recruit::new().renew())
+        .await
+        .expect_code(20);
     site.invite("till-8");
     site.run(&["terminal", "uninvite", "till-8"]).expect(0);
     site.run(&["terminal", "revoke", "till-7"]).expect(0);
     let printed = site.run(&["audit", "--json"]).expect(0).json();
-    let records = printed["records"].as_array().unwrap().iter();
+    let records = printed["records"].as_array().unwrap();
     let told: Vec<String> = records
+        .iter()
         .map(|record| {
             let word = |member: &str| record[member].as_str().unwrap_or("-").to_owned();
             ["event", "outcome", "terminal"].map(word).join(" ")
@@ -162,11 +169,20 @@ async fn what_staff_and_terminals_do_about_certificates_is_on_record() {
             "certificate_enrolled done till-7",
             "certificate_renewed done till-7",
             "certificate_enrolled refused -",
+            "certificate_renewed refused -",
             "certificate_invited done till-8",
             "certificate_uninvited done till-8",
             "terminal_revoked done till-7",
         ]
     );
+    // Whose certificate was refused, its serial number says.
+    let shown = CertificateDer::from_pem_file(site.path("certs/terminals/terminal-1.pem")).unwrap();
+    let serial = CertificateFacts::read(&shown).unwrap().serial;
+    let mut refused = records.iter().filter(|record| {
+        record["event"] == "certificate_renewed" && record["outcome"] == "refused"
+    });
+    let refused = refused.next().unwrap();
+    assert_eq!(refused["detail"], format!("serial {serial}"));
 }
 
 #[tokio::test]

@@ -1,10 +1,19 @@
 //! What enrolment may take of the server, and that it opens no other door.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustls::ClientConfig;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::{ask, enrolled};
-use crate::support::{Card, Recruit, Site, in_time, recruit};
+use crate::support::card::connect_from;
+use crate::support::{Card, Recruit, Site, in_time, recruit, until_async};
 
 #[tokio::test]
 async fn with_enrolment_off_its_name_is_refused_in_the_handshake() {
@@ -137,19 +146,84 @@ async fn a_connection_has_two_messages_and_small_frames() {
 }
 
 #[tokio::test]
-async fn so_many_come_to_enrol_at_once_and_no_more_and_the_bank_is_open_meanwhile() {
+async fn so_many_wait_to_enrol_and_no_more_and_the_bank_is_open_meanwhile() {
     let mut site = Site::enrolling(&[]);
     site.set("enroll.max_connections_per_ip", "2");
     let server = site.start();
     let certs = site.path("certs");
     let connect = || recruit::connect(server.address, Card::none(&certs));
-    let first = connect().await.unwrap();
-    let _second = connect().await.unwrap();
-    assert!(connect().await.is_err());
+    let mut first = connect().await.unwrap();
+    let mut second = connect().await.unwrap();
+    let _third = connect().await.unwrap();
+    let told = recruit::hear(&mut first).await.unwrap().expect_code(41);
+    assert_eq!(told.value["id"], serde_json::Value::Null);
+    let mut rest = Vec::new();
+    in_time("the end", first.read_to_end(&mut rest))
+        .await
+        .unwrap();
+    assert!(rest.is_empty());
     let mut terminal = server.terminal("terminal-1").await;
     terminal.ping().await.expect_code(0);
-    drop(first);
-    crate::support::until_async("a place", async || connect().await.ok()).await;
+    let guess = Recruit::new().enroll("00000-00000-00000-00000").to_string();
+    let told = recruit::ask_over(&mut second, guess.as_bytes()).await;
+    told.unwrap().expect_code(20);
+}
+
+/// Comes from that address, says nothing, and comes again as soon as it is put out.
+async fn be_silent(
+    host: u8,
+    server: SocketAddr,
+    client: Arc<ClientConfig>,
+    came: Arc<AtomicUsize>,
+) {
+    loop {
+        if let Ok(mut stream) = connect_from(host, server, Arc::clone(&client)).await {
+            came.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_gets_its_next_certificate_whatever_silent_strangers_do() {
+    let mut site = Site::enrolling(&[]);
+    site.set("enroll.max_connections", "32");
+    site.set("enroll.max_connections_per_ip", "4");
+    let server = site.start();
+    let certs = site.path("certs");
+    let (recruit, told) = enrolled(&site, &server, "till-7").await;
+    let stranger = Arc::new(Card::none(&certs).with_alpn(&["enroll/1"]).client());
+    let came = Arc::new(AtomicUsize::new(0));
+    let mut strangers = JoinSet::new();
+    // One for each place of each address, and one more, so that there is no rest.
+    for number in 0..40 {
+        let client = Arc::clone(&stranger);
+        strangers.spawn(be_silent(
+            2 + number % 8,
+            server.address,
+            client,
+            Arc::clone(&came),
+        ));
+    }
+    let until_they_came = async |more: usize| {
+        let wanted = came.load(Ordering::Relaxed) + more;
+        until_async("strangers", async || {
+            (came.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+        .await;
+    };
+    // From an address of its own, and from one that it shares with strangers.
+    for host in [1, 2] {
+        until_they_came(64).await;
+        let card = recruit.card(&certs, &told).with_alpn(&["enroll/1"]);
+        let renewal = async {
+            let client = Arc::new(card.client());
+            let mut stream = connect_from(host, server.address, client).await?;
+            recruit::ask_over(&mut stream, Recruit::new().renew().to_string().as_bytes()).await
+        };
+        let renewed = timeout(Duration::from_secs(5), renewal).await;
+        renewed.expect("a renewal").unwrap().expect_code(0);
+    }
 }
 
 #[tokio::test]

@@ -108,6 +108,11 @@ pub(crate) async fn ask_over(
 ) -> std::io::Result<Told> {
     stream.write_all(&framed(payload)).await?;
     stream.flush().await?;
+    hear(stream).await
+}
+
+/// What is said next; an error is the connection's end.
+pub(crate) async fn hear(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Told> {
     let length = in_time("an answer", stream.read_u32()).await?;
     let mut payload = vec![0; usize::try_from(length).unwrap()];
     in_time("an answer's rest", stream.read_exact(&mut payload)).await?;
