@@ -227,21 +227,19 @@ async fn a_terminal_gets_its_next_certificate_whatever_silent_strangers_do() {
 }
 
 #[tokio::test]
-async fn so_many_from_all_addresses_come_to_enrol_at_once_and_no_more() {
+async fn so_many_from_all_addresses_wait_to_enrol_at_once_and_no_more() {
     let mut site = Site::enrolling(&[]);
     site.set("enroll.max_connections", "2");
     let server = site.start();
     let certs = site.path("certs");
     let connect = |host| recruit::connect_from(host, server.address, Card::none(&certs));
-    let first = connect(2).await.unwrap();
-    let _second = connect(3).await.unwrap();
-    for host in [2, 3] {
-        assert!(connect(host).await.is_err(), "{host}");
-    }
-    let mut terminal = server.terminal("terminal-1").await;
-    terminal.ping().await.expect_code(0);
-    drop(first);
-    crate::support::until_async("a place", async || connect(3).await.ok()).await;
+    let mut first = connect(2).await.unwrap();
+    let mut second = connect(3).await.unwrap();
+    let _third = connect(4).await.unwrap();
+    recruit::hear(&mut first).await.unwrap().expect_code(41);
+    let guess = Recruit::new().enroll("00000-00000-00000-00000").to_string();
+    let told = recruit::ask_over(&mut second, guess.as_bytes()).await;
+    told.unwrap().expect_code(20);
 }
 
 #[test]
