@@ -456,6 +456,15 @@ def _(b):
     refused_code(b, told.code, key.request())
 
 
+@enrol.check("`terminal revoke` voids the terminal's open code: 20, as for a wrong one, byte for byte")
+def _(b):
+    request = Key(b).request()
+    enrolled(b, "gone-3")
+    told = invite(b, "gone-3")
+    b.operator("terminal", "revoke", "gone-3")
+    same(refused_code(b, told.code, request), refused_code(b, NEVER_GIVEN, request), "answer to an open code of a revoked terminal")
+
+
 @enrol.check("a lost answer and a restart of the server: the same certificate again, and an open code still serves")
 def _(b):
     told, other, key = invite(b, "lost-1"), invite(b, "lost-2"), Key(b)
