@@ -244,6 +244,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_store_that_root_makes_belongs_to_its_folders_owner() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let data = folder.path().join("data");
+        fs::create_dir_all(&data).unwrap();
+        std::os::unix::fs::chown(&data, Some(4_711), Some(4_712)).unwrap();
+        let _open = OpenBank::open(&config, true).unwrap_or_else(|stop| panic!("{stop}"));
+        for name in ["bank.db", "bank.db-wal", "bank.db-shm", "bank.db-lock"] {
+            assert_eq!(owner(&data.join(name)), (4_711, 4_712), "{name}");
+        }
+    }
+
     #[tokio::test]
     async fn a_link_where_the_copy_is_made_is_not_written_through() {
         let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::disk::{LOCK_TIMEOUT, fold_journal};
+use super::owner::give_to_owner;
 use crate::access::pepper::PepperId;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
@@ -135,7 +136,8 @@ pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-/// Makes the file, mode 0600, and its folder, mode 0700, where they are missing.
+/// Makes the file, mode 0600, and its folder, mode 0700, where they are missing. A file that root
+/// makes is the folder's owner's.
 pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     let system = |source| OpenError::System {
         path: path.to_owned(),
@@ -156,11 +158,19 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     }
     let made = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(false)
+        .create_new(true)
         .mode(0o600)
         .open(path);
-    made.map(drop).map_err(system)
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made
+            .and_then(|made| {
+                let folder = path.parent();
+                let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+                give_to_owner(&made, folder.unwrap_or(Path::new(".")))
+            })
+            .map_err(system),
+    }
 }
 
 /// Opens the connection that writes, migrating the schema where it is older; and whether all that
