@@ -280,7 +280,8 @@ impl Run<'_> {
     /// Asks and asks, and reads nothing.
     async fn flood(&mut self, place: usize) {
         let peer = &mut self.peers[place];
-        if peer.is_stranger() || self.floods == FLOODS_MAX {
+        // Behind the server's last word it takes what is still on its way, for a moment.
+        if peer.is_stranger() || peer.talk.over || self.floods == FLOODS_MAX {
             return;
         }
         self.floods += 1;
