@@ -110,10 +110,12 @@ fn cannot_write(path: &Path, error: &io::Error) -> Stop {
 }
 
 /// Moves the store and its journal, whichever of them is there; a journal alone may hold money too.
+/// The store goes first: where this is cut off, a journal alone keeps the next start from serving,
+/// and a store alone would be served without what was answered last.
 fn move_aside(path: &Path, moment: &str) -> Result<Option<PathBuf>, Stop> {
     let kept = beside(path, &format!(".before-restore-{moment}"));
     let mut moved = false;
-    for part in PARTS.into_iter().chain([""]) {
+    for part in std::iter::once("").chain(PARTS) {
         let from = beside(path, part);
         if from.exists() {
             fs::rename(&from, beside(&kept, part)).map_err(|error| cannot_write(&from, &error))?;
@@ -242,6 +244,64 @@ mod tests {
             let owned = if store_is_there { of_store } else { of_folder };
             assert_eq!([owner(&store), owner(&lock)], [owned, owned]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_restore_that_is_cut_off_anywhere_leaves_nothing_to_be_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let backup = backed_up(&config, folder.path()).await;
+        let store = folder.path().join("data/bank.db");
+        let wal = beside(&store, "-wal");
+        fs::write(&wal, b"the only copy of somebody's money").unwrap();
+        // Something in the way of the journal: the store is moved already.
+        let kept = beside(&store, ".before-restore-now");
+        fs::create_dir(beside(&kept, "-wal")).unwrap();
+        assert!(move_aside(&store, "now").is_err());
+        let stop = OpenBank::open(&config, true).err().unwrap();
+        assert_eq!(stop.code, exit::DATA, "{stop}");
+        fs::remove_dir(beside(&kept, "-wal")).unwrap();
+        fs::rename(&wal, beside(&kept, "-wal")).unwrap();
+        // All is moved, and the copy not yet in its place.
+        let copied = beside(&store, ".restoring");
+        fs::copy(&backup, &copied).unwrap();
+        let stop = OpenBank::open(&config, true).err().unwrap();
+        assert_eq!(stop.code, exit::DATA, "{stop}");
+        assert!(stop.to_string().contains("cut off"), "{stop}");
+        restore(&config, &backup).await.unwrap();
+        assert!(!copied.exists() && OpenBank::open(&config, false).is_ok());
+    }
+
+    #[tokio::test]
+    async fn root_follows_no_link_that_another_user_made() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: for root alone");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "USD");
+        let backup = backed_up(&config, folder.path()).await;
+        let (victim, store) = (
+            folder.path().join("victim"),
+            folder.path().join("data/bank.db"),
+        );
+        let lock = beside(&store, "-lock");
+        fs::write(&victim, "root's").unwrap();
+        let link = |to: &Path, at: &Path| {
+            let _ = fs::remove_file(at);
+            std::os::unix::fs::symlink(to, at).unwrap();
+            std::os::unix::fs::lchown(at, Some(4_711), Some(4_712)).unwrap();
+        };
+        link(&victim, &store);
+        let stop = restore(&config, &backup).await.unwrap_err();
+        assert!(stop.to_string().contains("not root's"), "{stop}");
+        assert_eq!(fs::read(&victim).unwrap(), b"root's");
+        // A lock that is a link is not made where it leads.
+        fs::remove_file(&store).unwrap();
+        let nowhere = folder.path().join("nowhere");
+        link(&nowhere, &lock);
+        assert!(restore(&config, &backup).await.is_err());
+        assert!(!nowhere.exists());
     }
 
     #[test]

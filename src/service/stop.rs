@@ -66,7 +66,10 @@ impl From<OpenError> for Stop {
             OpenError::NotAStore(_) | OpenError::Newer { .. } | OpenError::OtherCurrency { .. } => {
                 exit::CONFIG
             }
-            OpenError::Damaged { .. } | OpenError::Orphan(_) => exit::DATA,
+            OpenError::Damaged { .. }
+            | OpenError::Orphan(_)
+            | OpenError::Unfinished(_)
+            | OpenError::ForeignLink(_) => exit::DATA,
             OpenError::System { .. } => exit::IO,
         };
         Self::new(code, error.to_string())

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
@@ -42,6 +44,17 @@ pub enum OpenError {
          back beside it, or restore a backup"
     )]
     Orphan(PathBuf),
+    /// A restore was cut off before it had put the new store in its place.
+    #[error(
+        "a restore of the store {0} was cut off: what stood there is beside it, as {0}.before-restore-TIME; mend: \
+         restore again"
+    )]
+    Unfinished(PathBuf),
+    /// Root was to follow a link that another user made.
+    #[error(
+        "{0} is a link that is not root's, and root does not follow it; mend: give the store's own path"
+    )]
+    ForeignLink(PathBuf),
     /// It is some other file.
     #[error("{0} is not a bank's store")]
     NotAStore(PathBuf),
@@ -106,7 +119,9 @@ pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
             made
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            open(OpenOptions::new().create(true).truncate(false)).map_err(system)?
+            // A link that somebody put there leads nowhere.
+            let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+            open(OpenOptions::new().custom_flags(no_link)).map_err(system)?
         }
         Err(error) => return Err(system(error)),
     };
@@ -124,16 +139,33 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The store's own path, whatever links lead to it, so that one store has one lock.
+/// The store's own path, whatever links lead to it, so that one store has one lock. Root follows no
+/// link of another user's: whoever may write the store's folder could have root work elsewhere.
 pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
-    match fs::canonicalize(path) {
-        Ok(real) => Ok(real),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
-        Err(source) => Err(OpenError::System {
-            path: path.to_owned(),
-            source,
-        }),
+    let system = |source| OpenError::System {
+        path: path.to_owned(),
+        source,
+    };
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
+        Err(source) => return Err(system(source)),
+    };
+    let folder = fs::canonicalize(folder_of(path)).map_err(system)?;
+    let is_link = path.file_name().map(|name| folder.join(name)) != Some(real.clone());
+    if is_link && rustix::process::geteuid().is_root() {
+        let link = fs::symlink_metadata(path).map_err(system)?;
+        if link.uid() != 0 {
+            return Err(OpenError::ForeignLink(path.to_owned()));
+        }
     }
+    Ok(real)
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Makes the file, mode 0600, and its folder, mode 0700, where they are missing. A file that root
@@ -146,16 +178,15 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     if !path.exists() && beside(path, "-wal").exists() {
         return Err(OpenError::Orphan(path.to_owned()));
     }
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(system)?;
+    if !path.exists() && beside(path, ".restoring").exists() {
+        return Err(OpenError::Unfinished(path.to_owned()));
     }
+    let folder = folder_of(path);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(system)?;
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -164,11 +195,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     match made {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made
-            .and_then(|made| {
-                let folder = path.parent();
-                let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
-                give_to_owner(&made, folder.unwrap_or(Path::new(".")))
-            })
+            .and_then(|made| give_to_owner(&made, folder))
             .map_err(system),
     }
 }
