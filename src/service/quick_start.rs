@@ -9,7 +9,7 @@ use super::open::{OpenBank, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::config::Config;
 use crate::operator::Command;
-use crate::operator::accounts_file;
+use crate::operator::accounts_file::{self, AccountLine};
 use crate::pki::{CertificateFolder, MakeRequest};
 
 /// The demo accounts: the repository's file where it stands, else the same as it was built in.
@@ -83,6 +83,16 @@ pub(super) async fn import_demo(
         lines.len()
     ));
     Ok(())
+}
+
+/// Whether it is a demo account with the PIN that everybody knows.
+pub(super) fn is_public(line: &AccountLine) -> bool {
+    let is_its = |demo: &str| {
+        let mut columns = demo.split(',').map(str::trim);
+        columns.next() == Some(line.number.as_str())
+            && columns.next().map(str::as_bytes) == Some(line.pin.digits())
+    };
+    DEMO_ACCOUNTS.lines().any(is_its)
 }
 
 /// The exact command that starts a terminal at this server.

@@ -206,6 +206,26 @@ fn demo_accounts_are_not_served_beyond_loopback() {
     site.start().stop();
 }
 
+#[test]
+fn demo_accounts_that_staff_import_are_not_served_beyond_loopback_either() {
+    let site = Site::bare(&[("server.listen", "\"0.0.0.0:0\"")]);
+    let ran = site.import("ac-12345, 1324, 1.00\naa-00001, 739164, 1.00\n");
+    ran.expect(0).printing("1 of them are demo accounts");
+    site.start_refused().expect(78).saying("1 demo accounts");
+    site.run(&["account", "set-pin", "ac-12345"]).expect(0);
+    site.start().stop();
+}
+
+#[test]
+fn a_bank_that_was_not_there_is_made_with_a_word() {
+    let site = Site::bare(&[]);
+    let server = site.start();
+    assert!(server.log().contains("a new and empty one was made"));
+    server.stop();
+    let server = site.start();
+    assert!(!server.log().contains("a new and empty one was made"));
+}
+
 #[tokio::test]
 async fn a_server_told_to_stop_says_52_to_all_and_exits_0() {
     for signal in [Signal::TERM, Signal::INT] {
