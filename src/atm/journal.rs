@@ -93,6 +93,11 @@ impl Journal {
         std::mem::take(&mut self.warnings)
     }
 
+    /// Adds what the operator should know.
+    pub fn tell(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     /// Writes the request down, on disk when this returns, before it is sent.
     pub fn begin(&mut self, record: Record) -> Pending {
         let file = self

@@ -70,6 +70,7 @@ impl<'a> Worker<'a> {
             self.reports
                 .push(format!("a hold is settled at the next start: {error}"));
         }
+        self.reports.extend(self.teller.take_warnings());
     }
 
     /// Cash goes out only where that is written down first.

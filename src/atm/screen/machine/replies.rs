@@ -9,8 +9,6 @@ use crate::wire::answer::{Answer, HistoryLine};
 use crate::wire::code::Code;
 use crate::wire::request::HISTORY_LIMIT_DEFAULT;
 
-const CASH_IS_OUT: &str = "Please take your cash. It will be booked as soon as the bank is back.";
-
 impl Machine {
     pub(super) fn on_reply(&mut self, reply: Reply) -> Option<Wish> {
         let Reply {
@@ -58,7 +56,7 @@ impl Machine {
                 self.say("Logged out", sentence.into());
             }
             Errand::StayLoggedIn => {}
-            Errand::Capture(_) => self.say("Please take your cash", CASH_IS_OUT.into()),
+            Errand::Capture(_) => self.say_not_booked(None),
             Errand::LogOut => self.welcome(None),
             _ => self.say("Sorry", sentence.into()),
         }
@@ -132,7 +130,7 @@ impl Machine {
                     self.say("Logged out", text);
                 }
             }
-            Errand::Capture(_) => self.say("Please take your cash", CASH_IS_OUT.into()),
+            Errand::Capture(_) => self.say_not_booked(Some(answer.code)),
             Errand::Release => self.on_released(),
             Errand::LogOut => {
                 self.forget_customer();
@@ -148,6 +146,11 @@ impl Machine {
             }
             _ => self.say("Sorry", text),
         }
+    }
+
+    fn say_not_booked(&mut self, code: Option<Code>) {
+        let text = format!("Please take your cash. {}", words::not_booked(code));
+        self.say("Please take your cash", text);
     }
 
     fn on_history(&mut self, new: Vec<HistoryLine>) {
