@@ -26,6 +26,7 @@ const UNBORN_PREFIX: &str = "new-";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 65_536;
+const WARNINGS_MAX: usize = 100;
 
 /// A new idempotency key: a UUID of version 7.
 #[must_use]
@@ -56,7 +57,8 @@ pub struct Pending {
 
 impl Journal {
     /// Opens the folder and makes it where it is missing. Where that fails, and with `None`, a
-    /// warning waits in [`Journal::take_warnings`] and requests are kept in memory only.
+    /// warning waits in [`Journal::take_warnings`], requests are kept in memory only, and no cash
+    /// goes out.
     #[must_use]
     pub fn open(folder: Option<PathBuf>) -> Self {
         let mut journal = Self {
@@ -93,8 +95,11 @@ impl Journal {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Adds what the operator should know.
+    /// Adds what the operator should know. Where nobody takes it, the latest are kept.
     pub fn tell(&mut self, warning: String) {
+        if self.warnings.len() >= WARNINGS_MAX {
+            self.warnings.remove(0);
+        }
         self.warnings.push(warning);
     }
 
@@ -104,7 +109,11 @@ impl Journal {
             .folder
             .clone()
             .and_then(|folder| match create(&folder, &record) {
-                Ok(file) => Some(file),
+                Ok(file) => {
+                    // Once it works again, the next fault is news.
+                    self.warned = false;
+                    Some(file)
+                }
                 Err(error) => {
                     self.warn(&format!("{}: {error}", folder.display()));
                     None
@@ -113,23 +122,33 @@ impl Journal {
         Pending { record, file }
     }
 
-    /// Writes down what comes next in the same withdrawal. Where that fails nothing has changed,
-    /// and it must not be done: after a crash the opposite would be repeated.
+    /// Writes down what comes next in the same withdrawal. Where that fails, and where it has no
+    /// file, nothing has changed, and it must not be done: after a crash the opposite would be
+    /// repeated, or nothing at all.
     #[must_use]
     pub fn advance(&mut self, pending: &mut Pending, order: Order) -> bool {
         let next = Record {
             order,
             ..pending.record.clone()
         };
-        if let Some((file, path)) = &mut pending.file
-            && let Err(error) = append(file, &next)
-        {
+        let Some((file, path)) = &mut pending.file else {
+            return false;
+        };
+        if let Err(error) = append(file, &next) {
             let text = format!("{}: {error}", path.display());
             self.warn(&text);
             return false;
         }
         pending.record = next;
         true
+    }
+
+    /// The same for what may be done even where it cannot be written down: the release of a hold
+    /// of which nothing went out. After a crash its authorize is repeated, which finds the hold.
+    pub fn advance_to_release(&mut self, pending: &mut Pending, order: Order) {
+        if !self.advance(pending, order.clone()) {
+            pending.record.order = order;
+        }
     }
 
     /// The outcome is known: nothing is left to repeat.
@@ -166,7 +185,7 @@ impl Journal {
                 }
                 Ok(Some(pending)) => found.push(pending),
                 Ok(None) => {}
-                Err(error) => self.warnings.push(format!(
+                Err(error) => self.tell(format!(
                     "a request in flight cannot be read, {}: {error}",
                     path.display()
                 )),
@@ -188,26 +207,25 @@ impl Journal {
     /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
     pub fn set_aside(&mut self, pending: Pending, reason: &str) {
         let Some((_locked, path)) = &pending.file else {
-            self.warnings
-                .push(format!("{reason}; ask the bank about it"));
+            self.tell(format!("{reason}; ask the bank about it"));
             return;
         };
         let aside = path.with_extension("old");
-        self.warnings.push(format!(
+        self.tell(format!(
             "{reason}; ask the bank about it: {}",
             aside.display()
         ));
         if let Err(error) = fs::rename(path, aside) {
-            self.warnings.push(format!("{}: {error}", path.display()));
+            self.tell(format!("{}: {error}", path.display()));
         }
     }
 
     fn warn(&mut self, reason: &str) {
         if !self.warned {
             self.warned = true;
-            self.warnings.push(format!(
-                "requests in flight cannot be written to disk and would not survive a crash: \
-                 {reason}"
+            self.tell(format!(
+                "requests in flight cannot be written to disk and would not survive a crash, so \
+                 no cash goes out: {reason}"
             ));
         }
     }

@@ -277,8 +277,7 @@ impl Teller {
             key,
             amount: Some(minor),
         };
-        // Where that cannot be written down, a repeat of the authorize finds the same hold.
-        let _ = self.journal.advance(&mut pending, release);
+        self.journal.advance_to_release(&mut pending, release);
         Ok((
             answer,
             Some(CashOut {
@@ -297,7 +296,14 @@ impl Teller {
             hold: cash.hold.clone(),
             keyed: new_keyed(cash.amount),
         };
-        self.journal.advance(&mut cash.pending, order)
+        let written = self.journal.advance(&mut cash.pending, order);
+        if !written {
+            self.journal.tell(
+                "no cash was given out, because it cannot be written to disk that it goes out"
+                    .into(),
+            );
+        }
+        written
     }
 
     /// Settles the hold: captures it where its cash went out, releases it where it did not.

@@ -126,6 +126,43 @@ fn without_a_usable_folder_one_warning_is_given_and_requests_are_kept_in_memory(
 }
 
 #[test]
+fn what_has_no_file_or_a_full_disk_cannot_go_on_to_a_capture_but_to_a_release() {
+    let capture = || Order::Capture {
+        hold: "h-1".parse().unwrap(),
+        keyed: keyed(5_000),
+    };
+    let release = Order::Release {
+        hold: "h-1".parse().unwrap(),
+        key: new_key(),
+        amount: None,
+    };
+    let authorize = record(Order::Authorize(keyed(5_000)));
+    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    for file in [None, Some((full, PathBuf::from("full.json")))] {
+        let mut journal = Journal::open(None);
+        let mut pending = Pending {
+            record: authorize.clone(),
+            file,
+        };
+        assert!(!journal.advance(&mut pending, capture()));
+        assert_eq!(pending.record, authorize);
+        journal.advance_to_release(&mut pending, release.clone());
+        assert_eq!(pending.record.order, release);
+        assert!(!journal.advance(&mut pending, capture()));
+        assert_eq!(pending.record.order, release);
+    }
+}
+
+#[test]
+fn warnings_that_nobody_takes_are_not_kept_without_end() {
+    let mut journal = Journal::open(None);
+    (0..2 * WARNINGS_MAX).for_each(|number| journal.tell(number.to_string()));
+    let told = journal.take_warnings();
+    assert_eq!(told.len(), WARNINGS_MAX);
+    assert_eq!(told.last(), Some(&(2 * WARNINGS_MAX - 1).to_string()));
+}
+
+#[test]
 fn a_folder_where_anybody_may_write_is_not_used() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -124,11 +124,7 @@ impl Teller {
                         key: new_key(),
                         amount,
                     };
-                    if !self.journal.advance(&mut pending, release) {
-                        // The hold ends by itself, and is looked at again.
-                        self.journal.put_back(pending);
-                        return Ok(());
-                    }
+                    self.journal.advance_to_release(&mut pending, release);
                 }
                 None => {
                     self.conclude(pending, &answer);

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use atm_bank::domain::Pin;
 use atm_bank::wire::answer::Answer;
 use atm_bank::wire::code::Code;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
+use super::losses::teller_at;
 use super::{Terminal, stderr, stdout};
 
 const WITHDRAWAL: &str = "zz-99999\n8264\nwithdraw\n50.00\nquit\n";
@@ -142,4 +144,63 @@ fn a_release_that_comes_too_soon_is_repeated_with_its_key() {
     let asked = bank.asked("release");
     assert_eq!(asked.len(), 3);
     assert!(asked.iter().all(|it| it["key"] == asked[0]["key"]));
+}
+
+#[test]
+fn no_cash_goes_out_that_cannot_be_written_down() {
+    let bank = FakeBank::start(agreeable);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Terminal::with_certificate(&bank, &file.path().join("below"))
+        .arg("--plain")
+        .type_in(WITHDRAWAL);
+    let (shown, told) = (stdout(&output), stderr(&output));
+    assert!(
+        shown.contains("This machine cannot give out cash just now. Nothing was taken."),
+        "{shown}"
+    );
+    assert!(!shown.contains("Please take your cash"), "{shown}");
+    assert!(
+        told.contains("so no cash goes out") && told.contains("no cash was given out"),
+        "{told}"
+    );
+    assert_eq!(bank.asked("capture").len(), 0);
+    let released = bank.asked("release");
+    assert_eq!(
+        (released.len(), &released[0]["hold"]),
+        (1, &"hold-1".into())
+    );
+}
+
+#[test]
+fn a_folder_that_is_lost_while_serving_gives_no_cash_either() {
+    let bank = FakeBank::start(agreeable);
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut teller = teller_at(&bank, &journal);
+        let pin = Pin::parse("8264").unwrap();
+        teller
+            .login("zz-99999".parse().unwrap(), pin)
+            .await
+            .unwrap();
+        std::fs::remove_dir(&journal).unwrap();
+        for times in 1..=2 {
+            let (_, cash) = teller.authorize(5_000).await.unwrap();
+            let mut cash = cash.unwrap();
+            assert!(!teller.dispense(&mut cash));
+            assert_eq!(teller.settle_cash(cash).await.unwrap().code, Code::Done);
+            assert_eq!(bank.asked("release").len(), times);
+        }
+        let told = teller.take_warnings();
+        assert_eq!(told.len(), 3, "{told:?}");
+        std::fs::create_dir(&journal).unwrap();
+        let (_, cash) = teller.authorize(5_000).await.unwrap();
+        assert!(teller.dispense(&mut cash.unwrap()));
+        assert_eq!(teller.take_warnings(), [""; 0]);
+    });
+    assert_eq!(bank.asked("capture").len(), 0);
 }

@@ -113,6 +113,15 @@ impl Machine {
     }
 
     fn on_released(&mut self) {
+        if let View::Waiting {
+            errand: Errand::Capture(_),
+        } = self.view
+        {
+            // It was counted, and then could not be written down that it goes out.
+            let text = "This machine cannot give out cash just now. Nothing was taken.";
+            self.say("Sorry", text.into());
+            return;
+        }
         let text = match self.note.take() {
             // The session ended while the notes were counted.
             Some(note) => format!("{note} No cash was given out, and nothing was moved."),
