@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 pub use record::{Order, Origin, Record};
@@ -186,7 +187,7 @@ impl Journal {
                 Ok(Some(pending)) => found.push(pending),
                 Ok(None) => {}
                 Err(error) => self.tell(format!(
-                    "a request in flight cannot be read, {}: {error}",
+                    "a request in flight is left alone, {}: {error}",
                     path.display()
                 )),
             }
@@ -248,9 +249,17 @@ fn prepare(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    if fs::metadata(folder)?.mode() & 0o002 != 0 {
+    let (metadata, own) = (fs::metadata(folder)?, own_uid());
+    if metadata.uid() != own {
+        return Err(io::Error::other(format!(
+            "it belongs to user {}, and this terminal runs as user {own}; mend it with chown, or \
+             name another with --journal",
+            metadata.uid()
+        )));
+    }
+    if metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other(
-            "anybody may write there; mend it with chmod o-w",
+            "others may write there; mend it with chmod go-w",
         ));
     }
     for entry in fs::read_dir(folder)?.flatten() {
@@ -263,6 +272,10 @@ fn prepare(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
@@ -324,11 +337,20 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 /// The file's request, locked; `None` where another process works on it, has just finished it, or
 /// it is not `wanted`.
 fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pending>> {
-    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+    let opened = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let metadata = file.metadata()?;
+    if metadata.uid() != own_uid() || !metadata.is_file() {
+        return Err(io::Error::other("it is not a file of this user's own"));
+    }
     // Looked at before it is locked, so that it is not withheld from whom it concerns.
     if !wanted(&read_record(&mut file)?.0) {
         return Ok(None);

@@ -163,12 +163,69 @@ fn warnings_that_nobody_takes_are_not_kept_without_end() {
 }
 
 #[test]
-fn a_folder_where_anybody_may_write_is_not_used() {
+fn a_folder_where_others_may_write_is_not_used() {
     use std::os::unix::fs::PermissionsExt;
+    for mode in [0o770, 0o720, 0o702, 0o777, 0o1777] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let mut journal = Journal::open(Some(folder.path().into()));
+        assert!(journal.take_warnings().concat().contains("chmod go-w"));
+        assert!(
+            journal
+                .begin(record(Order::Deposit(keyed(1))))
+                .file
+                .is_none()
+        );
+    }
+}
+
+/// Gives the file to somebody else, which only root can.
+fn give_away(path: &Path) -> bool {
+    let given = std::os::unix::fs::chown(path, Some(own_uid() + 1), None).is_ok();
+    if !given {
+        println!("skipped: only root can give a file away");
+    }
+    given
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let mut journal = Journal::open(Some(folder.path().into()));
-    assert!(journal.take_warnings().concat().contains("chmod o-w"));
+    if give_away(folder.path()) {
+        let mut journal = Journal::open(Some(folder.path().into()));
+        assert!(journal.take_warnings().concat().contains("belongs to user"));
+        assert!(
+            journal
+                .begin(record(Order::Deposit(keyed(1))))
+                .file
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn a_file_of_somebody_else_is_left_alone_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).begin(record(Order::Deposit(keyed(1)))));
+    let path = files_of(folder.path()).pop().unwrap();
+    if give_away(&path) {
+        let mut journal = open(folder.path());
+        assert_eq!(all(&mut journal), []);
+        assert!(journal.take_warnings().concat().contains("left alone"));
+        assert!(path.exists());
+    }
+}
+
+#[test]
+fn a_link_to_a_request_is_left_alone_with_a_warning() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(open(elsewhere.path()).begin(record(Order::Deposit(keyed(1)))));
+    let target = files_of(elsewhere.path()).pop().unwrap();
+    std::os::unix::fs::symlink(&target, folder.path().join("link.json")).unwrap();
+    let mut journal = open(folder.path());
+    assert_eq!(all(&mut journal), []);
+    assert!(journal.take_warnings().concat().contains("link.json"));
+    assert!(target.exists());
 }
 
 #[test]
