@@ -7,6 +7,7 @@
 
 mod record;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -47,6 +48,18 @@ pub struct Journal {
     in_memory: Vec<Record>,
     warnings: Vec<String>,
     warned: bool,
+    /// The files that a warning was about.
+    told_of: BTreeSet<PathBuf>,
+}
+
+/// What becomes of a file.
+enum Found {
+    /// This process works on it from now on.
+    Taken(Pending),
+    /// It is for another bank, terminal or customer, or for a later time.
+    Left(Record),
+    /// Another process works on it, or has just finished it.
+    Busy,
 }
 
 /// One request in flight, locked by this process. Dropping it leaves its file for later.
@@ -67,6 +80,7 @@ impl Journal {
             in_memory: Vec::new(),
             warnings: Vec::new(),
             warned: false,
+            told_of: BTreeSet::new(),
         };
         match folder {
             None => journal.warn("there is no folder for it; name one with --journal DIR"),
@@ -181,15 +195,27 @@ impl Journal {
             match adopt(&path, |record| {
                 record.origin.is_same_bank(origin) && wanted(record)
             }) {
-                Ok(Some(pending)) if is_too_old(&pending.record, now) => {
+                Ok(Found::Taken(pending)) if is_too_old(&pending.record, now) => {
                     self.set_aside(pending, "a request is older than the bank remembers");
                 }
-                Ok(Some(pending)) => found.push(pending),
-                Ok(None) => {}
-                Err(error) => self.tell(format!(
-                    "a request in flight is left alone, {}: {error}",
-                    path.display()
-                )),
+                Ok(Found::Taken(pending)) => found.push(pending),
+                Ok(Found::Left(record)) if is_too_old(&record, now) => {
+                    let of = record.origin.terminal.map_or_else(
+                        || "a terminal without certificate".to_owned(),
+                        |terminal| terminal.to_string(),
+                    );
+                    let reason = format!(
+                        "a {} of {of} was settled by nobody and is older than the bank remembers; \
+                         ask the bank about it",
+                        record.order.request().op()
+                    );
+                    self.tell_once(path, &reason);
+                }
+                Ok(Found::Left(_) | Found::Busy) => {}
+                Err(error) => {
+                    let reason = format!("a request in flight is left alone, {error}");
+                    self.tell_once(path, &reason);
+                }
             }
         }
         let (picked, rest) = std::mem::take(&mut self.in_memory)
@@ -218,6 +244,13 @@ impl Journal {
         ));
         if let Err(error) = fs::rename(path, aside) {
             self.tell(format!("{}: {error}", path.display()));
+        }
+    }
+
+    fn tell_once(&mut self, path: PathBuf, reason: &str) {
+        if !self.told_of.contains(&path) {
+            self.tell(format!("{reason}: {}", path.display()));
+            self.told_of.insert(path);
         }
     }
 
@@ -334,9 +367,8 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The file's request, locked; `None` where another process works on it, has just finished it, or
-/// it is not `wanted`.
-fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pending>> {
+/// The file's request, locked where it is `wanted`.
+fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
     let opened = OpenOptions::new()
         .read(true)
         .append(true)
@@ -344,7 +376,7 @@ fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pen
         .open(path);
     let mut file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Busy),
         Err(error) => return Err(error),
     };
     let metadata = file.metadata()?;
@@ -352,24 +384,25 @@ fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pen
         return Err(io::Error::other("it is not a file of this user's own"));
     }
     // Looked at before it is locked, so that it is not withheld from whom it concerns.
-    if !wanted(&read_record(&mut file)?.0) {
-        return Ok(None);
+    let (record, _) = read_record(&mut file)?;
+    if !wanted(&record) {
+        return Ok(Found::Left(record));
     }
     match file.try_lock() {
         Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::WouldBlock) => return Ok(Found::Busy),
         Err(fs::TryLockError::Error(error)) => return Err(error),
     }
     // Between opening and locking its process may have finished it.
     if file.metadata()?.nlink() == 0 {
-        return Ok(None);
+        return Ok(Found::Busy);
     }
     let (record, whole_bytes) = read_record(&mut file)?;
     if file.metadata()?.len() > whole_bytes {
         // Half a line would spoil the next one.
         file.set_len(whole_bytes)?;
     }
-    Ok(Some(Pending {
+    Ok(Found::Taken(Pending {
         record,
         file: Some((file, path.into())),
     }))

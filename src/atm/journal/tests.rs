@@ -114,6 +114,38 @@ fn a_request_older_than_the_bank_remembers_is_never_repeated() {
 }
 
 #[test]
+fn a_request_too_old_under_an_old_name_or_authority_is_told_of_once_and_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = record(Order::Deposit(keyed(1)));
+    let renamed = Origin {
+        terminal: Some("terminal-2".parse().unwrap()),
+        ..origin("aa")
+    };
+    for (now, wanted) in [
+        (origin("bb"), None),
+        (renamed.clone(), renamed.terminal.clone()),
+    ] {
+        drop(open(folder.path()).begin(written.clone()));
+        let mut journal = open(folder.path());
+        let mut look = |after_ms| {
+            let at = Timestamp::from_unix_ms(1_000).plus_ms(after_ms);
+            let of_name = |record: &Record| record.origin.terminal == wanted;
+            assert!(journal.unfinished(&now, at, of_name).is_empty());
+            journal.take_warnings()
+        };
+        assert_eq!(look(REPEATED_FOR_MS), [""; 0]);
+        let told = look(REPEATED_FOR_MS + 1).concat();
+        assert!(
+            told.contains("a deposit of terminal-1") && told.contains("ask the bank"),
+            "{told}"
+        );
+        assert_eq!(look(REPEATED_FOR_MS + 2), [""; 0]);
+        let path = files_of(folder.path()).pop().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn without_a_usable_folder_one_warning_is_given_and_requests_are_kept_in_memory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut journal = Journal::open(Some(file.path().join("below")));
