@@ -3,7 +3,8 @@
 //! A new pair is written beside the old one under names of its own (`.NAME.next`), the certificate
 //! first; then the key takes its place, then the certificate. Whatever is cut off in between is
 //! finished or undone by the next that reads: a new certificate that fits the key in place belongs
-//! there, anything else left over is of no use.
+//! there, anything else left over is of no use. The key of a renewal waits in `.NAME.renew` for its
+//! certificate.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -52,9 +53,39 @@ impl Pair {
             |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| failed(to, error));
         rename(&next_key, &self.key)?;
         rename(&next_certificate, &self.certificate)?;
+        // What it was asked for with is in place now, and another's key has nothing to do here.
+        let _ = fs::remove_file(self.pending());
         sync_folder(&self.certificate);
         sync_folder(&self.key);
         Ok(())
+    }
+
+    /// The key of the next certificate. It stays on disk until that certificate is in place, so that
+    /// where answers are lost each try asks with the same.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub(super) fn next_key(&self) -> Result<KeyPair, Error> {
+        let _lock = Lock::take(&self.certificate, true)
+            .map_err(|error| failed(&self.certificate, error))?;
+        let pending = self.pending();
+        let key = key_in(&pending)?;
+        if !is_for(&self.certificate, &key) {
+            return Ok(key);
+        }
+        // It served, and was cut off before it could be removed.
+        let key = new_key()?;
+        write_key(&pending, &key)?;
+        Ok(key)
+    }
+
+    /// The next certificate is asked for with another key: what came for this one is of no use.
+    pub(super) fn forget_next_key(&self) {
+        let _ = fs::remove_file(self.pending());
+    }
+
+    fn pending(&self) -> PathBuf {
+        beside(&self.key, "renew")
     }
 
     /// Whether a new pair could be put here, told by writing what it begins with.
@@ -91,13 +122,16 @@ impl Pair {
     fn fits(&self, certificate: &Path) -> bool {
         let key = fs::read_to_string(&self.key).map(Zeroizing::new);
         let key = key.ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
-        let own = CertificateDer::from_pem_file(certificate).ok();
-        match (key, own) {
-            (Some(key), Some(own)) => X509Certificate::from_der(&own)
-                .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info()),
-            _ => false,
-        }
+        key.is_some_and(|key| is_for(certificate, &key))
     }
+}
+
+/// Whether the first certificate of a file is for this key.
+fn is_for(certificate: &Path, key: &KeyPair) -> bool {
+    CertificateDer::from_pem_file(certificate).is_ok_and(|own| {
+        X509Certificate::from_der(&own)
+            .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info())
+    })
 }
 
 /// The key in a file, made there, mode 0600, where there is none.
@@ -108,12 +142,16 @@ pub(super) fn key_in(path: &Path) -> Result<KeyPair, Error> {
         return Ok(key);
     }
     let key = new_key()?;
-    write(path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
+    write_key(path, &key)?;
     Ok(key)
 }
 
+fn write_key(path: &Path, key: &KeyPair) -> Result<(), Error> {
+    write(path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)
+}
+
 /// A new key: ECDSA P-256.
-pub(super) fn new_key() -> Result<KeyPair, Error> {
+fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate().map_err(|error| Error::Settings(format!("no key can be made: {error}")))
 }
 
@@ -284,6 +322,35 @@ mod tests {
             let mode = fs::metadata(file).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn the_next_key_is_the_same_until_its_certificate_is_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, old) = made(folder.path());
+        let next = pair.next_key().unwrap();
+        assert_ne!(next.serialize_pem(), old.serialize_pem());
+        for _ in 0..3 {
+            pair.try_writing().unwrap();
+            pair.recover();
+            let again = pair.next_key().unwrap();
+            assert_eq!(again.serialize_pem(), next.serialize_pem());
+        }
+        let mode = fs::metadata(pair.pending()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        pair.replace(&chain(&next), &next).unwrap();
+        assert!(!pair.pending().exists());
+        // One that was left beside its own certificate is not used for another.
+        write_key(&pair.pending(), &next).unwrap();
+        let other = pair.next_key().unwrap();
+        assert_ne!(other.serialize_pem(), next.serialize_pem());
+        let again = pair.next_key().unwrap();
+        assert_eq!(again.serialize_pem(), other.serialize_pem());
+        pair.forget_next_key();
+        assert_ne!(
+            pair.next_key().unwrap().serialize_pem(),
+            other.serialize_pem()
+        );
     }
 
     #[test]

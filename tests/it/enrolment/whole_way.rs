@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::cutter::Cutter;
 use super::fake_bank::FakeBank;
 use crate::support::{Ran, Server, Site, until};
 
@@ -40,10 +41,14 @@ fn enroll(site: &Site, host: &str, port: u16, code: &str, more: &[&str]) -> Ran 
 }
 
 fn terminal(site: &Site, server: &Server) -> Command {
+    terminal_at(site, server.address.port())
+}
+
+fn terminal_at(site: &Site, port: u16) -> Command {
     let mut command = atm_client(site);
     command
         .arg("--server")
-        .arg(format!("localhost:{}", server.address.port()))
+        .arg(format!("localhost:{port}"))
         .args(["--ca", "till/ca.pem", "--cert", "till/terminals/till-7.pem"])
         .args(["--key", "till/terminals/till-7.key"]);
     command
@@ -346,6 +351,41 @@ fn a_renewal_that_fails_warns_and_the_terminal_goes_on() {
     assert!(ran.stderr.contains("cannot write"), "{ran:#?}");
     assert!(ran.stdout.contains("ok deposit"));
     assert_eq!(serial(&site), first);
+}
+
+#[test]
+fn however_many_answers_to_renewals_are_lost_the_next_try_gets_the_certificate() {
+    let site = Site::enrolling(&[("enroll.certificate_ms", "40000")]);
+    let server = site.start();
+    let port = server.address.port();
+    enroll(&site, "localhost", port, &site.invite("till-7"), &[]).expect(0);
+    let first = serial(&site);
+    let line = Cutter::before(server.address);
+    let ping = || {
+        let mut command = terminal_at(&site, line.port);
+        command.args(["--script", "-"]);
+        Ran::of(command, "ping\n").expect(0)
+    };
+    until_due(&site);
+    for lost in 1..=20 {
+        ping().saying("not renewed");
+        assert_eq!(line.lost(), lost);
+    }
+    let pending = site.path("till/terminals/.till-7.key.renew");
+    let key = fs::read_to_string(&pending).unwrap();
+    assert_eq!(serial(&site), first);
+    line.heal();
+    let ran = ping();
+    assert_eq!(ran.stderr, "");
+    assert_ne!(serial(&site), first);
+    let kept = fs::read_to_string(site.path("till/terminals/till-7.key")).unwrap();
+    assert!(kept == key && !pending.exists());
+    script(&site, &server, SCRIPT).expect(0);
+    // The first and its successor are on record, and no other.
+    site.run(&["terminal", "revoke", "till-7"]).expect(0);
+    let shown = site.gen_certs(&["show", "--json"]).json();
+    let listed = &shown["issuing_revocation_list"]["revoked"];
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{shown}");
 }
 
 #[test]
