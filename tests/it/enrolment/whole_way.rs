@@ -156,6 +156,36 @@ fn a_new_terminal_enrols_with_the_printed_command_and_serves_a_customer() {
 }
 
 #[test]
+fn a_maze_of_certificates_is_no_bank_and_is_told_at_once() {
+    let site = Site::enrolling(&[]);
+    let server = site.start();
+    enroll(
+        &site,
+        "localhost",
+        server.address.port(),
+        &site.invite("till-7"),
+        &[],
+    )
+    .expect(0);
+    let (mut chain, key) = crate::identity::maze(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let authority = CertificateDer::from_pem_file(site.path("certs/ca.pem")).unwrap();
+    // The authority's certificate, which is no secret, takes the place of some of the last.
+    chain.truncate(chain.len() - 5);
+    chain.push(authority);
+    let bank = FakeBank::showing(chain, key, "127.0.0.1");
+    let began = std::time::Instant::now();
+    let code = "00000-00000-00000-00000";
+    enroll(&site, "localhost", bank.port, code, &["--force"]).expect(76);
+    let mut command = terminal_at(&site, bank.port);
+    command.args(["--script", "-"]);
+    Ran::of(command, "ping\n").expect(76);
+    // All ways through it take seconds.
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    assert_eq!(bank.heard(), (2, Vec::new()));
+}
+
+#[test]
 fn with_the_wrong_hash_nothing_is_said_and_nothing_kept() {
     let site = Site::enrolling(&[]);
     let bank = FakeBank::start(&site.path("certs"), "127.0.0.1");
