@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData as _};
@@ -27,6 +28,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 /// Characters of a line in PEM (RFC 7468).
 const PEM_LINE: usize = 64;
+/// A certificate chain takes no more, nor does a key, in PEM.
+const FILE_BYTES: usize = 16_384;
 
 /// A terminal's certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,18 +91,25 @@ impl Pair {
         beside(&self.key, "renew")
     }
 
-    /// Whether a new pair could be put here, told by writing what it begins with.
+    /// Whether a new pair could be put here, told by writing as much as it can take.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn try_writing(&self) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
-        for path in [next(&self.certificate), next(&self.key)] {
-            write_new(&path, b"", 0o600)?;
-            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
-        }
-        Ok(())
+        // Random, so that no file system makes less of it.
+        let mut content = vec![0; FILE_BYTES];
+        rand::fill(&mut content)
+            .map_err(|_| Error::Settings("no random bytes can be had".into()))?;
+        let paths = [next(&self.certificate), next(&self.key)];
+        let tried = paths
+            .iter()
+            .try_for_each(|path| write_new(path, &content, 0o600));
+        let mut there = paths.iter().filter(|path| path.exists());
+        let removed =
+            there.try_for_each(|path| fs::remove_file(path).map_err(|error| failed(path, error)));
+        tried.and(removed)
     }
 
     /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody

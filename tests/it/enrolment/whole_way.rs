@@ -411,11 +411,46 @@ fn however_many_answers_to_renewals_are_lost_the_next_try_gets_the_certificate()
     let kept = fs::read_to_string(site.path("till/terminals/till-7.key")).unwrap();
     assert!(kept == key && !pending.exists());
     script(&site, &server, SCRIPT).expect(0);
-    // The first and its successor are on record, and no other.
+    // The first and its successor, and no other.
+    assert_eq!(revoked(&site), 2);
+}
+
+/// Revokes the terminal, and tells how many certificates it had on record.
+fn revoked(site: &Site) -> usize {
     site.run(&["terminal", "revoke", "till-7"]).expect(0);
     let shown = site.gen_certs(&["show", "--json"]).json();
     let listed = &shown["issuing_revocation_list"]["revoked"];
-    assert_eq!(listed.as_array().unwrap().len(), 2, "{shown}");
+    listed.as_array().unwrap().len()
+}
+
+#[test]
+fn where_no_certificate_can_be_written_none_is_asked_for() {
+    let site = Site::enrolling(&[("enroll.certificate_ms", "12000")]);
+    let server = site.start();
+    let port = server.address.port();
+    enroll(&site, "localhost", port, &site.invite("till-7"), &[]).expect(0);
+    let first = serial(&site);
+    until_due(&site);
+    // As on a full disk, files can be made and a key still fits: 512 bytes of each are written, and
+    // then no more.
+    let client = terminal(&site, &server);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(client.get_program())
+        .args(client.get_args())
+        .args(["--script", "-"])
+        .current_dir(site.folder())
+        .env("XDG_STATE_HOME", site.path("state"));
+    let ran = Ran::of(command, "ping\n").expect(0).saying("not renewed");
+    assert!(ran.stderr.contains("cannot write"), "{ran:#?}");
+    assert_eq!(revoked(&site), 1);
+    let left = files(&site.path("till/terminals"));
+    assert!(
+        left.iter()
+            .all(|path| path.extension() != Some("next".as_ref()))
+    );
+    assert_eq!(serial(&site), first);
 }
 
 #[test]
