@@ -44,10 +44,12 @@ impl Pair {
     /// Puts a new pair in the old one's place.
     ///
     /// # Errors
-    /// [`Error::Write`]; the old pair is as it was then.
+    /// [`Error::Write`]; the old pair is as it was then, or where the certificate alone cannot take its
+    /// place, it waits beside for the next that reads or writes.
     pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
+        self.settle()?;
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         let key_pem = Zeroizing::new(key.serialize_pem());
         write_new(&next_certificate, pem(chain).as_bytes(), 0o644)?;
@@ -98,6 +100,7 @@ impl Pair {
     pub(super) fn try_writing(&self) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
+        self.settle()?;
         // Random, so that no file system makes less of it.
         let mut content = vec![0; FILE_BYTES];
         rand::fill(&mut content)
@@ -115,17 +118,25 @@ impl Pair {
     /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody
     /// ever replaced the pair.
     pub(super) fn recover(&self) {
-        let Ok(_lock) = Lock::take(&self.certificate, false) else {
-            return;
-        };
+        if let Ok(_lock) = Lock::take(&self.certificate, false) {
+            // Where a certificate cannot take its place now, it waits.
+            let _ = self.settle();
+        }
+    }
+
+    /// The same, for who holds the lock. Nothing may be begun before it is done: the certificate
+    /// beside may be the only one that fits the key.
+    fn settle(&self) -> Result<(), Error> {
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
-            let _ = fs::rename(&next_certificate, &self.certificate);
+            fs::rename(&next_certificate, &self.certificate)
+                .map_err(|error| failed(&self.certificate, error))?;
             sync_folder(&self.certificate);
         }
         for left in [next_certificate, next_key] {
             let _ = fs::remove_file(left);
         }
+        Ok(())
     }
 
     /// Whether the certificate belongs to the key that is in place.
@@ -318,6 +329,33 @@ mod tests {
         assert!(!pair.fits(&pair.certificate));
         pair.recover();
         assert!(is_pair_of(&pair, &new));
+    }
+
+    #[test]
+    fn a_certificate_that_could_not_take_its_place_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, _) = made(folder.path());
+        let new = new_key().unwrap();
+        let next = pair.next_key().unwrap();
+        // What stands there cannot be written over.
+        fs::remove_file(&pair.certificate).unwrap();
+        fs::create_dir(&pair.certificate).unwrap();
+        assert!(pair.replace(&chain(&new), &new).is_err());
+        let waits = || pair.fits(&super::next(&pair.certificate));
+        assert!(waits());
+        pair.recover();
+        assert!(waits());
+        assert!(pair.try_writing().is_err() && waits());
+        assert!(pair.replace(&chain(&next), &next).is_err() && waits());
+        fs::remove_dir(&pair.certificate).unwrap();
+        pair.try_writing().unwrap();
+        assert!(is_pair_of(&pair, &new));
+        // So it does where the next pair comes at once.
+        let (older, newer) = (pem(&chain(&new)), new_key().unwrap());
+        fs::write(super::next(&pair.certificate), older).unwrap();
+        fs::remove_file(&pair.certificate).unwrap();
+        pair.replace(&chain(&newer), &newer).unwrap();
+        assert!(is_pair_of(&pair, &newer));
     }
 
     #[test]
