@@ -275,8 +275,10 @@ impl Server {
             authority: &enrolment.issuing,
             lifetime: live.gate.lifetime,
         };
+        let terminal = caller.shown.as_ref().map(|shown| &shown.terminal);
+        let from = (caller.connection, terminal);
         let issued = issuing
-            .certificate(&self.bank, warrant, &request, caller.connection)
+            .certificate(&self.bank, warrant, &request, from)
             .await;
         match issued {
             Ok(der) => EnrolAnswer::done(id, &[&der, enrolment.issuing.certificate()]),
