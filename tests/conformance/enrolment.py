@@ -1294,6 +1294,18 @@ def _(b):
         chain_of(c.call("renew", csr=csr))
 
 
+@places.check("one terminal has two places, from however many addresses it comes; another's is its own")
+def _(b):
+    csr = spare(b)[1]
+    card, rogue = enrolled(b, "place-2"), enrolled(b, "place-3")
+    mine = card.door()
+    others = [Client(b, context=rogue.context(ENROLL), source=f"127.0.0.{n + 2}") for n in range(6)]
+    for c in others[:4]:
+        gives_way(c)
+    for c in (mine, *others[4:]):
+        chain_of(c.call("renew", csr=csr))
+
+
 @places.check("a full server tells a terminal that enrols 41, with a null id, and closes")
 def _(b):
     crowd = [b.connect() for _ in range(CROWD)]
