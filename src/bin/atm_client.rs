@@ -141,11 +141,6 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Some(Command::Completions { shell }) = &cli.command {
-        let mut out = io::stdout().lock();
-        clap_complete::generate(*shell, &mut Cli::command(), "atm_client", &mut out);
-        return ExitCode::SUCCESS;
-    }
     let for_customers = cli.script.is_none() && cli.command.is_none();
     let outcome = match cli.command {
         Some(Command::Enroll {
@@ -164,7 +159,8 @@ fn main() -> ExitCode {
                 deadlines: Deadlines::default(),
             })
         }),
-        Some(Command::Completions { .. }) | None => run(cli),
+        Some(Command::Completions { shell }) => print_completions(shell),
+        None => run(cli),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -176,6 +172,17 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn print_completions(shell: Shell) -> Result<u8, Error> {
+    // Generating into what cannot be written to would be a panic.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "atm_client", &mut script);
+    let mut out = io::stdout().lock();
+    out.write_all(&script)
+        .and_then(|()| out.flush())
+        .map_err(Error::Output)?;
+    Ok(0)
 }
 
 /// The code, not necessarily among the arguments, where others on this machine could read it.

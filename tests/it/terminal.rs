@@ -339,3 +339,15 @@ fn version_and_completions_are_printed_without_any_files() {
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains("--pin-sha256"));
 }
+
+#[test]
+fn nobody_reads_the_completions_and_that_is_an_error_and_no_panic() {
+    let mut terminal = Terminal::bare();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    terminal.arg("completions").arg("bash");
+    terminal.command.stdout(writer);
+    let output = terminal.type_in("");
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write the answer"));
+}

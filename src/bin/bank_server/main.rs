@@ -124,9 +124,10 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
         // It knows the bank from outside only: no configuration is read.
         Task::Attack(arguments) => Box::pin(attack(*arguments, json)).await,
         Task::Completions { shell } => {
-            let mut out = io::stdout();
-            clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut out);
-            Ok(0)
+            // Generating into what cannot be written to would be a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut script);
+            write_out(&script).map(|()| 0)
         }
         task => {
             let loaded = source.load()?;
@@ -226,8 +227,12 @@ fn show(report: &Report, json: bool) -> Result<u8, Stop> {
 }
 
 fn print(text: &str) -> Result<(), Stop> {
+    write_out(format!("{}\n", printable::lines(text)).as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", printable::lines(text))
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| Stop::new(exit::IO, format!("cannot write to stdout: {error}")))
 }
