@@ -141,6 +141,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Some(Command::Enroll {
+        code: Some(code), ..
+    }) = &cli.command
+        && let Err(error) = EnrolmentCode::from_typed(code.trim())
+    {
+        say(&format!("atm_client: --code: {error}; is it typed right?"));
+        return ExitCode::from(USAGE);
+    }
     let for_customers = cli.script.is_none() && cli.command.is_none();
     let outcome = match cli.command {
         Some(Command::Enroll {
@@ -200,6 +208,12 @@ fn typed_code(argument: Option<String>) -> Result<EnrolmentCode, Error> {
             line
         }
     };
+    if text.trim().is_empty() {
+        return Err(Error::Settings(
+            "no code was given; give it with --code, in ATM_ENROLL_CODE or on standard input"
+                .into(),
+        ));
+    }
     EnrolmentCode::from_typed(text.trim())
         .map_err(|error| Error::Settings(format!("{error}; is it typed right?")))
 }

@@ -351,3 +351,31 @@ fn nobody_reads_the_completions_and_that_is_an_error_and_no_panic() {
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     assert!(stderr(&output).contains("cannot write the answer"));
 }
+
+#[test]
+fn a_code_that_is_missing_or_cannot_be_one_is_told_before_anybody_is_called() {
+    let enroll = |code: &[&str], typed: &str| {
+        let mut terminal = Terminal::bare();
+        terminal.command.env_remove("ATM_ENROLL_CODE");
+        terminal
+            .arg("enroll")
+            .arg("--ca-sha256")
+            .arg("00".repeat(32));
+        for argument in code {
+            terminal.arg(argument);
+        }
+        let output = terminal.type_in(typed);
+        (output.status.code(), stderr(&output))
+    };
+    for typed in ["", "\n"] {
+        let (code, said) = enroll(&[], typed);
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("no code was given"), "{said}");
+    }
+    let (code, said) = enroll(&[], "A0B11\n");
+    assert_eq!(code, Some(78), "{said}");
+    let (code, said) = enroll(&["--code", "A0B11"], "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("is it typed right?"), "{said}");
+    assert!(!said.contains("A0B11"), "{said}");
+}
