@@ -170,7 +170,7 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Pepper(PepperTask::Show) => Command::Peppers,
-        Task::Pepper(PepperTask::Rotate) => Command::RotatePepper,
+        Task::Pepper(PepperTask::Rotate) => return rotate(config, json).await,
         Task::Pepper(PepperTask::Retire { id }) => Command::RetirePepper { pepper: id },
         Task::Backup { file } => return show(&backup(config, &file).await?, json),
         Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
@@ -178,6 +178,17 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         }
     };
     show(&perform(config, command).await?, json)
+}
+
+async fn rotate(config: &Config, json: bool) -> Result<u8, Stop> {
+    let mut report = perform(config, Command::RotatePepper).await?;
+    if report.exit_code == 0 {
+        report.text.push_str(&format!(
+            "\nnow copy {} to its safe place again: without the new pepper no new hash can be checked",
+            config.pin.pepper_file.display()
+        ));
+    }
+    show(&report, json)
 }
 
 async fn account_command(config: &Config, task: AccountTask) -> Result<Command, Stop> {
@@ -425,10 +436,13 @@ async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> 
     let kept = restore(config, file)
         .await?
         .map(|path| path.display().to_string());
-    let text = match &kept {
+    let mut text = match &kept {
         Some(path) => format!("restored; what stood there is kept as {path}"),
         None => "restored".to_owned(),
     };
+    text.push_str(
+        "\nnow run: bank_server verify, with --head and the full head that was kept before the backup",
+    );
     let data = json!({ "restored": file.display().to_string(), "kept": kept });
     show(
         &Report {
