@@ -70,7 +70,7 @@ fn nonsense_is_asked_again_and_a_cancelled_amount_moves_nothing() {
         "{shown}"
     );
     assert!(
-        shown.matches("Please type an amount of USD").count() >= 4,
+        shown.matches("Please type an amount of USD: digits, or digits, a point and exactly 2 decimals, as in 12.34.").count() >= 4,
         "{shown}"
     );
     assert!(shown.contains("Cancelled."), "{shown}");
