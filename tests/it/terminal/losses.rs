@@ -35,6 +35,11 @@ fn a_withdrawal_without_an_answer_is_repeated_with_its_key_after_the_next_login(
     let lines = lines(&output);
     assert!(lines[1].starts_with("lost withdraw:"), "{}", lines[1]);
     assert!(
+        lines[1].contains("the bank closed the connection without a goodbye"),
+        "{}",
+        lines[1]
+    );
+    assert!(
         lines[2].starts_with("ok login") && lines[3].starts_with("ok balance"),
         "{lines:?}"
     );
