@@ -327,7 +327,7 @@ fn wrong_usage_ends_with_64_and_missing_files_with_66() {
     assert!(stderr(&output).contains("nowhere.txt"));
     let output = Terminal::bare().script("ping\n");
     assert_eq!(output.status.code(), Some(66));
-    assert!(stderr(&output).contains("certs/ca.pem") && stderr(&output).contains("gen-certs"));
+    assert!(stderr(&output).contains("certs/ca.pem") && stderr(&output).contains("--ca FILE"));
 }
 
 #[test]
