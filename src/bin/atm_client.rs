@@ -263,6 +263,11 @@ fn run(cli: Cli) -> Result<u8, Error> {
         trust: files.load()?,
         deadlines: Deadlines::default(),
     };
+    if files.identity.is_none() {
+        say(&format!(
+            "atm_client: no terminal certificate in {TERMINALS}: a bank that asks for one will not serve"
+        ));
+    }
     let journal = Journal::open(cli.journal.or_else(Journal::default_folder));
     let runtime = runtime()?;
     let renewal = Renewal::of(&bank, &files);

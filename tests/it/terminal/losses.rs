@@ -8,7 +8,7 @@ use atm_bank::wire::answer::{Answer, Members};
 use atm_bank::wire::code::Code;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
-use super::{Terminal, lines, stderr, stdout};
+use super::{ANONYMOUS, Terminal, lines, stderr, stdout};
 
 fn files_in(folder: &Path) -> usize {
     std::fs::read_dir(folder).unwrap().count()
@@ -272,7 +272,7 @@ fn after_three_wrong_pins_the_next_customer_gets_a_new_connection() {
     );
     assert_eq!(
         (bank.seen(|seen| seen.connections), stderr(&output).as_str()),
-        (2, "")
+        (2, ANONYMOUS)
     );
 }
 
