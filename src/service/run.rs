@@ -261,7 +261,7 @@ async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
         Ok(Done::Count(count)) => Err(Stop::new(
             exit::CONFIG,
             format!(
-                "{count} demo accounts, whose PINs are public, are in the store, and [server] listen {} is not loopback; \
+                "demo accounts, whose PINs are public, are in the store ({count}), and [server] listen {} is not loopback; \
                  mend: give them other PINs (bank_server account set-pin), or listen on 127.0.0.1",
                 config.server.listen
             ),

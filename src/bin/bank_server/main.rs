@@ -300,7 +300,7 @@ async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
     }
     if weak > 0 && report.exit_code == 0 {
         report.text.push_str(&format!(
-            "\n{weak} of the file's PINs are weak; ask their owners to change them"
+            "\nweak PINs in the file: {weak}; ask their owners to change them"
         ));
     }
     show(&report, json)
