@@ -11,7 +11,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::bank::Bank;
-use crate::domain::Timestamp;
+use crate::domain::{TerminalName, Timestamp};
 use crate::pki::{IssuingAuthority, PkiError, Revoked, Serial, SigningRequest};
 use crate::store::{Event, IssuedRecord, NewCertificate, Note, Recorded, StoreError, Warrant};
 
@@ -40,7 +40,7 @@ pub struct Issuing<'a> {
 
 impl Issuing<'_> {
     /// The certificate, DER, that `warrant` gives to the key of `request`, which came over this
-    /// connection.
+    /// connection, and where that showed a certificate, from this terminal.
     ///
     /// # Errors
     /// [`NotIssued`].
@@ -49,7 +49,7 @@ impl Issuing<'_> {
         bank: &Bank,
         warrant: Warrant,
         request: &SigningRequest,
-        connection: u64,
+        (connection, terminal): (u64, Option<&TerminalName>),
     ) -> Result<Vec<u8>, NotIssued> {
         let note = |event| Note::new(event, bank.surroundings().now()).outcome("refused");
         let refused = match &warrant {
@@ -61,9 +61,14 @@ impl Issuing<'_> {
         };
         let issued = self.issue(bank, warrant, request, connection).await;
         if let Err(NotIssued::Void) = &issued {
-            bank.note_bounded(Note {
-                connection: Some(connection),
-                ..refused
+            let connection = Some(connection);
+            bank.note_bounded(match terminal.cloned() {
+                // So it counts by its terminal, and strangers with codes leave it room.
+                Some(terminal) => refused.by_terminal(terminal, connection),
+                None => Note {
+                    connection,
+                    ..refused
+                },
             })
             .await;
         }

@@ -179,6 +179,8 @@ pub const ENROLMENT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const ENROLMENT_FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Messages that one connection for enrolment may send.
 pub const ENROLMENT_MESSAGES_MAX: u32 = 2;
+/// Connections for enrolment with certificates of one terminal that wait for a message.
+pub const ENROLMENT_CONNECTIONS_PER_TERMINAL_MAX: usize = 2;
 /// A terminal's certificate holds at least so long: certificates count in seconds.
 pub const CERTIFICATE_MS_MIN: i64 = 1_000;
 

@@ -3,7 +3,8 @@
 //! A new pair is written beside the old one under names of its own (`.NAME.next`), the certificate
 //! first; then the key takes its place, then the certificate. Whatever is cut off in between is
 //! finished or undone by the next that reads: a new certificate that fits the key in place belongs
-//! there, anything else left over is of no use.
+//! there, anything else left over is of no use. The key of a renewal waits in `.NAME.renew` for its
+//! certificate.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData as _};
@@ -26,6 +28,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 /// Characters of a line in PEM (RFC 7468).
 const PEM_LINE: usize = 64;
+/// A certificate chain takes no more, nor does a key, in PEM.
+const FILE_BYTES: usize = 16_384;
 
 /// A terminal's certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +44,12 @@ impl Pair {
     /// Puts a new pair in the old one's place.
     ///
     /// # Errors
-    /// [`Error::Write`]; the old pair is as it was then.
+    /// [`Error::Write`]; the old pair is as it was then, or where the certificate alone cannot take its
+    /// place, it waits beside for the next that reads or writes.
     pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
+        self.settle()?;
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         let key_pem = Zeroizing::new(key.serialize_pem());
         write_new(&next_certificate, pem(chain).as_bytes(), 0o644)?;
@@ -52,52 +58,101 @@ impl Pair {
             |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| failed(to, error));
         rename(&next_key, &self.key)?;
         rename(&next_certificate, &self.certificate)?;
+        // What it was asked for with is in place now, and another's key has nothing to do here.
+        let _ = fs::remove_file(self.pending());
         sync_folder(&self.certificate);
         sync_folder(&self.key);
         Ok(())
     }
 
-    /// Whether a new pair could be put here, told by writing what it begins with.
+    /// The key of the next certificate. It stays on disk until that certificate is in place, so that
+    /// where answers are lost each try asks with the same.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub(super) fn next_key(&self) -> Result<KeyPair, Error> {
+        let _lock = Lock::take(&self.certificate, true)
+            .map_err(|error| failed(&self.certificate, error))?;
+        let pending = self.pending();
+        let key = key_in(&pending)?;
+        if !is_for(&self.certificate, &key) {
+            return Ok(key);
+        }
+        // It served, and was cut off before it could be removed.
+        let key = new_key()?;
+        write_key(&pending, &key)?;
+        Ok(key)
+    }
+
+    /// The next certificate is asked for with another key: what came for this one is of no use.
+    pub(super) fn forget_next_key(&self) {
+        let _ = fs::remove_file(self.pending());
+    }
+
+    fn pending(&self) -> PathBuf {
+        beside(&self.key, "renew")
+    }
+
+    /// Whether a new pair could be put here, told by writing as much as it can take.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn try_writing(&self) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
-        for path in [next(&self.certificate), next(&self.key)] {
-            write_new(&path, b"", 0o600)?;
-            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
-        }
-        Ok(())
+        self.settle()?;
+        // Random, so that no file system makes less of it.
+        let mut content = vec![0; FILE_BYTES];
+        rand::fill(&mut content)
+            .map_err(|_| Error::Settings("no random bytes can be had".into()))?;
+        let paths = [next(&self.certificate), next(&self.key)];
+        let tried = paths
+            .iter()
+            .try_for_each(|path| write_new(path, &content, 0o600));
+        let mut there = paths.iter().filter(|path| path.exists());
+        let removed =
+            there.try_for_each(|path| fs::remove_file(path).map_err(|error| failed(path, error)));
+        tried.and(removed)
     }
 
     /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody
     /// ever replaced the pair.
     pub(super) fn recover(&self) {
-        let Ok(_lock) = Lock::take(&self.certificate, false) else {
-            return;
-        };
+        if let Ok(_lock) = Lock::take(&self.certificate, false) {
+            // Where a certificate cannot take its place now, it waits.
+            let _ = self.settle();
+        }
+    }
+
+    /// The same, for who holds the lock. Nothing may be begun before it is done: the certificate
+    /// beside may be the only one that fits the key.
+    fn settle(&self) -> Result<(), Error> {
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
-            let _ = fs::rename(&next_certificate, &self.certificate);
+            fs::rename(&next_certificate, &self.certificate)
+                .map_err(|error| failed(&self.certificate, error))?;
             sync_folder(&self.certificate);
         }
         for left in [next_certificate, next_key] {
             let _ = fs::remove_file(left);
         }
+        Ok(())
     }
 
     /// Whether the certificate belongs to the key that is in place.
     fn fits(&self, certificate: &Path) -> bool {
         let key = fs::read_to_string(&self.key).map(Zeroizing::new);
         let key = key.ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
-        let own = CertificateDer::from_pem_file(certificate).ok();
-        match (key, own) {
-            (Some(key), Some(own)) => X509Certificate::from_der(&own)
-                .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info()),
-            _ => false,
-        }
+        key.is_some_and(|key| is_for(certificate, &key))
     }
+}
+
+/// Whether the first certificate of a file is for this key.
+fn is_for(certificate: &Path, key: &KeyPair) -> bool {
+    CertificateDer::from_pem_file(certificate).is_ok_and(|own| {
+        X509Certificate::from_der(&own)
+            .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info())
+    })
 }
 
 /// The key in a file, made there, mode 0600, where there is none.
@@ -108,12 +163,16 @@ pub(super) fn key_in(path: &Path) -> Result<KeyPair, Error> {
         return Ok(key);
     }
     let key = new_key()?;
-    write(path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
+    write_key(path, &key)?;
     Ok(key)
 }
 
+fn write_key(path: &Path, key: &KeyPair) -> Result<(), Error> {
+    write(path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)
+}
+
 /// A new key: ECDSA P-256.
-pub(super) fn new_key() -> Result<KeyPair, Error> {
+fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate().map_err(|error| Error::Settings(format!("no key can be made: {error}")))
 }
 
@@ -273,6 +332,33 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_could_not_take_its_place_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, _) = made(folder.path());
+        let new = new_key().unwrap();
+        let next = pair.next_key().unwrap();
+        // What stands there cannot be written over.
+        fs::remove_file(&pair.certificate).unwrap();
+        fs::create_dir(&pair.certificate).unwrap();
+        assert!(pair.replace(&chain(&new), &new).is_err());
+        let waits = || pair.fits(&super::next(&pair.certificate));
+        assert!(waits());
+        pair.recover();
+        assert!(waits());
+        assert!(pair.try_writing().is_err() && waits());
+        assert!(pair.replace(&chain(&next), &next).is_err() && waits());
+        fs::remove_dir(&pair.certificate).unwrap();
+        pair.try_writing().unwrap();
+        assert!(is_pair_of(&pair, &new));
+        // So it does where the next pair comes at once.
+        let (older, newer) = (pem(&chain(&new)), new_key().unwrap());
+        fs::write(super::next(&pair.certificate), older).unwrap();
+        fs::remove_file(&pair.certificate).unwrap();
+        pair.replace(&chain(&newer), &newer).unwrap();
+        assert!(is_pair_of(&pair, &newer));
+    }
+
+    #[test]
     fn a_key_is_for_its_owner_alone_and_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/key");
@@ -284,6 +370,35 @@ mod tests {
             let mode = fs::metadata(file).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn the_next_key_is_the_same_until_its_certificate_is_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pair, old) = made(folder.path());
+        let next = pair.next_key().unwrap();
+        assert_ne!(next.serialize_pem(), old.serialize_pem());
+        for _ in 0..3 {
+            pair.try_writing().unwrap();
+            pair.recover();
+            let again = pair.next_key().unwrap();
+            assert_eq!(again.serialize_pem(), next.serialize_pem());
+        }
+        let mode = fs::metadata(pair.pending()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        pair.replace(&chain(&next), &next).unwrap();
+        assert!(!pair.pending().exists());
+        // One that was left beside its own certificate is not used for another.
+        write_key(&pair.pending(), &next).unwrap();
+        let other = pair.next_key().unwrap();
+        assert_ne!(other.serialize_pem(), next.serialize_pem());
+        let again = pair.next_key().unwrap();
+        assert_eq!(again.serialize_pem(), other.serialize_pem());
+        pair.forget_next_key();
+        assert_ne!(
+            pair.next_key().unwrap().serialize_pem(),
+            other.serialize_pem()
+        );
     }
 
     #[test]

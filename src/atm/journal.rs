@@ -7,12 +7,14 @@
 
 mod record;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 pub use record::{Order, Origin, Record};
@@ -26,6 +28,7 @@ const UNBORN_PREFIX: &str = "new-";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 65_536;
+const WARNINGS_MAX: usize = 100;
 
 /// A new idempotency key: a UUID of version 7.
 #[must_use]
@@ -45,6 +48,18 @@ pub struct Journal {
     in_memory: Vec<Record>,
     warnings: Vec<String>,
     warned: bool,
+    /// The files that a warning was about.
+    told_of: BTreeSet<PathBuf>,
+}
+
+/// What becomes of a file.
+enum Found {
+    /// This process works on it from now on.
+    Taken(Pending),
+    /// It is for another bank, terminal or customer, or for a later time.
+    Left(Record),
+    /// Another process works on it, or has just finished it.
+    Busy,
 }
 
 /// One request in flight, locked by this process. Dropping it leaves its file for later.
@@ -56,7 +71,8 @@ pub struct Pending {
 
 impl Journal {
     /// Opens the folder and makes it where it is missing. Where that fails, and with `None`, a
-    /// warning waits in [`Journal::take_warnings`] and requests are kept in memory only.
+    /// warning waits in [`Journal::take_warnings`], requests are kept in memory only, and no cash
+    /// goes out.
     #[must_use]
     pub fn open(folder: Option<PathBuf>) -> Self {
         let mut journal = Self {
@@ -64,6 +80,7 @@ impl Journal {
             in_memory: Vec::new(),
             warnings: Vec::new(),
             warned: false,
+            told_of: BTreeSet::new(),
         };
         match folder {
             None => journal.warn("there is no folder for it; name one with --journal DIR"),
@@ -93,13 +110,25 @@ impl Journal {
         std::mem::take(&mut self.warnings)
     }
 
+    /// Adds what the operator should know. Where nobody takes it, the latest are kept.
+    pub fn tell(&mut self, warning: String) {
+        if self.warnings.len() >= WARNINGS_MAX {
+            self.warnings.remove(0);
+        }
+        self.warnings.push(warning);
+    }
+
     /// Writes the request down, on disk when this returns, before it is sent.
     pub fn begin(&mut self, record: Record) -> Pending {
         let file = self
             .folder
             .clone()
             .and_then(|folder| match create(&folder, &record) {
-                Ok(file) => Some(file),
+                Ok(file) => {
+                    // Once it works again, the next fault is news.
+                    self.warned = false;
+                    Some(file)
+                }
                 Err(error) => {
                     self.warn(&format!("{}: {error}", folder.display()));
                     None
@@ -108,23 +137,33 @@ impl Journal {
         Pending { record, file }
     }
 
-    /// Writes down what comes next in the same withdrawal. Where that fails nothing has changed,
-    /// and it must not be done: after a crash the opposite would be repeated.
+    /// Writes down what comes next in the same withdrawal. Where that fails, and where it has no
+    /// file, nothing has changed, and it must not be done: after a crash the opposite would be
+    /// repeated, or nothing at all.
     #[must_use]
     pub fn advance(&mut self, pending: &mut Pending, order: Order) -> bool {
         let next = Record {
             order,
             ..pending.record.clone()
         };
-        if let Some((file, path)) = &mut pending.file
-            && let Err(error) = append(file, &next)
-        {
+        let Some((file, path)) = &mut pending.file else {
+            return false;
+        };
+        if let Err(error) = append(file, &next) {
             let text = format!("{}: {error}", path.display());
             self.warn(&text);
             return false;
         }
         pending.record = next;
         true
+    }
+
+    /// The same for what may be done even where it cannot be written down: the release of a hold
+    /// of which nothing went out. After a crash its authorize is repeated, which finds the hold.
+    pub fn advance_to_release(&mut self, pending: &mut Pending, order: Order) {
+        if !self.advance(pending, order.clone()) {
+            pending.record.order = order;
+        }
     }
 
     /// The outcome is known: nothing is left to repeat.
@@ -156,15 +195,27 @@ impl Journal {
             match adopt(&path, |record| {
                 record.origin.is_same_bank(origin) && wanted(record)
             }) {
-                Ok(Some(pending)) if is_too_old(&pending.record, now) => {
+                Ok(Found::Taken(pending)) if is_too_old(&pending.record, now) => {
                     self.set_aside(pending, "a request is older than the bank remembers");
                 }
-                Ok(Some(pending)) => found.push(pending),
-                Ok(None) => {}
-                Err(error) => self.warnings.push(format!(
-                    "a request in flight cannot be read, {}: {error}",
-                    path.display()
-                )),
+                Ok(Found::Taken(pending)) => found.push(pending),
+                Ok(Found::Left(record)) if is_too_old(&record, now) => {
+                    let of = record.origin.terminal.map_or_else(
+                        || "a terminal without certificate".to_owned(),
+                        |terminal| terminal.to_string(),
+                    );
+                    let reason = format!(
+                        "a {} of {of} was settled by nobody and is older than the bank remembers; \
+                         ask the bank about it",
+                        record.order.request().op()
+                    );
+                    self.tell_once(path, &reason);
+                }
+                Ok(Found::Left(_) | Found::Busy) => {}
+                Err(error) => {
+                    let reason = format!("a request in flight is left alone, {error}");
+                    self.tell_once(path, &reason);
+                }
             }
         }
         let (picked, rest) = std::mem::take(&mut self.in_memory)
@@ -183,26 +234,32 @@ impl Journal {
     /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
     pub fn set_aside(&mut self, pending: Pending, reason: &str) {
         let Some((_locked, path)) = &pending.file else {
-            self.warnings
-                .push(format!("{reason}; ask the bank about it"));
+            self.tell(format!("{reason}; ask the bank about it"));
             return;
         };
         let aside = path.with_extension("old");
-        self.warnings.push(format!(
+        self.tell(format!(
             "{reason}; ask the bank about it: {}",
             aside.display()
         ));
         if let Err(error) = fs::rename(path, aside) {
-            self.warnings.push(format!("{}: {error}", path.display()));
+            self.tell(format!("{}: {error}", path.display()));
+        }
+    }
+
+    fn tell_once(&mut self, path: PathBuf, reason: &str) {
+        if !self.told_of.contains(&path) {
+            self.tell(format!("{reason}: {}", path.display()));
+            self.told_of.insert(path);
         }
     }
 
     fn warn(&mut self, reason: &str) {
         if !self.warned {
             self.warned = true;
-            self.warnings.push(format!(
-                "requests in flight cannot be written to disk and would not survive a crash: \
-                 {reason}"
+            self.tell(format!(
+                "requests in flight cannot be written to disk and would not survive a crash, so \
+                 no cash goes out: {reason}"
             ));
         }
     }
@@ -225,9 +282,17 @@ fn prepare(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    if fs::metadata(folder)?.mode() & 0o002 != 0 {
+    let (metadata, own) = (fs::metadata(folder)?, own_uid());
+    if metadata.uid() != own {
+        return Err(io::Error::other(format!(
+            "it belongs to user {}, and this terminal runs as user {own}; mend it with chown, or \
+             name another with --journal",
+            metadata.uid()
+        )));
+    }
+    if metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other(
-            "anybody may write there; mend it with chmod o-w",
+            "others may write there; mend it with chmod go-w",
         ));
     }
     for entry in fs::read_dir(folder)?.flatten() {
@@ -240,6 +305,10 @@ fn prepare(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
@@ -298,33 +367,42 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The file's request, locked; `None` where another process works on it, has just finished it, or
-/// it is not `wanted`.
-fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Option<Pending>> {
-    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+/// The file's request, locked where it is `wanted`.
+fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    let mut file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Busy),
         Err(error) => return Err(error),
     };
+    let metadata = file.metadata()?;
+    if metadata.uid() != own_uid() || !metadata.is_file() {
+        return Err(io::Error::other("it is not a file of this user's own"));
+    }
     // Looked at before it is locked, so that it is not withheld from whom it concerns.
-    if !wanted(&read_record(&mut file)?.0) {
-        return Ok(None);
+    let (record, _) = read_record(&mut file)?;
+    if !wanted(&record) {
+        return Ok(Found::Left(record));
     }
     match file.try_lock() {
         Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::WouldBlock) => return Ok(Found::Busy),
         Err(fs::TryLockError::Error(error)) => return Err(error),
     }
     // Between opening and locking its process may have finished it.
     if file.metadata()?.nlink() == 0 {
-        return Ok(None);
+        return Ok(Found::Busy);
     }
     let (record, whole_bytes) = read_record(&mut file)?;
     if file.metadata()?.len() > whole_bytes {
         // Half a line would spoil the next one.
         file.set_len(whole_bytes)?;
     }
-    Ok(Some(Pending {
+    Ok(Found::Taken(Pending {
         record,
         file: Some((file, path.into())),
     }))

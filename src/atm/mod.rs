@@ -1,6 +1,6 @@
 //! The terminal: what stands in front of the customer and speaks with the bank.
 //!
-//! - [`address`], [`trust`]: where the bank is, and how it and this terminal prove themselves
+//! - [`address`], [`trust`], `chain`: where the bank is, and how it and this terminal prove themselves
 //! - [`enrol`], [`identity`]: how it gets its certificate and the next ones, and keeps them
 //! - [`connection`]: one TLS connection, requests and answers, each wait under a deadline
 //! - [`journal`]: money requests in flight, on disk until their outcome is known
@@ -11,6 +11,7 @@
 //! Uses `wire` and `domain` only: whatever the bank's own code knows, a terminal must not need.
 
 pub mod address;
+mod chain;
 pub mod connection;
 pub mod console;
 pub mod enrol;

@@ -34,12 +34,12 @@ const WAITING_MAX: usize = 8;
 pub async fn run(teller: &mut Teller, stop: &Stop) -> Result<(), Error> {
     // Who answers must have proved to be the bank before any PIN is asked for.
     teller.connect().await?;
-    let mut worker = Worker::new(teller);
+    let mut worker = Worker::new(teller).with_log_beside();
     let outcome = show(&mut worker, stop).await;
     worker.put_down().await;
-    for report in &worker.reports {
+    for report in worker.take_reports() {
         // The window is gone; an operator who does not listen changes nothing.
-        let _ = writeln!(io::stderr(), "atm_client: {}", printable::line(report));
+        let _ = writeln!(io::stderr(), "atm_client: {}", printable::line(&report));
     }
     outcome
 }
@@ -89,6 +89,7 @@ async fn play(
             told = heard.recv() => match told {
                 Some(Heard::Reply(reply)) => Event::Reply(reply),
                 Some(Heard::News(news)) => Event::News(news),
+                Some(Heard::Warning(warning)) => Event::Warning(warning),
                 None => return Ok(()),
             },
             _ = ticks.tick() => Event::Tick,

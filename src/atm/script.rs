@@ -282,6 +282,8 @@ impl<'a> Script<'a> {
     }
 
     async fn reconnect(&mut self) -> Result<(), Error> {
+        // Where there is no connection again, nobody would tell of it.
+        self.tell_operator()?;
         self.teller.connect().await?;
         self.tell("connected again after a loss; log in again")?;
         self.tell_operator()

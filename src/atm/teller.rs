@@ -2,17 +2,21 @@
 //! and what became of the ones that did not get an answer.
 
 mod recovery;
+mod verdict;
 mod waiting;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use recovery::{Outcome, Recovered};
+use verdict::Verdict;
+pub use verdict::is_never_booked;
 
 use super::connection::{Bank, Connection, closing};
 use super::enrol::Renewal;
 use super::error::Error;
 use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
+use super::words;
 use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount, Timestamp};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
@@ -22,6 +26,8 @@ use crate::wire::request::{Keyed, Request};
 const TRIES_MAX: u32 = 4;
 /// The wait before the first repeat; it doubles each time.
 const BACK_OFF_MS: u64 = 250;
+/// A bank that names a longer wait is asked again later, so that no customer is kept waiting.
+const RETRY_AFTER_MS_MAX: u64 = 5_000;
 /// A connection silent for longer is tried with a ping before a PIN is sent over it.
 const TRUSTED_SILENCE: Duration = Duration::from_secs(3);
 /// The bank closes a connection after so many wrong PINs (docs/PROTOCOL.md).
@@ -41,6 +47,8 @@ pub struct Teller {
     recovered: Vec<Recovered>,
     back_off_ms: u64,
     renewal: Option<Renewal>,
+    /// Whether a hold is in the journal that needs nobody to be logged in.
+    holds_left: bool,
 }
 
 /// The customer who is logged in.
@@ -93,6 +101,7 @@ impl Teller {
             recovered: Vec::new(),
             back_off_ms: BACK_OFF_MS,
             renewal: None,
+            holds_left: false,
         }
     }
 
@@ -164,7 +173,13 @@ impl Teller {
             self.news.clear();
             drop(heard);
         }
-        self.connect().await
+        let is_new = self.connection.is_none();
+        self.connect().await?;
+        if !is_new && self.holds_left && self.origin.terminal.is_some() {
+            // A new connection has just tried it.
+            self.recover_holds().await?;
+        }
+        Ok(())
     }
 
     /// Logs a customer in, and settles what was left unanswered on that account.
@@ -262,8 +277,7 @@ impl Teller {
             key,
             amount: Some(minor),
         };
-        // Where that cannot be written down, a repeat of the authorize finds the same hold.
-        let _ = self.journal.advance(&mut pending, release);
+        self.journal.advance_to_release(&mut pending, release);
         Ok((
             answer,
             Some(CashOut {
@@ -282,7 +296,14 @@ impl Teller {
             hold: cash.hold.clone(),
             keyed: new_keyed(cash.amount),
         };
-        self.journal.advance(&mut cash.pending, order)
+        let written = self.journal.advance(&mut cash.pending, order);
+        if !written {
+            self.journal.tell(
+                "no cash was given out, because it cannot be written to disk that it goes out"
+                    .into(),
+            );
+        }
+        written
     }
 
     /// Settles the hold: captures it where its cash went out, releases it where it did not.
@@ -291,7 +312,7 @@ impl Teller {
     /// No connection, or it was lost: it is settled at the next one.
     pub async fn settle_cash(&mut self, cash: CashOut) -> Result<Answer, Error> {
         if let Err(error) = self.connect().await {
-            self.journal.put_back(cash.pending);
+            self.leave(cash.pending, &error.to_string());
             return Err(error);
         }
         self.settle(cash.pending).await
@@ -342,44 +363,71 @@ impl Teller {
     /// Sends the request until its outcome is known, or it has been tried often enough. It comes
     /// back, still in the journal, only where the outcome is known.
     async fn settle_open(&mut self, pending: Pending) -> Result<(Answer, Option<Pending>), Error> {
-        let order = pending.record().order.clone();
-        let may_reconnect = order.needs_no_login() && self.origin.terminal.is_some();
+        let record = pending.record().clone();
+        let may_reconnect = record.order.needs_no_login() && self.origin.terminal.is_some();
         let mut maybe_done = false;
         for attempt in 1..=TRIES_MAX {
             let last = attempt == TRIES_MAX;
-            match self.exchange(&order.request()).await {
-                Ok(answer) if is_decided(&answer, maybe_done) => {
-                    return Ok((answer, Some(pending)));
-                }
-                Ok(answer) if last || answer.code != Code::StorageUnavailable => {
-                    self.journal.put_back(pending);
-                    return Ok((answer, None));
-                }
-                Ok(_) => {}
+            let mut retry_after_ms = 0;
+            match self.exchange(&record.order.request()).await {
+                Ok(answer) => match Verdict::of(&record, &answer, maybe_done) {
+                    Verdict::Known => return Ok((answer, Some(pending))),
+                    Verdict::ForStaff => {
+                        self.hand_to_staff(pending, &answer);
+                        return Ok((answer, None));
+                    }
+                    Verdict::Unknown if last || !is_repeated_soon(answer.code) => {
+                        self.leave(pending, answer.code.message());
+                        return Ok((answer, None));
+                    }
+                    Verdict::Unknown => {
+                        retry_after_ms = answer.members.retry_after_ms.unwrap_or_default();
+                    }
+                },
                 Err(error) if last || !may_reconnect => {
-                    self.journal.put_back(pending);
+                    self.leave(pending, &error.to_string());
                     return Err(error);
                 }
                 Err(_) => {}
             }
             maybe_done = true;
-            self.wait_before_repeat(attempt).await;
+            self.wait_before_repeat(attempt, retry_after_ms).await;
             if self.connection.is_none()
                 && let Ok(connection) = self.bank.connect().await
             {
                 self.connection = Some(connection);
             }
         }
-        self.journal.put_back(pending);
+        self.leave(pending, "no answer");
         Err(Error::Lost("no answer".into()))
     }
 
-    async fn wait_before_repeat(&self, attempt: u32) {
+    /// Leaves for later what is not settled; of cash that is out the operator hears.
+    fn leave(&mut self, pending: Pending, reason: &str) {
+        let order = &pending.record().order;
+        self.holds_left |= order.needs_no_login();
+        if matches!(order, Order::Capture { .. }) {
+            self.journal.tell(format!(
+                "cash is out and not booked yet, it is tried again later: {}",
+                words::printable(reason)
+            ));
+        }
+        self.journal.put_back(pending);
+    }
+
+    fn hand_to_staff(&mut self, pending: Pending, answer: &Answer) {
+        let reason = format!(
+            "cash went out and the bank does not book it: {}",
+            answer.code.message()
+        );
+        self.journal.set_aside(pending, &reason);
+    }
+
+    async fn wait_before_repeat(&self, attempt: u32, retry_after_ms: u64) {
         let factor = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(1);
-        tokio::time::sleep(Duration::from_millis(
-            self.back_off_ms.saturating_mul(factor),
-        ))
-        .await;
+        let back_off_ms = self.back_off_ms.saturating_mul(factor);
+        let wait_ms = back_off_ms.max(retry_after_ms.min(RETRY_AFTER_MS_MAX));
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
 
     /// One request, one answer; keeps account of who is logged in.
@@ -428,33 +476,9 @@ pub fn new_keyed(minor: i64) -> Keyed {
     }
 }
 
-/// Whether the answer settles what became of a keyed request. Where an earlier try may have been
-/// done, a refusal that does not look at the key says nothing about it.
-const fn is_decided(answer: &Answer, maybe_done: bool) -> bool {
-    match answer.code {
-        Code::Done
-        | Code::Malformed
-        | Code::UnknownOp
-        | Code::InvalidAmount
-        | Code::InsufficientFunds
-        | Code::OverLimit
-        | Code::KeyReused
-        | Code::NoCounterparty
-        | Code::NoHold
-        | Code::PinRefused => true,
-        Code::NotLoggedIn | Code::MustChangePin | Code::TooMany | Code::AlreadyLoggedIn => {
-            !maybe_done
-        }
-        Code::FrameSize
-        | Code::NoMatch
-        | Code::InUse
-        | Code::LockedOut
-        | Code::Full
-        | Code::SessionEnded
-        | Code::Internal
-        | Code::StorageUnavailable
-        | Code::GoingDown => false,
-    }
+/// Whether it is worth asking again while the customer waits.
+const fn is_repeated_soon(code: Code) -> bool {
+    matches!(code, Code::StorageUnavailable | Code::TooMany)
 }
 
 fn now() -> Timestamp {

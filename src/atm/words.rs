@@ -1,5 +1,6 @@
 //! What the terminal says to people: plain sentences, never a bare number.
 
+use super::teller::is_never_booked;
 use crate::domain::Currency;
 use crate::domain::printable::is_steering;
 use crate::wire::answer::Answer;
@@ -85,6 +86,18 @@ pub fn refusal(answer: &Answer, currency: Option<&Currency>) -> String {
         }
     };
     plain.to_owned()
+}
+
+/// What becomes of cash that is out and that the bank has not booked; without an answer, `None`.
+#[must_use]
+pub const fn not_booked(code: Option<Code>) -> &'static str {
+    match code {
+        Some(code) if is_never_booked(code) => {
+            "It could not be booked; your bank's staff will look at that."
+        }
+        Some(Code::TooMany) => "It will be booked in a moment.",
+        _ => "It will be booked as soon as the bank is back.",
+    }
 }
 
 fn over_limit(answer: &Answer, currency: Option<&Currency>) -> String {

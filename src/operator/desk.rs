@@ -250,7 +250,8 @@ impl Desk {
         let Done::Opened { opened, existing } = done else {
             return Err(unexpected());
         };
-        let mut text = format!("{opened} accounts opened");
+        let plural = if opened == 1 { "" } else { "s" };
+        let mut text = format!("{opened} account{plural} opened");
         for number in &existing {
             text.push_str(&format!("\n{number} exists and was left alone"));
         }

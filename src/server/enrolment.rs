@@ -1,5 +1,6 @@
 //! Connections under `enroll/1`: short, few, and slow to answer whoever tries many codes.
 
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,22 +39,22 @@ pub(super) struct Gate {
     attempts: KeyedThrottle<Requester>,
     attempts_of_all: ConnectionThrottle,
     /// Connections that showed no certificate, while they wait for a message.
-    strangers: Room,
+    strangers: Room<AddressBlock>,
     /// Those that showed one. They have a room of their own, so that no crowd of strangers keeps a
-    /// terminal from its next certificate.
-    certified: Room,
+    /// terminal from its next certificate, nor does another terminal, from however many addresses.
+    certified: Room<TerminalName>,
     lifetime: Duration,
 }
 
 /// Where connections wait for a message: so many and no more, and where it is full the one that has
 /// waited longest makes room. Who has something to say says it at once.
-struct Room {
-    waiting: Arc<Handshakes>,
+struct Room<K> {
+    waiting: Arc<Handshakes<K>>,
     bounds: Bounds,
     entered: AtomicU64,
 }
 
-impl Room {
+impl<K: Clone + Eq + Hash> Room<K> {
     fn new(bounds: Bounds) -> Self {
         Self {
             waiting: Arc::default(),
@@ -63,10 +64,24 @@ impl Room {
     }
 
     /// A place for as long as it takes to hear a message; dropping it gives it back.
-    fn enter(&self, address: SocketAddr) -> InHandshake {
+    fn enter(&self, whose: K) -> InHandshake<K> {
         let number = self.entered.fetch_add(1, Ordering::Relaxed);
-        let block = AddressBlock::from(address.ip());
-        self.waiting.enter(number, block, self.bounds)
+        self.waiting.enter(number, whose, self.bounds)
+    }
+}
+
+/// A place in one of the rooms.
+enum Place {
+    Stranger(InHandshake<AddressBlock>),
+    Certified(InHandshake<TerminalName>),
+}
+
+impl Place {
+    async fn displaced(&self) {
+        match self {
+            Self::Stranger(place) => place.displaced().await,
+            Self::Certified(place) => place.displaced().await,
+        }
     }
 }
 
@@ -79,23 +94,23 @@ impl Gate {
         };
         let each = per_minute(config.attempts_per_minute_per_ip);
         let all = per_minute(config.attempts_per_minute);
-        let bounds = Bounds {
+        let room_for = |each| Bounds {
             all: config.max_connections,
-            by_address: config.max_connections_per_ip,
+            each,
         };
         Self {
             attempts: KeyedThrottle::new(each, Arc::clone(surroundings)),
             attempts_of_all: ConnectionThrottle::new(all, Arc::clone(surroundings)),
-            strangers: Room::new(bounds),
-            certified: Room::new(bounds),
+            strangers: Room::new(room_for(config.max_connections_per_ip)),
+            certified: Room::new(room_for(limits::ENROLMENT_CONNECTIONS_PER_TERMINAL_MAX)),
             lifetime: config.certificate,
         }
     }
 
-    fn room_of(&self, caller: &Caller) -> &Room {
-        match caller.shown {
-            Some(_) => &self.certified,
-            None => &self.strangers,
+    fn place_for(&self, caller: &Caller) -> Place {
+        match &caller.shown {
+            Some(shown) => Place::Certified(self.certified.enter(shown.terminal.clone())),
+            None => Place::Stranger(self.strangers.enter(caller.address.ip().into())),
         }
     }
 
@@ -198,7 +213,7 @@ impl Server {
                 (0, None) => limits::ENROLMENT_FIRST_MESSAGE_TIMEOUT,
                 _ => limits::ENROLMENT_TIMEOUT,
             };
-            let waiting = live.gate.room_of(caller).enter(caller.address);
+            let waiting = live.gate.place_for(caller);
             let heard = tokio::select! {
                 biased;
                 heard = timeout(patience, receive(stream, &mut received, frame_timeout)) => heard,
@@ -275,8 +290,10 @@ impl Server {
             authority: &enrolment.issuing,
             lifetime: live.gate.lifetime,
         };
+        let terminal = caller.shown.as_ref().map(|shown| &shown.terminal);
+        let from = (caller.connection, terminal);
         let issued = issuing
-            .certificate(&self.bank, warrant, &request, caller.connection)
+            .certificate(&self.bank, warrant, &request, from)
             .await;
         match issued {
             Ok(der) => EnrolAnswer::done(id, &[&der, enrolment.issuing.certificate()]),

@@ -1,9 +1,11 @@
 //! Handshakes in progress. They have a share of the places only, so that peers who never finish one
 //! cannot take the places of those who do; and where the share is used up the oldest makes room,
 //! because an honest handshake is over in an instant and a stalled one only grows older. In tables of
-//! their own, the same holds for connections for enrolment that have not sent their message yet.
+//! their own, the same holds for connections for enrolment that have not sent their message yet; there
+//! those of one terminal are counted together, from whatever address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -16,63 +18,63 @@ use crate::limits;
 pub struct Bounds {
     /// In all.
     pub all: usize,
-    /// From one address.
-    pub by_address: usize,
+    /// Of one address, or of one terminal.
+    pub each: usize,
 }
 
 impl Bounds {
-    /// The share of so many places in all, and of so many for an address.
+    /// The share of so many places in all, and of so many for each.
     #[must_use]
-    pub fn of_places(all: usize, by_address: usize) -> Self {
+    pub fn of_places(all: usize, each: usize) -> Self {
         let share = |places: usize| (places / limits::HANDSHAKES_SHARE).max(limits::HANDSHAKES_MIN);
         Self {
             all: share(all),
-            by_address: share(by_address),
+            each: share(each),
         }
     }
 }
 
 /// Who is shaking hands. Bounded by [`Bounds`].
-#[derive(Debug, Default)]
-pub struct Handshakes(Mutex<Table>);
+#[derive(Debug)]
+pub struct Handshakes<K = AddressBlock>(Mutex<Table<K>>);
 
-#[derive(Debug, Default)]
-struct Table {
+#[derive(Debug)]
+struct Table<K> {
     /// By the connection's number: the first is the oldest.
-    all: BTreeMap<u64, Shaking>,
-    by_address: HashMap<AddressBlock, BTreeSet<u64>>,
+    all: BTreeMap<u64, Shaking<K>>,
+    by_whom: HashMap<K, BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
-struct Shaking {
-    address: AddressBlock,
+struct Shaking<K> {
+    whose: K,
     displaced: CancellationToken,
 }
 
-impl Handshakes {
-    /// Enters a handshake. Where the address, or all together, have as many as they may, the oldest
+impl<K> Default for Handshakes<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Table {
+            all: BTreeMap::new(),
+            by_whom: HashMap::new(),
+        }))
+    }
+}
+
+impl<K: Clone + Eq + Hash> Handshakes<K> {
+    /// Enters a handshake. Where its peer, or all together, have as many as they may, the oldest
     /// of them is displaced. Numbers of connections grow.
     #[must_use]
-    pub fn enter(
-        self: &Arc<Self>,
-        connection: u64,
-        address: AddressBlock,
-        bounds: Bounds,
-    ) -> InHandshake {
+    pub fn enter(self: &Arc<Self>, connection: u64, whose: K, bounds: Bounds) -> InHandshake<K> {
         let displaced = CancellationToken::new();
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while table.count_of(address) >= bounds.by_address && table.displace_oldest_of(address) {}
+        while table.count_of(&whose) >= bounds.each && table.displace_oldest_of(&whose) {}
         while table.all.len() >= bounds.all && table.displace_oldest() {}
         let shaking = Shaking {
-            address,
+            whose: whose.clone(),
             displaced: displaced.clone(),
         };
         table.all.insert(connection, shaking);
-        table
-            .by_address
-            .entry(address)
-            .or_default()
-            .insert(connection);
+        table.by_whom.entry(whose).or_default().insert(connection);
         InHandshake {
             handshakes: Arc::clone(self),
             connection,
@@ -81,17 +83,13 @@ impl Handshakes {
     }
 }
 
-impl Table {
-    fn count_of(&self, address: AddressBlock) -> usize {
-        self.by_address.get(&address).map_or(0, BTreeSet::len)
+impl<K: Eq + Hash> Table<K> {
+    fn count_of(&self, whose: &K) -> usize {
+        self.by_whom.get(whose).map_or(0, BTreeSet::len)
     }
 
-    fn displace_oldest_of(&mut self, address: AddressBlock) -> bool {
-        let oldest = self
-            .by_address
-            .get(&address)
-            .and_then(BTreeSet::first)
-            .copied();
+    fn displace_oldest_of(&mut self, whose: &K) -> bool {
+        let oldest = self.by_whom.get(whose).and_then(BTreeSet::first).copied();
         oldest.is_some_and(|connection| self.displace(connection))
     }
 
@@ -105,12 +103,12 @@ impl Table {
         removed.map(|shaking| shaking.displaced.cancel()).is_some()
     }
 
-    fn remove(&mut self, connection: u64) -> Option<Shaking> {
+    fn remove(&mut self, connection: u64) -> Option<Shaking<K>> {
         let shaking = self.all.remove(&connection)?;
-        if let Some(theirs) = self.by_address.get_mut(&shaking.address) {
+        if let Some(theirs) = self.by_whom.get_mut(&shaking.whose) {
             theirs.remove(&connection);
             if theirs.is_empty() {
-                self.by_address.remove(&shaking.address);
+                self.by_whom.remove(&shaking.whose);
             }
         }
         Some(shaking)
@@ -119,20 +117,20 @@ impl Table {
 
 /// A handshake in progress; dropping it counts it out.
 #[derive(Debug)]
-pub struct InHandshake {
-    handshakes: Arc<Handshakes>,
+pub struct InHandshake<K: Eq + Hash = AddressBlock> {
+    handshakes: Arc<Handshakes<K>>,
     connection: u64,
     displaced: CancellationToken,
 }
 
-impl InHandshake {
+impl<K: Eq + Hash> InHandshake<K> {
     /// Returns once newer handshakes have taken this one's room.
     pub async fn displaced(&self) {
         self.displaced.cancelled().await;
     }
 }
 
-impl Drop for InHandshake {
+impl<K: Eq + Hash> Drop for InHandshake<K> {
     fn drop(&mut self) {
         let mut table = self
             .handshakes
@@ -149,10 +147,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
-        all: 5,
-        by_address: 3,
-    };
+    const BOUNDS: Bounds = Bounds { all: 5, each: 3 };
 
     fn address(last: u8) -> AddressBlock {
         AddressBlock::from(IpAddr::from([127, 0, 0, last]))
@@ -164,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_address_over_its_share_loses_its_own_oldest_and_nobody_elses() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = Arc::new(Handshakes::<AddressBlock>::default());
         let other = handshakes.enter(1, address(9), BOUNDS);
         let mine: Vec<_> = (2..=5)
             .map(|connection| handshakes.enter(connection, address(1), BOUNDS))
@@ -176,7 +171,7 @@ mod tests {
 
     #[test]
     fn many_addresses_over_the_whole_share_displace_the_oldest_of_all() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = Arc::new(Handshakes::<AddressBlock>::default());
         let all: Vec<_> = (1..=7_u8)
             .map(|host| handshakes.enter(u64::from(host), address(host), BOUNDS))
             .collect();
@@ -187,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_finished_handshake_makes_room_and_the_table_is_empty_in_the_end() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = Arc::new(Handshakes::<AddressBlock>::default());
         let first = handshakes.enter(1, address(1), BOUNDS);
         for connection in 2..100 {
             let next = handshakes.enter(connection, address(1), BOUNDS);
@@ -196,15 +191,15 @@ mod tests {
         assert!(!is_displaced(&first));
         drop(first);
         let table = handshakes.0.lock().unwrap();
-        assert!(table.all.is_empty() && table.by_address.is_empty());
+        assert!(table.all.is_empty() && table.by_whom.is_empty());
     }
 
     #[test]
     fn the_share_is_a_quarter_of_the_places_and_never_less_than_the_least() {
         let bounds = Bounds::of_places(50_000, 1_000);
-        assert_eq!((bounds.all, bounds.by_address), (12_500, 250));
+        assert_eq!((bounds.all, bounds.each), (12_500, 250));
         let least = Bounds::of_places(3, 1);
         assert_eq!(least.all, limits::HANDSHAKES_MIN);
-        assert_eq!(least.by_address, limits::HANDSHAKES_MIN);
+        assert_eq!(least.each, limits::HANDSHAKES_MIN);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::open::{no_store, peppers, sqlite_path};
+use super::quick_start;
 use super::stop::{Stop, exit};
 use crate::access::pin::Kiln;
 use crate::config::Config;
@@ -13,7 +14,8 @@ use crate::operator::accounts_file::AccountLine;
 use crate::operator::{HashText, OpenAccount};
 use crate::surroundings::{Surroundings, System};
 
-/// Hashes the PINs of `lines`; `done` is called once for each, from any thread.
+/// Hashes the PINs of `lines`; `done` is called once for each, from any thread. The accounts are marked
+/// as demo accounts where `demo` says so, and those with the public PINs of the demo in any case.
 ///
 /// # Errors
 /// [`Stop`] where the pepper is missing or hashing fails.
@@ -40,7 +42,7 @@ pub fn hash_accounts(
                     account: line.number.to_string(),
                     hash: HashText::from(&hash),
                     balance: line.balance,
-                    demo,
+                    demo: demo || quick_start::is_public(line),
                 }),
                 Err(_) => failed.store(true, Ordering::Relaxed),
             }

@@ -65,8 +65,10 @@ impl OpenBank {
 
 /// There is no store, and whoever asks makes none.
 pub(super) fn no_store(path: &Path) -> Stop {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let reason = format!(
-        "there is no store {}; mend: start the server, or import accounts",
+        "there is no store {}; mend: give the server's --config from the server's folder, or, where there is no bank \
+         yet, start the server or import accounts",
         path.display()
     );
     Stop::new(exit::NO_INPUT, reason)

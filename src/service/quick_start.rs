@@ -10,7 +10,7 @@ use super::stop::{Stop, exit};
 use crate::config::Config;
 use crate::domain::printable;
 use crate::operator::Command;
-use crate::operator::accounts_file;
+use crate::operator::accounts_file::{self, AccountLine};
 use crate::pki::{CertificateFolder, MakeRequest};
 
 /// The demo accounts: the repository's file where it stands, else the same as it was built in.
@@ -24,14 +24,15 @@ const DEMO_TERMINAL: &str = "terminal-1";
 pub struct Made {
     /// At this start, in words.
     pub things: Vec<String>,
-    /// Demo accounts still have their public PINs, from this start or an earlier one.
+    /// Demo accounts still have their public PINs, in a bank that a quick start makes: one whose
+    /// configuration was not named.
     pub demo_is_there: bool,
 }
 
 impl Made {
     /// What to tell whoever started the server; `None` for a bank that no quick start made.
     pub(super) fn words(&self, config: &Config, port: u16) -> Option<String> {
-        let mut words = String::new();
+        let (mut words, mut unless) = (String::new(), "");
         if !self.things.is_empty() {
             words.push_str("quick start made:\n");
             for thing in &self.things {
@@ -39,11 +40,12 @@ impl Made {
             }
         } else if self.demo_is_there {
             words.push_str("the demo accounts are here, whose PINs are public\n");
+            unless = " unless it was changed";
         } else {
             return None;
         }
         words.push_str(&format!(
-            "a terminal, in another window (account zz-99999, PIN 9999):\n  {}\n",
+            "a terminal, in another window (account zz-99999, PIN 9999{unless}):\n  {}\n",
             terminal_command(config, port)
         ));
         Some(words)
@@ -111,6 +113,16 @@ pub(super) async fn import_demo(
         lines.len()
     ));
     Ok(())
+}
+
+/// Whether it is a demo account with the PIN that everybody knows.
+pub(super) fn is_public(line: &AccountLine) -> bool {
+    let is_its = |demo: &str| {
+        let mut columns = demo.split(',').map(str::trim);
+        columns.next() == Some(line.number.as_str())
+            && columns.next().map(str::as_bytes) == Some(line.pin.digits())
+    };
+    DEMO_ACCOUNTS.lines().any(is_its)
 }
 
 /// The exact command that starts a terminal at this server, from whatever folder.

@@ -93,10 +93,19 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, System::default().now())?;
     }
+    if open.made_store && !quick {
+        let store = sqlite_path(&config)?;
+        let store = std::path::absolute(&store).unwrap_or(store);
+        tracing::warn!(
+            "there was no store {}: a new and empty one was made",
+            store.display()
+        );
+    }
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }
-    made.demo_is_there = demo_accounts(&config, &open.bank()).await? > 0;
+    let demo = demo_accounts(&config, &open.bank()).await?;
+    made.demo_is_there = demo > 0 && (quick || options.source.file.is_none());
     remove_stale(&sqlite_path(&config)?);
     // Keys and peppers are in memory now.
     lock_memory().log();

@@ -52,8 +52,8 @@ pub struct NewCertificate {
 /// What became of a certificate that was to be put on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// This one may leave, DER: the one that was given, or the one that the same code gave the
-    /// same key before.
+    /// This one may leave, DER: the one that was given, or the one that the same code, or the same
+    /// certificate, gave the same key before.
     Certificate(Vec<u8>),
     /// The warrant is void: unknown, used, over, revoked, or its terminal is disabled.
     Refused,
@@ -66,7 +66,7 @@ pub enum Recorded {
 pub const REFETCH_MS: u64 = 600_000;
 /// Codes that are open at once.
 pub const INVITATIONS_MAX: u64 = 1_000;
-/// Certificates of one terminal that have not ended, beyond which none is renewed.
+/// Certificates of one terminal that are good, beyond which none is renewed.
 pub const CERTIFICATES_PER_TERMINAL_MAX: u64 = 16;
 /// Certificates that have ended are forgotten after so long.
 pub const ENDED_KEPT_MS: u64 = 86_400_000;

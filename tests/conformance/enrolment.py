@@ -945,6 +945,34 @@ def _(b):
     holds_true(about.serial != card.serial, "another serial number", about.serial)
 
 
+@enrol.check("renew with the same key gets the same certificate again, by another request, after a restart too, more often than a terminal may have certificates; another key gets another")
+def _(b):
+    card, key = enrolled(b, "again-1"), Key(b)
+    first = renewed(card, key)
+    for _ in range(CERTIFICATES_MAX):
+        same(renewed(card, key).chain, first.chain, "certificates")
+    same(b.restart(), 0, "exit code")
+    same(renewed(card, key).chain, first.chain, "certificates")
+    other = renewed(card)
+    holds_true(other.serial != first.serial, "another serial number", other.serial)
+    same(renewed(card, key).chain, first.chain, "certificates")
+    next_one = renewed(first, key)
+    holds_true(next_one.serial not in (card.serial, first.serial, other.serial), "a new serial number", next_one.serial)
+    served(next_one, b)
+
+
+@enrol.check("a renewal's key gets nothing that was revoked: after a new code, a new certificate; revoked ones do not count")
+def _(b):
+    card, key = greedy(b, "again-2"), Key(b)
+    b.operator("terminal", "revoke", "again-2")
+    card = enrolled(b, "again-2")
+    first = renewed(card, key)
+    b.operator("terminal", "revoke", "again-2")
+    second = renewed(enrolled(b, "again-2"), key)
+    holds_true(second.serial != first.serial, "another serial number", second.serial)
+    served(second, b)
+
+
 @enrol.check("after `terminal revoke` open connections end, no certificate of that terminal is let in or renewed, others are; a new code lets it in again")
 def _(b):
     other, card = enrolled(b, "kept-1"), enrolled(b, "gone-1")
@@ -978,7 +1006,7 @@ def greedy(b, name) -> Card:
     card = enrolled(b, name)
     for n in range(CERTIFICATES_MAX):
         c = card.door() if n % 2 == 0 else c
-        answer = c.call("renew", csr=spare(b)[1])
+        answer = c.call("renew", csr=base(Key(b).request()))
         if answer["code"] != 0:
             code(answer, 40)
             waits = answer.get("retry_after_ms")
@@ -1263,6 +1291,18 @@ def _(b):
     newer = [Client(b, context=card.context(ENROLL), source="127.0.0.2") for _ in range(3)]
     gives_way(newer[0])
     for c in newer[1:]:
+        chain_of(c.call("renew", csr=csr))
+
+
+@places.check("one terminal has two places, from however many addresses it comes; another's is its own")
+def _(b):
+    csr = spare(b)[1]
+    card, rogue = enrolled(b, "place-2"), enrolled(b, "place-3")
+    mine = card.door()
+    others = [Client(b, context=rogue.context(ENROLL), source=f"127.0.0.{n + 2}") for n in range(6)]
+    for c in others[:4]:
+        gives_way(c)
+    for c in (mine, *others[4:]):
         chain_of(c.call("renew", csr=csr))
 
 

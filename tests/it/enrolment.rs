@@ -2,6 +2,7 @@
 //! and what becomes of it.
 
 mod codes;
+mod cutter;
 mod fake_bank;
 mod gate;
 mod whole_way;

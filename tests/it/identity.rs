@@ -111,10 +111,17 @@ type Signer = (CertificateDer<'static>, Issuer<'static, KeyPair>);
 
 /// A certificate that would be a good terminal's, were it not for who signed it.
 fn leaf_under(signer: &Signer) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    leaf_for(ExtendedKeyUsagePurpose::ClientAuth, signer)
+}
+
+fn leaf_for(
+    usage: ExtendedKeyUsagePurpose,
+    signer: &Signer,
+) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     let mut params = CertificateParams::default();
     let name = "urn:atm:terminal:terminal-1".try_into().unwrap();
     params.subject_alt_names = vec![SanType::URI(name)];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![usage];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &signer.1).unwrap();
@@ -203,9 +210,11 @@ fn self_signed(name: &str) -> Signer {
 
 /// A chain that leads nowhere over as many ways as fit into what TLS lets a client show: authorities
 /// of one name that signed each other for all that their names say, and others in between.
-fn maze() -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+pub(crate) fn maze(
+    usage: ExtendedKeyUsagePurpose,
+) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let walls: Vec<Signer> = (0..9).map(|_| self_signed("nowhere")).collect();
-    let (leaf, key) = leaf_under(&walls[0]);
+    let (leaf, key) = leaf_for(usage, &walls[0]);
     let mut chain = vec![leaf];
     chain.extend(walls.into_iter().map(|(certificate, _)| certificate));
     let junk = self_signed("j").0;
@@ -221,7 +230,7 @@ async fn a_maze_of_certificates_is_refused_at_once_and_holds_nobody_up() {
     let certs = site.path("certs");
     let mut other = server.terminal("terminal-2").await;
     other.ping().await.expect_code(0);
-    let (chain, key) = maze();
+    let (chain, key) = maze(ExtendedKeyUsagePurpose::ClientAuth);
     assert!(chain.len() > 100);
     let lost = Arc::new(Card::presenting(&certs, chain, key));
     let mut worst = std::time::Duration::ZERO;

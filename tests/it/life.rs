@@ -203,8 +203,29 @@ fn demo_accounts_are_not_served_beyond_loopback() {
     for account in ["ac-12345", "wf-14351", "tn-13731", "zz-99999"] {
         site.run(&["account", "set-pin", account]).expect(0);
     }
-    let log = site.start().stop().stderr;
-    assert!(!log.contains("in another window"), "{log}");
+    site.start().stop();
+}
+
+#[test]
+fn demo_accounts_that_staff_import_are_not_served_beyond_loopback_either() {
+    let site = Site::bare(&[("server.listen", "\"0.0.0.0:0\"")]);
+    let ran = site.import("ac-12345, 1324, 1.00\naa-00001, 739164, 1.00\n");
+    ran.expect(0).printing("1 of them are demo accounts");
+    site.start_refused()
+        .expect(78)
+        .saying("are in the store (1)");
+    site.run(&["account", "set-pin", "ac-12345"]).expect(0);
+    site.start().stop();
+}
+
+#[test]
+fn a_bank_that_was_not_there_is_made_with_a_word() {
+    let site = Site::bare(&[]);
+    let server = site.start();
+    assert!(server.log().contains("a new and empty one was made"));
+    server.stop();
+    let server = site.start();
+    assert!(!server.log().contains("a new and empty one was made"));
 }
 
 #[tokio::test]
@@ -373,6 +394,14 @@ fn a_first_start_that_found_its_port_taken_is_made_good_by_the_next() {
     server.wait_for_log("PINs are public");
     expect_a_terminal_from_anywhere(&server);
     server.stop();
+    for account in ["ac-12345", "wf-14351", "tn-13731", "zz-99999"] {
+        let mut staff = bare(&site);
+        staff.args(["account", "set-pin", account]);
+        Ran::of(staff, "").expect(0);
+    }
+    let server = Server::start(bare(&site), &site.join("certs")).unwrap();
+    let log = server.stop().stderr;
+    assert!(!log.contains("in another window"), "{log}");
 }
 
 #[test]

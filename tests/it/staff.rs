@@ -374,7 +374,7 @@ fn an_import_leaves_an_account_that_exists_alone_and_names_it() {
         let file = format!("{number}, 739164, 1.00\nzz-99999, 1111, 1.00\n");
         let ran = site.import(&file).expect(0);
         assert!(ran.stdout.contains("zz-99999 exists"), "{ran:?}");
-        assert!(ran.stdout.contains("1 accounts opened"), "{ran:?}");
+        assert!(ran.stdout.contains("1 account opened"), "{ran:?}");
         assert!(ran.stdout.contains("weak"), "{ran:?}");
         let shown = site
             .run(&["account", "show", "zz-99999", "--json"])

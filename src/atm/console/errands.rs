@@ -59,17 +59,11 @@ impl Console<'_> {
         self.say(&format!("Please take your cash: {shown}."))?;
         match self.teller.settle_cash(cash).await {
             Ok(answer) if answer.code == Code::Done => self.say_balance(&answer)?,
-            Ok(answer) => {
-                self.tell(&format!(
-                    "a capture is not booked yet: {}",
-                    answer.code.message()
-                ));
-                self.say("Your cash is out. It will be booked in a moment.")?;
-            }
-            Err(error) => {
-                self.tell(&format!("a capture is not booked yet: {error}"));
-                self.say("Your cash is out. It will be booked as soon as the bank is back.")?;
-            }
+            Ok(answer) => self.say(&format!(
+                "Your cash is out. {}",
+                words::not_booked(Some(answer.code))
+            ))?,
+            Err(_) => self.say(&format!("Your cash is out. {}", words::not_booked(None)))?,
         }
         self.still_logged_in()
     }

@@ -12,6 +12,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::atm::chain::refuse_long;
 use crate::atm::trust::{KeyDigest, key_digest};
 
 /// Takes a server whose chain ends in an authority with this key, and whose own certificate that
@@ -49,6 +50,7 @@ impl ServerCertVerifier for PinnedAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        refuse_long(end_entity, intermediates)?;
         let mut shown = intermediates.iter();
         let authority = shown
             .find(|one| key_digest(one) == Some(self.key) && is_authority(one, now))

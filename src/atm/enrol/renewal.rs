@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::exchange::{ask, check, signing_request};
 use crate::atm::connection::{Bank, open};
 use crate::atm::error::Error;
-use crate::atm::identity::{Pair, new_key};
+use crate::atm::identity::Pair;
 use crate::atm::trust::{Trust, TrustFiles};
 use crate::wire::ENROLL_ALPN;
 use crate::wire::enroll::EnrolRequest;
@@ -169,19 +169,21 @@ impl Renewal {
     }
 }
 
-/// Asks for the next certificate with a new key, and puts both in their place.
+/// Asks for the next certificate with a new key, and puts both in their place. Where an answer was
+/// lost the key is that of the try before: the bank gives the same certificate for it again.
 async fn renew(bank: Bank, files: TrustFiles, pair: Pair) -> Result<Trust, Error> {
     // Before anything is asked for: a certificate that cannot be kept is one too many.
     pair.try_writing()?;
+    let key = pair.next_key()?;
+    let csr = signing_request(&key)?;
     let mut config = ClientConfig::clone(&bank.trust.config);
     config.alpn_protocols = vec![ENROLL_ALPN.to_vec()];
     let config = Arc::new(config);
     let mut stream = open(&bank.address, config, ENROLL_ALPN, &bank.deadlines).await?;
-    let key = new_key()?;
-    let csr = signing_request(&key)?;
     let chain = ask(&mut stream, &EnrolRequest::Renew { csr }, &bank.deadlines).await?;
-    let terminal = check(&chain, &key, files.roots()?)?;
+    let terminal = check(&chain, &key, files.roots()?).inspect_err(|_| pair.forget_next_key())?;
     if bank.trust.terminal.as_ref() != Some(&terminal) {
+        pair.forget_next_key();
         let reason = format!("it gave a certificate of another name, {terminal}");
         return Err(Error::NotTheBank(reason));
     }

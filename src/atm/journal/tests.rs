@@ -114,6 +114,38 @@ fn a_request_older_than_the_bank_remembers_is_never_repeated() {
 }
 
 #[test]
+fn a_request_too_old_under_an_old_name_or_authority_is_told_of_once_and_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = record(Order::Deposit(keyed(1)));
+    let renamed = Origin {
+        terminal: Some("terminal-2".parse().unwrap()),
+        ..origin("aa")
+    };
+    for (now, wanted) in [
+        (origin("bb"), None),
+        (renamed.clone(), renamed.terminal.clone()),
+    ] {
+        drop(open(folder.path()).begin(written.clone()));
+        let mut journal = open(folder.path());
+        let mut look = |after_ms| {
+            let at = Timestamp::from_unix_ms(1_000).plus_ms(after_ms);
+            let of_name = |record: &Record| record.origin.terminal == wanted;
+            assert!(journal.unfinished(&now, at, of_name).is_empty());
+            journal.take_warnings()
+        };
+        assert_eq!(look(REPEATED_FOR_MS), [""; 0]);
+        let told = look(REPEATED_FOR_MS + 1).concat();
+        assert!(
+            told.contains("a deposit of terminal-1") && told.contains("ask the bank"),
+            "{told}"
+        );
+        assert_eq!(look(REPEATED_FOR_MS + 2), [""; 0]);
+        let path = files_of(folder.path()).pop().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn without_a_usable_folder_one_warning_is_given_and_requests_are_kept_in_memory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut journal = Journal::open(Some(file.path().join("below")));
@@ -126,12 +158,106 @@ fn without_a_usable_folder_one_warning_is_given_and_requests_are_kept_in_memory(
 }
 
 #[test]
-fn a_folder_where_anybody_may_write_is_not_used() {
+fn what_has_no_file_or_a_full_disk_cannot_go_on_to_a_capture_but_to_a_release() {
+    let capture = || Order::Capture {
+        hold: "h-1".parse().unwrap(),
+        keyed: keyed(5_000),
+    };
+    let release = Order::Release {
+        hold: "h-1".parse().unwrap(),
+        key: new_key(),
+        amount: None,
+    };
+    let authorize = record(Order::Authorize(keyed(5_000)));
+    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    for file in [None, Some((full, PathBuf::from("full.json")))] {
+        let mut journal = Journal::open(None);
+        let mut pending = Pending {
+            record: authorize.clone(),
+            file,
+        };
+        assert!(!journal.advance(&mut pending, capture()));
+        assert_eq!(pending.record, authorize);
+        journal.advance_to_release(&mut pending, release.clone());
+        assert_eq!(pending.record.order, release);
+        assert!(!journal.advance(&mut pending, capture()));
+        assert_eq!(pending.record.order, release);
+    }
+}
+
+#[test]
+fn warnings_that_nobody_takes_are_not_kept_without_end() {
+    let mut journal = Journal::open(None);
+    (0..2 * WARNINGS_MAX).for_each(|number| journal.tell(number.to_string()));
+    let told = journal.take_warnings();
+    assert_eq!(told.len(), WARNINGS_MAX);
+    assert_eq!(told.last(), Some(&(2 * WARNINGS_MAX - 1).to_string()));
+}
+
+#[test]
+fn a_folder_where_others_may_write_is_not_used() {
     use std::os::unix::fs::PermissionsExt;
+    for mode in [0o770, 0o720, 0o702, 0o777, 0o1777] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let mut journal = Journal::open(Some(folder.path().into()));
+        assert!(journal.take_warnings().concat().contains("chmod go-w"));
+        assert!(
+            journal
+                .begin(record(Order::Deposit(keyed(1))))
+                .file
+                .is_none()
+        );
+    }
+}
+
+/// Gives the file to somebody else, which only root can.
+fn give_away(path: &Path) -> bool {
+    let given = std::os::unix::fs::chown(path, Some(own_uid() + 1), None).is_ok();
+    if !given {
+        println!("skipped: only root can give a file away");
+    }
+    given
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let mut journal = Journal::open(Some(folder.path().into()));
-    assert!(journal.take_warnings().concat().contains("chmod o-w"));
+    if give_away(folder.path()) {
+        let mut journal = Journal::open(Some(folder.path().into()));
+        assert!(journal.take_warnings().concat().contains("belongs to user"));
+        assert!(
+            journal
+                .begin(record(Order::Deposit(keyed(1))))
+                .file
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn a_file_of_somebody_else_is_left_alone_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).begin(record(Order::Deposit(keyed(1)))));
+    let path = files_of(folder.path()).pop().unwrap();
+    if give_away(&path) {
+        let mut journal = open(folder.path());
+        assert_eq!(all(&mut journal), []);
+        assert!(journal.take_warnings().concat().contains("left alone"));
+        assert!(path.exists());
+    }
+}
+
+#[test]
+fn a_link_to_a_request_is_left_alone_with_a_warning() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(open(elsewhere.path()).begin(record(Order::Deposit(keyed(1)))));
+    let target = files_of(elsewhere.path()).pop().unwrap();
+    std::os::unix::fs::symlink(&target, folder.path().join("link.json")).unwrap();
+    let mut journal = open(folder.path());
+    assert_eq!(all(&mut journal), []);
+    assert!(journal.take_warnings().concat().contains("link.json"));
+    assert!(target.exists());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::atm::words;
 const FRAMED_COLUMNS_MIN: u16 = 44;
 const FRAMED_ROWS_MIN: u16 = 14;
 const CARD_COLUMNS: u16 = 62;
+const WARNING_ROWS: u16 = 2;
 /// From here on the countdown is in the customer's face.
 const COUNTDOWN_URGENT_MS: u64 = 15_000;
 
@@ -29,21 +30,36 @@ pub(crate) fn draw(frame: &mut Frame<'_>, machine: &Machine) {
         draw_small(frame, area, machine);
         return;
     }
+    let warning = machine.warning().map(warning);
     let rows = [
         Constraint::Length(3),
         Constraint::Min(8),
+        Constraint::Length(warning.as_ref().map_or(0, |_| WARNING_ROWS)),
         Constraint::Length(1),
     ];
-    let [head, middle, foot] = Layout::vertical(rows).areas(area);
+    let [head, middle, warned, foot] = Layout::vertical(rows).areas(area);
     draw_head(frame, head, machine);
     draw_card(frame, middle, machine);
     let keys = Line::from(hint(machine.view())).style(QUIET).centered();
     frame.render_widget(keys, foot);
+    if let Some(warning) = warning {
+        frame.render_widget(warning.wrap(Wrap { trim: true }), warned);
+    }
+}
+
+fn warning(text: &str) -> Paragraph<'static> {
+    let style = Style::new().fg(Color::Yellow);
+    Paragraph::new(format!("Attendant: {text}")).style(style)
 }
 
 fn draw_small(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
     let mut lines = vec![Line::from(title(machine.view())).bold()];
     lines.extend(machine.note().map(|note| Line::from(note.to_owned())));
+    lines.extend(
+        machine
+            .warning()
+            .map(|text| Line::from(format!("Attendant: {text}"))),
+    );
     let rows = usize::from(area.height).saturating_sub(lines.len());
     lines.extend(body::lines(machine, rows));
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);

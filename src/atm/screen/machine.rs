@@ -7,6 +7,7 @@ mod replies;
 
 use super::view::{Errand, Purpose, Secret, View, Wish};
 use crate::atm::teller::{News, Session};
+use crate::atm::words;
 use crate::domain::{AccountNumber, Currency};
 use crate::wire::answer::{Answer, HistoryLine};
 
@@ -18,6 +19,8 @@ const MESSAGE_MS: u64 = 8_000;
 const ABANDONED_MS: u64 = 30_000;
 /// A session that the bank should have ended is ended here this much later.
 const LATE_END_MS: u64 = 3_000;
+/// A warning to the attendant stands so long.
+const WARNING_MS: u64 = 60_000;
 
 /// A key that means something here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(crate) enum Event {
     Reply(Box<Reply>),
     /// The bank said something of its own accord.
     News(News),
+    /// The attendant should know this at once.
+    Warning(String),
 }
 
 /// What came of a wish.
@@ -75,6 +80,8 @@ pub(crate) struct Reply {
 pub(crate) struct Machine {
     view: View,
     note: Option<String>,
+    /// What the attendant should know, and until when it stands.
+    warning: Option<(String, u64)>,
     session: Option<Session>,
     available: Option<i64>,
     /// The bank ends the session at this moment, if nothing is asked of it until then.
@@ -102,6 +109,7 @@ impl Machine {
                 account: String::new(),
             },
             note: None,
+            warning: None,
             session: None,
             available: None,
             idle_deadline_ms: None,
@@ -123,6 +131,15 @@ impl Machine {
     #[must_use]
     pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// What the attendant should know.
+    #[must_use]
+    pub(crate) fn warning(&self) -> Option<&str> {
+        self.warning
+            .as_ref()
+            .filter(|(_, until_ms)| self.now_ms < *until_ms)
+            .map(|(text, _)| text.as_str())
     }
 
     /// Who is logged in.
@@ -171,6 +188,11 @@ impl Machine {
             Event::Tick => self.on_tick(),
             Event::Reply(reply) => self.on_reply(*reply),
             Event::News(news) => self.on_news(&news),
+            Event::Warning(text) => {
+                let until_ms = now_ms.saturating_add(WARNING_MS);
+                self.warning = Some((words::printable(&text), until_ms));
+                None
+            }
         }
     }
 

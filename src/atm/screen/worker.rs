@@ -1,5 +1,8 @@
 //! Between the screen's logic and the bank: wishes in, replies out, one at a time.
 
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+
 use tokio::sync::mpsc;
 
 use super::machine::Reply;
@@ -7,10 +10,13 @@ use super::view::{Errand, Wish};
 use crate::atm::error::Error;
 use crate::atm::journal::Order;
 use crate::atm::teller::{CashOut, News, Teller, new_keyed};
-use crate::domain::EntryNumber;
+use crate::domain::{EntryNumber, printable};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
 use crate::wire::request::{HISTORY_LIMIT_DEFAULT, Request};
+
+/// The latest reports wait so many until the window is gone.
+const REPORTS_MAX: usize = 100;
 
 /// What the screen hears.
 #[derive(Debug)]
@@ -19,14 +25,19 @@ pub(crate) enum Heard {
     Reply(Box<Reply>),
     /// The bank's own accord.
     News(News),
+    /// What the attendant should know at once.
+    Warning(String),
 }
 
 /// The terminal's hands: the teller, and cash that may go out.
 pub(crate) struct Worker<'a> {
     teller: &'a mut Teller,
     cash: Option<CashOut>,
-    /// What the operator is told when the screen is gone.
-    pub reports: Vec<String>,
+    /// What the operator is told when the screen is gone; with a log beside it, at once.
+    reports: VecDeque<String>,
+    /// What the window is to show.
+    warnings: VecDeque<String>,
+    log: Option<Box<dyn Write + 'a>>,
 }
 
 impl<'a> Worker<'a> {
@@ -35,8 +46,18 @@ impl<'a> Worker<'a> {
         Self {
             teller,
             cash: None,
-            reports: Vec::new(),
+            reports: VecDeque::new(),
+            warnings: VecDeque::new(),
+            log: None,
         }
+    }
+
+    /// The same with reports going to stderr at once, where that is not the window itself.
+    pub(crate) fn with_log_beside(mut self) -> Self {
+        if !io::stderr().is_terminal() {
+            self.log = Some(Box::new(io::stderr()));
+        }
+        self
     }
 
     /// Fulfils wishes until there will be no more.
@@ -49,6 +70,12 @@ impl<'a> Worker<'a> {
         heard: mpsc::Sender<Heard>,
     ) -> Result<(), Error> {
         loop {
+            self.take_warnings();
+            while let Some(warning) = self.warnings.pop_front() {
+                if heard.send(Heard::Warning(warning)).await.is_err() {
+                    return Ok(());
+                }
+            }
             let told = tokio::select! {
                 wish = wishes.recv() => match wish {
                     Some(wish) => Heard::Reply(Box::new(self.fulfil(wish).await?)),
@@ -62,14 +89,41 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The reports that were told nobody yet.
+    pub(crate) fn take_reports(&mut self) -> impl Iterator<Item = String> {
+        std::mem::take(&mut self.reports).into_iter()
+    }
+
+    /// What the teller warns of is for the attendant's eyes too, unless there is a log for it.
+    fn take_warnings(&mut self) {
+        for warning in self.teller.take_warnings() {
+            if self.log.is_none() {
+                self.warnings.push_back(warning.clone());
+            }
+            self.report(format!("warning: {warning}"));
+        }
+    }
+
+    fn report(&mut self, text: String) {
+        if let Some(log) = &mut self.log {
+            // An operator who does not listen keeps no customer from being served.
+            let _ = writeln!(log, "atm_client: {}", printable::line(&text));
+            return;
+        }
+        if self.reports.len() >= REPORTS_MAX {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(text);
+    }
+
     /// Settles cash that was in the hands when the screen ended.
     pub(crate) async fn put_down(&mut self) {
         if let Some(cash) = self.cash.take()
             && let Err(error) = self.teller.settle_cash(cash).await
         {
-            self.reports
-                .push(format!("a hold is settled at the next start: {error}"));
+            self.report(format!("a hold is settled at the next start: {error}"));
         }
+        self.take_warnings();
     }
 
     /// Cash goes out only where that is written down first.
@@ -96,7 +150,7 @@ impl<'a> Worker<'a> {
             Ok(answer) => Ok(answer),
             Err(error @ Error::NotTheBank(_)) => return Err(error),
             Err(error) => {
-                self.reports.push(error.to_string());
+                self.report(error.to_string());
                 Err(error.for_customer())
             }
         };
@@ -105,10 +159,8 @@ impl<'a> Worker<'a> {
         {
             let reference = answer.members.reference.as_deref().unwrap_or("none");
             let reference = crate::atm::words::printable(reference);
-            self.reports
-                .push(format!("internal error at the bank, reference {reference}"));
+            self.report(format!("internal error at the bank, reference {reference}"));
         }
-        self.reports.extend(self.teller.take_warnings());
         // Told by the reply: nobody is logged in any more.
         self.teller.take_news();
         Ok(Reply {
@@ -179,5 +231,83 @@ const fn errand(wish: &Wish) -> Errand {
         Wish::History(_) => Errand::History,
         Wish::ChangePin(..) => Errand::ChangePin,
         Wish::LogOut => Errand::LogOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atm::connection::Deadlines;
+    use crate::atm::{Bank, Journal, TrustFiles};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// A teller of a bank that is not there, without a folder for its journal.
+    fn teller() -> Teller {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, authority.self_signed(&key).unwrap().pem()).unwrap();
+        let files = TrustFiles {
+            ca,
+            identity: None,
+            pins: Vec::new(),
+        };
+        let bank = Bank {
+            address: "localhost:1".parse().unwrap(),
+            trust: files.load().unwrap(),
+            deadlines: Deadlines::default(),
+        };
+        Teller::new(bank, Journal::open(None))
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_warning_is_shown_before_any_customer_comes_and_kept_for_later() {
+        let mut teller = teller();
+        let mut worker = Worker::new(&mut teller);
+        let (wish, wishes) = mpsc::channel(1);
+        let (hear, mut heard) = mpsc::channel(1);
+        tokio::select! {
+            _ = worker.run(wishes, hear) => panic!("nobody ended it"),
+            told = heard.recv() => {
+                assert!(matches!(told, Some(Heard::Warning(text)) if text.contains("no cash")));
+            }
+        }
+        drop(wish);
+        let reports: Vec<String> = worker.take_reports().collect();
+        assert!(matches!(&reports[..], [report] if report.contains("no cash")));
+    }
+
+    #[test]
+    fn with_a_log_beside_the_window_it_is_told_there_at_once() {
+        let (mut teller, log) = (teller(), Log::default());
+        let mut worker = Worker::new(&mut teller);
+        worker.log = Some(Box::new(log.clone()));
+        worker.take_warnings();
+        assert!(String::from_utf8_lossy(&log.0.borrow()).contains("no cash"));
+        assert!(worker.warnings.is_empty() && worker.reports.is_empty());
+    }
+
+    #[test]
+    fn reports_that_nobody_reads_are_not_kept_without_end() {
+        let mut teller = teller();
+        let mut worker = Worker::new(&mut teller);
+        (0..2 * REPORTS_MAX).for_each(|number| worker.report(number.to_string()));
+        assert_eq!(worker.take_reports().count(), REPORTS_MAX);
     }
 }

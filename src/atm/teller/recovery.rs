@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Teller, is_decided, now};
+use super::{Teller, Verdict, now};
 use crate::atm::error::Error;
 use crate::atm::journal::{Order, Pending, Record, new_key};
 use crate::atm::words;
@@ -70,6 +70,7 @@ impl fmt::Display for Recovered {
 impl Teller {
     /// Settles the holds of this terminal that can be settled with nobody logged in.
     pub(super) async fn recover_holds(&mut self) -> Result<(), Error> {
+        self.holds_left = false;
         let terminal = self.origin.terminal.clone();
         let wanted =
             |record: &Record| record.order.needs_no_login() && record.origin.terminal == terminal;
@@ -95,6 +96,7 @@ impl Teller {
         let mut pending = pending.into_iter();
         while let Some(next) = pending.next() {
             if let Err(error) = self.repeat(next).await {
+                self.holds_left = true;
                 pending.for_each(|rest| self.journal.put_back(rest));
                 return Err(error);
             }
@@ -122,11 +124,7 @@ impl Teller {
                         key: new_key(),
                         amount,
                     };
-                    if !self.journal.advance(&mut pending, release) {
-                        // The hold ends by itself, and is looked at again.
-                        self.journal.put_back(pending);
-                        return Ok(());
-                    }
+                    self.journal.advance_to_release(&mut pending, release);
                 }
                 None => {
                     self.conclude(pending, &answer);
@@ -137,6 +135,7 @@ impl Teller {
     }
 
     fn conclude(&mut self, pending: Pending, answer: &Answer) {
+        let verdict = Verdict::of(pending.record(), answer, true);
         let Record {
             order,
             account,
@@ -144,24 +143,27 @@ impl Teller {
             ..
         } = pending.record().clone();
         let nothing_dispensed = matches!(order, Order::Authorize(_) | Order::Release { .. });
-        let outcome = if !is_decided(answer, true) {
-            self.journal.put_back(pending);
-            Outcome::StillUnknown
-        } else if matches!(order, Order::Capture { .. }) && answer.code != Code::Done {
-            let reason = format!(
-                "cash went out and the bank does not book it: {}",
-                answer.code.message()
-            );
-            self.journal.set_aside(pending, &reason);
-            Outcome::StillUnknown
-        } else {
-            self.journal.finish(pending);
-            if answer.code == Code::Done && !nothing_dispensed {
-                Outcome::WentThrough
-            } else {
-                Outcome::DidNotHappen
+        let outcome = match verdict {
+            Verdict::Unknown => {
+                self.leave(pending, answer.code.message());
+                Outcome::StillUnknown
+            }
+            Verdict::ForStaff => {
+                self.hand_to_staff(pending, answer);
+                Outcome::StillUnknown
+            }
+            Verdict::Known => {
+                self.journal.finish(pending);
+                if answer.code == Code::Done && !nothing_dispensed {
+                    Outcome::WentThrough
+                } else {
+                    Outcome::DidNotHappen
+                }
             }
         };
+        // What is repeated until it is settled is told as it stands last.
+        self.recovered
+            .retain(|earlier| earlier.order != order || earlier.account != account);
         self.recovered.push(Recovered {
             account,
             order,

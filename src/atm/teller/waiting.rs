@@ -2,16 +2,24 @@
 
 use super::{News, Teller};
 use crate::atm::enrol::Renewal;
+use crate::atm::journal::Origin;
+use crate::atm::trust::Trust;
 
 impl Teller {
     /// The same with its certificate renewed, at the start where it is due, and then between
     /// customers.
     pub async fn renewing(mut self, mut renewal: Renewal) -> Self {
         if let Some(trust) = renewal.at_start().await {
-            self.bank.trust = trust;
+            self.trust_anew(trust);
         }
         self.renewal = Some(renewal);
         self
+    }
+
+    /// From now on requests are between whom the new certificates name.
+    fn trust_anew(&mut self, trust: Trust) {
+        self.origin = Origin::new(&trust.bank, trust.terminal.clone());
+        self.bank.trust = trust;
     }
 
     /// Waits for what the bank says of its own accord. Nothing is lost where the wait is given
@@ -37,7 +45,7 @@ impl Teller {
             let notice = tokio::select! {
                 notice = notice => notice,
                 trust = renewed => {
-                    self.bank.trust = trust;
+                    self.trust_anew(trust);
                     // The next customer comes with the new certificate.
                     if let Some(connection) = self.connection.take() {
                         connection.farewell(false).await;
@@ -56,5 +64,44 @@ impl Teller {
                 self.news.clear();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atm::journal::{Journal, Order};
+    use crate::atm::teller::new_keyed;
+    use crate::atm::{Bank, Deadlines, TrustFiles};
+
+    fn authority() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn what_is_asked_after_a_renewal_is_written_down_as_asked_of_the_new_authority_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TrustFiles {
+            ca: folder.path().join("ca.pem"),
+            identity: None,
+            pins: Vec::new(),
+        };
+        let old = authority();
+        std::fs::write(&files.ca, &old).unwrap();
+        let bank = Bank {
+            address: "localhost:1".parse().unwrap(),
+            trust: files.load().unwrap(),
+            deadlines: Deadlines::default(),
+        };
+        let mut teller = Teller::new(bank, Journal::open(None));
+        std::fs::write(&files.ca, old + &authority()).unwrap();
+        let trust = files.load().unwrap();
+        let both: Vec<String> = trust.bank.iter().map(ToString::to_string).collect();
+        teller.trust_anew(trust);
+        let pending = teller.begin(Order::Deposit(new_keyed(1)));
+        assert_eq!((both.len(), &pending.record().origin.bank), (2, &both));
     }
 }

@@ -294,6 +294,7 @@ async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
     let bar = indicatif::ProgressBar::new(u64::try_from(lines.len()).unwrap_or(u64::MAX));
     let accounts = hash_accounts(config, &lines, false, &|| bar.inc(1))?;
     bar.finish_and_clear();
+    let public = accounts.iter().filter(|account| account.demo).count();
     let mut report = perform(config, Command::Open { accounts }).await?;
     if let Some(data) = report.data.as_object_mut() {
         data.insert("weak_pins".to_owned(), json!(weak));
@@ -301,6 +302,11 @@ async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
     if weak > 0 && report.exit_code == 0 {
         report.text.push_str(&format!(
             "\nweak PINs in the file: {weak}; ask their owners to change them"
+        ));
+    }
+    if public > 0 && report.exit_code == 0 {
+        report.text.push_str(&format!(
+            "\n{public} of them are demo accounts, whose PINs are public: with these the bank is served on loopback only"
         ));
     }
     show(&report, json)

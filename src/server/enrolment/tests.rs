@@ -42,7 +42,7 @@ impl Door {
         let now = OffsetDateTime::now_utc();
         let certificates = CertificateFolder::new(folder.path().to_owned(), now);
         let request = MakeRequest {
-            terminals: vec!["terminal-1".parse().unwrap()],
+            terminals: vec!["terminal-1".parse().unwrap(), "terminal-2".parse().unwrap()],
             ..MakeRequest::default()
         };
         certificates.make_missing(&request).unwrap();
@@ -66,6 +66,10 @@ impl Door {
 
     /// Comes from the address that ends so, with the certificate of `terminal-1` or without.
     async fn enter(&self, host: u8, certified: bool) -> (Stream, Served) {
+        self.enter_as(host, certified.then_some("terminal-1")).await
+    }
+
+    async fn enter_as(&self, host: u8, terminal: Option<&str>) -> (Stream, Served) {
         let file = |name: &str| self.folder.path().join(name);
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_file(file("ca.pem")).unwrap();
@@ -75,9 +79,10 @@ impl Door {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let mut client = if certified {
-            let own = CertificateDer::from_pem_file(file("terminals/terminal-1.pem")).unwrap();
-            let key = PrivateKeyDer::from_pem_file(file("terminals/terminal-1.key")).unwrap();
+        let mut client = if let Some(name) = terminal {
+            let file = |ending: &str| file(&format!("terminals/{name}.{ending}"));
+            let own = CertificateDer::from_pem_file(file("pem")).unwrap();
+            let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
             builder.with_client_auth_cert(vec![own], key).unwrap()
         } else {
             builder.with_no_client_auth()
@@ -236,6 +241,24 @@ async fn who_was_answered_waits_anew_and_strangers_take_no_place_of_who_shows_a_
     is_displaced(second).await;
     is_displaced((first, served)).await;
     for one in [certified, third, fourth, fifth] {
+        is_answered(one).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminal_takes_its_own_places_alone_from_however_many_addresses_it_comes() {
+    let door = Door::open();
+    let honest = door.enter_as(1, Some("terminal-2")).await;
+    let mut rogue = Vec::new();
+    for host in 2..=13 {
+        rogue.push(door.enter_as(host, Some("terminal-1")).await);
+    }
+    let last = rogue.split_off(10);
+    for one in rogue {
+        is_displaced(one).await;
+    }
+    is_answered(honest).await;
+    for one in last {
         is_answered(one).await;
     }
 }

@@ -16,7 +16,10 @@ super::on_every_store! {
     a_code_gives_no_certificate_of_another_name
     a_disabled_terminal_is_neither_invited_nor_enrolled_nor_renewed
     a_certificate_is_renewed_while_it_holds_and_not_once_it_is_revoked
+    a_renewal_with_the_same_key_gets_the_same_certificate_again_while_it_is_good
+    renewing_with_the_key_of_the_certificate_shown_gives_a_new_one_and_never_an_older_one
     a_terminal_that_renews_on_and_on_is_told_to_wait
+    revoked_certificates_do_not_keep_a_terminal_from_renewing
     revoking_takes_all_of_a_name_that_have_not_ended
     revoking_voids_the_open_code_of_that_name_and_no_other
     open_codes_are_listed_by_name_and_are_so_many_at_most
@@ -294,6 +297,86 @@ async fn a_certificate_is_renewed_while_it_holds_and_not_once_it_is_revoked(rig:
     );
     let stranger = Warrant::Certificate("00".repeat(16));
     assert_eq!(record(&rig, &stranger, third).await, Recorded::Refused);
+}
+
+async fn a_renewal_with_the_same_key_gets_the_same_certificate_again_while_it_is_good(rig: Rig) {
+    let warrant = invite(&rig, "till-1", 1).await;
+    let first = certificate(&rig, "till-1", 1);
+    record(&rig, &warrant, first.clone()).await;
+    let held = Warrant::Certificate(first.serial.clone());
+    rig.advance(5 * DAY);
+    let second = certificate(&rig, "till-1", 2);
+    assert_eq!(record(&rig, &held, second.clone()).await, given(&second));
+    let key = second.key;
+    // Answers are lost for as long as the one shown holds, and on the way there is a fresh key.
+    let third = certificate(&rig, "till-1", 3);
+    assert_eq!(record(&rig, &held, third.clone()).await, given(&third));
+    for number in 10..60 {
+        rig.advance(HOUR / 2);
+        let again = NewCertificate {
+            key,
+            ..certificate(&rig, "till-1", number)
+        };
+        assert_eq!(record(&rig, &held, again).await, given(&second));
+    }
+    // The same key at another terminal is another's.
+    let warrant = invite(&rig, "till-2", 2).await;
+    let other = certificate(&rig, "till-2", 70);
+    record(&rig, &warrant, other.clone()).await;
+    let by_other = Warrant::Certificate(other.serial);
+    let same_key = NewCertificate {
+        key,
+        ..certificate(&rig, "till-2", 71)
+    };
+    let recorded = record(&rig, &by_other, same_key.clone()).await;
+    assert_eq!(recorded, given(&same_key));
+    let all = serials(&rig, Act::RevokeCertificates(terminal("till-1"))).await;
+    assert_eq!(all, [first, second, third].map(|one| (one.serial, true)));
+    let void = NewCertificate {
+        key,
+        ..certificate(&rig, "till-1", 80)
+    };
+    assert_eq!(record(&rig, &held, void.clone()).await, Recorded::Refused);
+    let warrant = invite(&rig, "till-1", 3).await;
+    let next = certificate(&rig, "till-1", 81);
+    record(&rig, &warrant, next.clone()).await;
+    // What was revoked is not given again, whatever is shown.
+    let by_next = Warrant::Certificate(next.serial);
+    assert_eq!(record(&rig, &by_next, void.clone()).await, given(&void));
+}
+
+async fn renewing_with_the_key_of_the_certificate_shown_gives_a_new_one_and_never_an_older_one(
+    rig: Rig,
+) {
+    let warrant = invite(&rig, "till-1", 1).await;
+    let first = certificate(&rig, "till-1", 1);
+    record(&rig, &warrant, first.clone()).await;
+    let mut held = first.clone();
+    for number in 2..5 {
+        rig.advance(HOUR);
+        let next = NewCertificate {
+            key: first.key,
+            ..certificate(&rig, "till-1", number)
+        };
+        let warrant = Warrant::Certificate(held.serial);
+        assert_eq!(record(&rig, &warrant, next.clone()).await, given(&next));
+        held = next;
+    }
+}
+
+async fn revoked_certificates_do_not_keep_a_terminal_from_renewing(rig: Rig) {
+    let most = u8::try_from(CERTIFICATES_PER_TERMINAL_MAX).unwrap();
+    for (number, at) in [(1, 1), (2, most + 1)] {
+        let warrant = invite(&rig, "till-1", number).await;
+        let first = certificate(&rig, "till-1", at);
+        record(&rig, &warrant, first.clone()).await;
+        let held = Warrant::Certificate(first.serial);
+        for next in at + 1..at + most {
+            let new = certificate(&rig, "till-1", next);
+            assert_eq!(record(&rig, &held, new.clone()).await, given(&new));
+        }
+        rig.act(Act::RevokeCertificates(terminal("till-1"))).await;
+    }
 }
 
 async fn a_terminal_that_renews_on_and_on_is_told_to_wait(rig: Rig) {

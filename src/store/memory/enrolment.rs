@@ -30,6 +30,7 @@ struct Code {
 #[derive(Debug)]
 struct Kept {
     new: NewCertificate,
+    issued_at: Timestamp,
     revoked_at: Option<Timestamp>,
 }
 
@@ -77,6 +78,35 @@ impl Books {
         (!disabled).then_some(terminal)
     }
 
+    /// What the warrant gave this very key before.
+    fn given_before(
+        &self,
+        warrant: &Warrant,
+        terminal: &TerminalName,
+        key: &[u8; 32],
+        now: Timestamp,
+    ) -> Option<&NewCertificate> {
+        match warrant {
+            Warrant::Code(_) => self.given(self.enrolments.codes.get(terminal)?, key, now),
+            Warrant::Certificate(serial) => self.successor(serial, key, now),
+        }
+    }
+
+    /// The newest certificate of the same terminal for this key since the one shown.
+    fn successor(&self, serial: &str, key: &[u8; 32], now: Timestamp) -> Option<&NewCertificate> {
+        let all = || self.enrolments.certificates.iter();
+        let shown = all().find(|kept| kept.new.serial == serial)?;
+        let later = all().filter(|kept| {
+            kept.is_good(now)
+                && kept.new.terminal == shown.new.terminal
+                && kept.new.key == *key
+                && kept.new.serial != shown.new.serial
+                && kept.issued_at >= shown.issued_at
+        });
+        let newest = later.max_by_key(|kept| (kept.issued_at, kept.new.serial.clone()));
+        newest.map(|kept| &kept.new)
+    }
+
     /// What the code gave this very key not long ago.
     fn given(&self, code: &Code, key: &[u8; 32], now: Timestamp) -> Option<&NewCertificate> {
         let (used_at, index) = code.used?;
@@ -95,16 +125,14 @@ impl Books {
         let Some(terminal) = self.warranted(warrant, &new.key, now) else {
             return Recorded::Refused;
         };
-        if let (Warrant::Code(_), Some(code)) = (warrant, self.enrolments.codes.get(&terminal))
-            && let Some(given) = self.given(code, &new.key, now)
-        {
+        if let Some(given) = self.given_before(warrant, &terminal, &new.key, now) {
             return Recorded::Certificate(given.der.clone());
         }
         if terminal != new.terminal {
             return Recorded::Refused;
         }
         let kept = self.enrolments.certificates.iter();
-        let ends = kept.filter(|kept| kept.new.terminal == terminal && now < kept.new.ends_at);
+        let ends = kept.filter(|kept| kept.new.terminal == terminal && kept.is_good(now));
         let mut ends: Vec<Timestamp> = ends.map(|kept| kept.new.ends_at).collect();
         ends.sort();
         let full = u64::try_from(ends.len()).is_ok_and(|n| n >= CERTIFICATES_PER_TERMINAL_MAX);
@@ -116,6 +144,7 @@ impl Books {
         let index = self.enrolments.certificates.len();
         self.enrolments.certificates.push(Kept {
             new,
+            issued_at: now,
             revoked_at: None,
         });
         if let (Warrant::Code(_), Some(code)) = (warrant, self.enrolments.codes.get_mut(&terminal))

@@ -15,7 +15,7 @@ enum Standing {
     Void,
     /// A new certificate may be made for this terminal.
     Good(TerminalName),
-    /// The code was used for this very key: this is what it gave.
+    /// The warrant was used for this very key: this is what it gave.
     Given(TerminalName, Vec<u8>),
 }
 
@@ -40,14 +40,7 @@ fn standing(
 ) -> Result<Standing, StoreError> {
     let found = match warrant {
         Warrant::Code(code) => by_code(connection, code, key, now)?,
-        Warrant::Certificate(serial) => connection
-            .prepare_cached(
-                "SELECT terminal FROM certificate \
-                 WHERE serial = ?1 AND revoked_at IS NULL AND ends_at > ?2",
-            )?
-            .query_row(params![serial, now.unix_ms()], terminal_of)
-            .optional()?
-            .map(Standing::Good),
+        Warrant::Certificate(serial) => by_certificate(connection, serial, key, now)?,
     };
     Ok(match found {
         Some(Standing::Good(terminal) | Standing::Given(terminal, _))
@@ -93,6 +86,36 @@ fn by_code(
         .optional()?)
 }
 
+/// Together with what that terminal got for this key since: the newest, as long as it is good. That
+/// is no shorter than the one shown, because a terminal tries until its own ends.
+fn by_certificate(
+    connection: &Connection,
+    serial: &str,
+    key: &[u8; 32],
+    now: Timestamp,
+) -> Result<Option<Standing>, StoreError> {
+    let standing = |row: &Row<'_>| {
+        let (terminal, successor): (_, Option<Vec<u8>>) = (terminal_of(row)?, row.get(1)?);
+        Ok(match successor {
+            Some(der) => Standing::Given(terminal, der),
+            None => Standing::Good(terminal),
+        })
+    };
+    Ok(connection
+        .prepare_cached(
+            "SELECT shown.terminal, \
+             (SELECT later.der FROM certificate AS later \
+              WHERE later.terminal = shown.terminal AND later.ends_at > ?2 AND later.key = ?3 \
+              AND later.revoked_at IS NULL AND later.serial <> shown.serial \
+              AND later.issued_at >= shown.issued_at \
+              ORDER BY later.issued_at DESC, later.serial DESC LIMIT 1) \
+             FROM certificate AS shown \
+             WHERE shown.serial = ?1 AND shown.revoked_at IS NULL AND shown.ends_at > ?2",
+        )?
+        .query_row(params![serial, now.unix_ms(), key], standing)
+        .optional()?)
+}
+
 fn terminal_of(row: &Row<'_>) -> rusqlite::Result<TerminalName> {
     let text: String = row.get(0)?;
     text.parse().map_err(|_| rusqlite::Error::InvalidQuery)
@@ -105,7 +128,8 @@ fn is_disabled(connection: &Connection, terminal: &TerminalName) -> Result<bool,
 }
 
 impl Books<'_> {
-    /// Puts a certificate on record, once for each code.
+    /// Puts a certificate on record, once for each code, and for each key that a certificate renews
+    /// with.
     pub(super) fn record_certificate(
         &mut self,
         warrant: &Warrant,
@@ -150,7 +174,7 @@ impl Books<'_> {
             .connection
             .prepare_cached(
                 "SELECT count(*), min(ends_at) FROM certificate \
-                 WHERE terminal = ?1 AND ends_at > ?2",
+                 WHERE terminal = ?1 AND ends_at > ?2 AND revoked_at IS NULL",
             )?
             .query_row(params![new.terminal.as_str(), now.unix_ms()], |row| {
                 Ok((row.get(0)?, row.get(1)?))

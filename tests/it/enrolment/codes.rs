@@ -135,6 +135,28 @@ async fn a_code_that_was_used_after_a_backup_is_not_open_again_after_its_restore
 }
 
 #[tokio::test]
+async fn wrong_codes_of_strangers_keep_no_refused_renewal_off_the_record() {
+    let site = Site::enrolling(&[]);
+    let server = site.start();
+    let guess = Recruit::new().enroll("00000-00000-00000-00000");
+    for _ in 0..30 {
+        ask(&site, &server, &guess).await.expect_code(20);
+    }
+    let card = server.card("terminal-1");
+    recruit::ask(server.address, card, &Recruit::new().renew())
+        .await
+        .expect_code(20);
+    let printed = site.run(&["audit", "--json"]).expect(0).json();
+    let mut records = printed["records"].as_array().unwrap().iter();
+    assert!(
+        records.any(|record| record["event"] == "certificate_renewed"
+            && record["outcome"] == "refused"
+            && record["terminal"] == "terminal-1"),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
 async fn what_staff_and_terminals_do_about_certificates_is_on_record() {
     let site = Site::enrolling(&[]);
     let server = site.start();
@@ -169,7 +191,7 @@ async fn what_staff_and_terminals_do_about_certificates_is_on_record() {
             "certificate_enrolled done till-7",
             "certificate_renewed done till-7",
             "certificate_enrolled refused -",
-            "certificate_renewed refused -",
+            "certificate_renewed refused terminal-1",
             "certificate_invited done till-8",
             "certificate_uninvited done till-8",
             "terminal_revoked done till-7",

@@ -25,14 +25,23 @@ impl FakeBank {
         let chain =
             ["server.pem", "ca.pem"].map(|name| CertificateDer::from_pem_file(file(name)).unwrap());
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+        Self::showing(chain.to_vec(), key, address)
+    }
+
+    /// Shows these certificates.
+    pub(super) fn showing(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        address: &str,
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(chain.to_vec(), key)
+            .with_single_cert(chain, key)
             .unwrap();
-        config.alpn_protocols = vec![b"enroll/1".to_vec()];
+        config.alpn_protocols = vec![b"enroll/1".to_vec(), b"atm/1".to_vec()];
         let (config, heard) = (Arc::new(config), Heard::default());
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::cutter::Cutter;
 use super::fake_bank::FakeBank;
 use crate::support::{Ran, Server, Site, until};
 
@@ -40,10 +41,14 @@ fn enroll(site: &Site, host: &str, port: u16, code: &str, more: &[&str]) -> Ran 
 }
 
 fn terminal(site: &Site, server: &Server) -> Command {
+    terminal_at(site, server.address.port())
+}
+
+fn terminal_at(site: &Site, port: u16) -> Command {
     let mut command = atm_client(site);
     command
         .arg("--server")
-        .arg(format!("localhost:{}", server.address.port()))
+        .arg(format!("localhost:{port}"))
         .args(["--ca", "till/ca.pem", "--cert", "till/terminals/till-7.pem"])
         .args(["--key", "till/terminals/till-7.key"]);
     command
@@ -148,6 +153,36 @@ fn a_new_terminal_enrols_with_the_printed_command_and_serves_a_customer() {
             path.display()
         );
     }
+}
+
+#[test]
+fn a_maze_of_certificates_is_no_bank_and_is_told_at_once() {
+    let site = Site::enrolling(&[]);
+    let server = site.start();
+    enroll(
+        &site,
+        "localhost",
+        server.address.port(),
+        &site.invite("till-7"),
+        &[],
+    )
+    .expect(0);
+    let (mut chain, key) = crate::identity::maze(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let authority = CertificateDer::from_pem_file(site.path("certs/ca.pem")).unwrap();
+    // The authority's certificate, which is no secret, takes the place of some of the last.
+    chain.truncate(chain.len() - 5);
+    chain.push(authority);
+    let bank = FakeBank::showing(chain, key, "127.0.0.1");
+    let began = std::time::Instant::now();
+    let code = "00000-00000-00000-00000";
+    enroll(&site, "localhost", bank.port, code, &["--force"]).expect(76);
+    let mut command = terminal_at(&site, bank.port);
+    command.args(["--script", "-"]);
+    Ran::of(command, "ping\n").expect(76);
+    // All ways through it take seconds.
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    assert_eq!(bank.heard(), (2, Vec::new()));
 }
 
 #[test]
@@ -345,6 +380,76 @@ fn a_renewal_that_fails_warns_and_the_terminal_goes_on() {
         .saying("not renewed");
     assert!(ran.stderr.contains("cannot write"), "{ran:#?}");
     assert!(ran.stdout.contains("ok deposit"));
+    assert_eq!(serial(&site), first);
+}
+
+#[test]
+fn however_many_answers_to_renewals_are_lost_the_next_try_gets_the_certificate() {
+    let site = Site::enrolling(&[("enroll.certificate_ms", "40000")]);
+    let server = site.start();
+    let port = server.address.port();
+    enroll(&site, "localhost", port, &site.invite("till-7"), &[]).expect(0);
+    let first = serial(&site);
+    let line = Cutter::before(server.address);
+    let ping = || {
+        let mut command = terminal_at(&site, line.port);
+        command.args(["--script", "-"]);
+        Ran::of(command, "ping\n").expect(0)
+    };
+    until_due(&site);
+    for lost in 1..=20 {
+        ping().saying("not renewed");
+        assert_eq!(line.lost(), lost);
+    }
+    let pending = site.path("till/terminals/.till-7.key.renew");
+    let key = fs::read_to_string(&pending).unwrap();
+    assert_eq!(serial(&site), first);
+    line.heal();
+    let ran = ping();
+    assert_eq!(ran.stderr, "");
+    assert_ne!(serial(&site), first);
+    let kept = fs::read_to_string(site.path("till/terminals/till-7.key")).unwrap();
+    assert!(kept == key && !pending.exists());
+    script(&site, &server, SCRIPT).expect(0);
+    // The first and its successor, and no other.
+    assert_eq!(revoked(&site), 2);
+}
+
+/// Revokes the terminal, and tells how many certificates it had on record.
+fn revoked(site: &Site) -> usize {
+    site.run(&["terminal", "revoke", "till-7"]).expect(0);
+    let shown = site.gen_certs(&["show", "--json"]).json();
+    let listed = &shown["issuing_revocation_list"]["revoked"];
+    listed.as_array().unwrap().len()
+}
+
+#[test]
+fn where_no_certificate_can_be_written_none_is_asked_for() {
+    let site = Site::enrolling(&[("enroll.certificate_ms", "12000")]);
+    let server = site.start();
+    let port = server.address.port();
+    enroll(&site, "localhost", port, &site.invite("till-7"), &[]).expect(0);
+    let first = serial(&site);
+    until_due(&site);
+    // As on a full disk, files can be made and a key still fits: 512 bytes of each are written, and
+    // then no more.
+    let client = terminal(&site, &server);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(client.get_program())
+        .args(client.get_args())
+        .args(["--script", "-"])
+        .current_dir(site.folder())
+        .env("XDG_STATE_HOME", site.path("state"));
+    let ran = Ran::of(command, "ping\n").expect(0).saying("not renewed");
+    assert!(ran.stderr.contains("cannot write"), "{ran:#?}");
+    assert_eq!(revoked(&site), 1);
+    let left = files(&site.path("till/terminals"));
+    assert!(
+        left.iter()
+            .all(|path| path.extension() != Some("next".as_ref()))
+    );
     assert_eq!(serial(&site), first);
 }
 

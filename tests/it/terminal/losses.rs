@@ -226,7 +226,7 @@ fn a_terminal_that_dies_between_authorize_and_dispensing_frees_the_money_at_its_
     );
 }
 
-fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
+pub(super) fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
     let files = TrustFiles {
         ca: bank.papers.file("ca.pem"),
         identity: Some((

@@ -148,6 +148,23 @@ fn a_small_window_still_shows_what_is_asked() {
     );
 }
 
+#[test]
+fn a_warning_to_the_attendant_is_on_the_screen_for_a_while_in_any_window() {
+    let mut machine = Machine::new();
+    let text = "no cash goes out: \u{1b}[2Jno space".to_owned();
+    machine.handle(Event::Warning(text), 0);
+    for (columns, rows) in [(80, 24), (44, 14), (40, 10)] {
+        let text = shown(&machine, columns, rows);
+        assert!(text.contains("Attendant: no cash goes out"), "{text}");
+        assert!(
+            text.contains("Your bank") || text.contains("Welcome"),
+            "{text}"
+        );
+    }
+    machine.handle(Event::Tick, 60_000);
+    assert!(!shown(&machine, 80, 24).contains("Attendant"));
+}
+
 proptest! {
     #[test]
     fn no_window_is_too_small_to_draw_in(columns in 1_u16..120, rows in 1_u16..40, keys in "[a-z0-9\n.m]{0,30}") {

@@ -9,8 +9,6 @@ use crate::wire::answer::{Answer, HistoryLine};
 use crate::wire::code::Code;
 use crate::wire::request::HISTORY_LIMIT_DEFAULT;
 
-const CASH_IS_OUT: &str = "Please take your cash. It will be booked as soon as the bank is back.";
-
 impl Machine {
     pub(super) fn on_reply(&mut self, reply: Reply) -> Option<Wish> {
         let Reply {
@@ -58,7 +56,7 @@ impl Machine {
                 self.say("Logged out", sentence.into());
             }
             Errand::StayLoggedIn => {}
-            Errand::Capture(_) => self.say("Please take your cash", CASH_IS_OUT.into()),
+            Errand::Capture(_) => self.say_not_booked(None),
             Errand::LogOut => self.welcome(None),
             _ => self.say("Sorry", sentence.into()),
         }
@@ -115,6 +113,15 @@ impl Machine {
     }
 
     fn on_released(&mut self) {
+        if let View::Waiting {
+            errand: Errand::Capture(_),
+        } = self.view
+        {
+            // It was counted, and then could not be written down that it goes out.
+            let text = "This machine cannot give out cash just now. Nothing was taken.";
+            self.say("Sorry", text.into());
+            return;
+        }
         let text = match self.note.take() {
             // The session ended while the notes were counted.
             Some(note) => format!("{note} No cash was given out, and nothing was moved."),
@@ -132,7 +139,7 @@ impl Machine {
                     self.say("Logged out", text);
                 }
             }
-            Errand::Capture(_) => self.say("Please take your cash", CASH_IS_OUT.into()),
+            Errand::Capture(_) => self.say_not_booked(Some(answer.code)),
             Errand::Release => self.on_released(),
             Errand::LogOut => {
                 self.forget_customer();
@@ -148,6 +155,11 @@ impl Machine {
             }
             _ => self.say("Sorry", text),
         }
+    }
+
+    fn say_not_booked(&mut self, code: Option<Code>) {
+        let text = format!("Please take your cash. {}", words::not_booked(code));
+        self.say("Please take your cash", text);
     }
 
     fn on_history(&mut self, new: Vec<HistoryLine>) {

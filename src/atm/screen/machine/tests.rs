@@ -208,6 +208,32 @@ fn cash_that_is_out_is_never_taken_back_by_a_lost_connection() {
 }
 
 #[test]
+fn cash_that_did_not_go_out_since_it_could_not_be_written_down_is_told() {
+    let mut bench = Bench::logged_in();
+    bench.key(Key::Char('1'));
+    bench.key(Key::Enter);
+    bench.hear(done(Errand::Authorize(2_000)));
+    assert!(bench.pass_ms(COUNTING_MS).is_some());
+    bench.hear(done(Errand::Release));
+    assert!(bench.message().contains("cannot give out cash"));
+}
+
+#[test]
+fn cash_that_the_bank_does_not_book_is_told_as_what_becomes_of_it() {
+    for (code, said) in [
+        (Code::TooMany, "booked in a moment"),
+        (Code::StorageUnavailable, "as soon as the bank is back"),
+        (Code::NoHold, "your bank's staff"),
+        (Code::InvalidAmount, "your bank's staff"),
+    ] {
+        let mut bench = Bench::logged_in();
+        bench.hear(refused(Errand::Capture(2_000), code, Some(session(false))));
+        assert!(bench.message().starts_with("Please take your cash."));
+        assert!(bench.message().contains(said), "{code:?}");
+    }
+}
+
+#[test]
 fn a_transfer_and_a_deposit_ask_before_they_move_money() {
     let mut bench = Bench::logged_in();
     bench.key(Key::Char('3'));
