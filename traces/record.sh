@@ -2,11 +2,13 @@
 # Records the traces in this folder from real runs: a server process, terminals in processes of their own.
 # Every step says what it expects; the script fails where something else is answered.
 #
-#   traces/record.sh [FOLDER]      FOLDER is where the traces go (default: this one)
+#   traces/record.sh [FOLDER]      FOLDER is where the traces go, made where it is missing (default: this one)
 #   BIN_DIR=target/release ...     where the binaries are (default: target/debug)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-out="$(realpath "${1:-traces}")"
+out="${1:-traces}"
+mkdir -p "$out"
+out="$(realpath "$out")"
 bin="$(realpath "${BIN_DIR:-target/debug}")"
 work="$(mktemp -d)"
 declare -A pids=() feeds=()

@@ -326,6 +326,10 @@ fn handshake_error(error: &io::Error, alpn: &[u8], no_bank: impl Fn(String) -> E
 pub(super) fn stream_error(error: &io::Error) -> Error {
     match tls_error(error) {
         Some(rustls::Error::AlertReceived(alert)) => Error::TurnedAway(turned_away(*alert)),
+        // TLS has words of its own for it, with a link to its manual.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Error::Lost("the bank closed the connection without a goodbye".into())
+        }
         _ => Error::Lost(error.to_string()),
     }
 }

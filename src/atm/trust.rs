@@ -23,7 +23,7 @@ use crate::wire::ALPN;
 /// Larger certificate and key files are none.
 const FILE_BYTES_MAX: u64 = 1_048_576;
 const URN: &str = "urn:atm:terminal:";
-const MEND_CA: &str = "give the bank's CA certificate with --ca FILE, or make one with gen-certs";
+const MEND_CA: &str = "run it in the folder with certs/, or name the bank's ca.pem with --ca FILE";
 const MEND_IDENTITY: &str = "give this terminal's files with --cert FILE --key FILE";
 
 /// The SHA-256 of a public key (its SubjectPublicKeyInfo).

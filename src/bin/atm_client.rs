@@ -141,10 +141,13 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Some(Command::Completions { shell }) = &cli.command {
-        let mut out = io::stdout().lock();
-        clap_complete::generate(*shell, &mut Cli::command(), "atm_client", &mut out);
-        return ExitCode::SUCCESS;
+    if let Some(Command::Enroll {
+        code: Some(code), ..
+    }) = &cli.command
+        && let Err(error) = EnrolmentCode::from_typed(code.trim())
+    {
+        say(&format!("atm_client: --code: {error}; is it typed right?"));
+        return ExitCode::from(USAGE);
     }
     let for_customers = cli.script.is_none() && cli.command.is_none();
     let outcome = match cli.command {
@@ -164,7 +167,8 @@ fn main() -> ExitCode {
                 deadlines: Deadlines::default(),
             })
         }),
-        Some(Command::Completions { .. }) | None => run(cli),
+        Some(Command::Completions { shell }) => print_completions(shell),
+        None => run(cli),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -176,6 +180,17 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn print_completions(shell: Shell) -> Result<u8, Error> {
+    // Generating into what cannot be written to would be a panic.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "atm_client", &mut script);
+    let mut out = io::stdout().lock();
+    out.write_all(&script)
+        .and_then(|()| out.flush())
+        .map_err(Error::Output)?;
+    Ok(0)
 }
 
 /// The code, not necessarily among the arguments, where others on this machine could read it.
@@ -193,6 +208,12 @@ fn typed_code(argument: Option<String>) -> Result<EnrolmentCode, Error> {
             line
         }
     };
+    if text.trim().is_empty() {
+        return Err(Error::Settings(
+            "no code was given; give it with --code, in ATM_ENROLL_CODE or on standard input"
+                .into(),
+        ));
+    }
     EnrolmentCode::from_typed(text.trim())
         .map_err(|error| Error::Settings(format!("{error}; is it typed right?")))
 }
@@ -242,6 +263,11 @@ fn run(cli: Cli) -> Result<u8, Error> {
         trust: files.load()?,
         deadlines: Deadlines::default(),
     };
+    if files.identity.is_none() {
+        say(&format!(
+            "atm_client: no terminal certificate in {TERMINALS}: a bank that asks for one will not serve"
+        ));
+    }
     let journal = Journal::open(cli.journal.or_else(Journal::default_folder));
     let runtime = runtime()?;
     let renewal = Renewal::of(&bank, &files);

@@ -54,7 +54,7 @@ impl FromStr for TerminalName {
 
 impl fmt::Display for TerminalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
 

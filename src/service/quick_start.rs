@@ -8,6 +8,7 @@ use super::import::hash_accounts;
 use super::open::{OpenBank, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::config::Config;
+use crate::domain::printable;
 use crate::operator::Command;
 use crate::operator::accounts_file::{self, AccountLine};
 use crate::pki::{CertificateFolder, MakeRequest};
@@ -18,9 +19,38 @@ const DEMO_ACCOUNTS: &str = include_str!("../../config/accounts.txt");
 /// The terminal that gets a certificate.
 const DEMO_TERMINAL: &str = "terminal-1";
 
-/// What a quick start has made, in words.
+/// What a quick start has made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Made(pub Vec<String>);
+pub struct Made {
+    /// At this start, in words.
+    pub things: Vec<String>,
+    /// Demo accounts still have their public PINs, in a bank that a quick start makes: one whose
+    /// configuration was not named.
+    pub demo_is_there: bool,
+}
+
+impl Made {
+    /// What to tell whoever started the server; `None` for a bank that no quick start made.
+    pub(super) fn words(&self, config: &Config, port: u16) -> Option<String> {
+        let (mut words, mut unless) = (String::new(), "");
+        if !self.things.is_empty() {
+            words.push_str("quick start made:\n");
+            for thing in &self.things {
+                words.push_str(&format!("  {thing}\n"));
+            }
+        } else if self.demo_is_there {
+            words.push_str("the demo accounts are here, whose PINs are public\n");
+            unless = " unless it was changed";
+        } else {
+            return None;
+        }
+        words.push_str(&format!(
+            "a terminal, in another window (account zz-99999, PIN 9999{unless}):\n  {}\n",
+            terminal_command(config, port)
+        ));
+        Some(words)
+    }
+}
 
 /// Whether a bare first start finds nothing and may make everything.
 pub(super) fn is_untouched(config: &Config) -> Result<bool, Stop> {
@@ -43,7 +73,7 @@ pub(super) fn make_certificates(config: &Config, made: &mut Made) -> Result<(), 
         ..MakeRequest::default()
     };
     CertificateFolder::new(&tls.dir, OffsetDateTime::now_utc()).make_missing(&request)?;
-    made.0.push(format!(
+    made.things.push(format!(
         "a CA, the server's certificate and one for {DEMO_TERMINAL} in {}",
         tls.dir.display()
     ));
@@ -73,12 +103,12 @@ pub(super) async fn import_demo(
     if report.exit_code != 0 {
         return Err(Stop::new(report.exit_code, report.text));
     }
-    made.0.push(format!(
+    made.things.push(format!(
         "a pepper {}, a store {}",
         config.pin.pepper_file.display(),
         sqlite_path(config)?.display()
     ));
-    made.0.push(format!(
+    made.things.push(format!(
         "{} demo accounts of {DEMO_FILE}, whose PINs are public",
         lines.len()
     ));
@@ -95,8 +125,8 @@ pub(super) fn is_public(line: &AccountLine) -> bool {
     DEMO_ACCOUNTS.lines().any(is_its)
 }
 
-/// The exact command that starts a terminal at this server.
-pub(super) fn terminal_command(config: &Config, port: u16) -> String {
+/// The exact command that starts a terminal at this server, from whatever folder.
+fn terminal_command(config: &Config, port: u16) -> String {
     let through_cargo = std::env::var_os("CARGO").is_some();
     let program = if through_cargo {
         let release = if cfg!(debug_assertions) {
@@ -109,20 +139,48 @@ pub(super) fn terminal_command(config: &Config, port: u16) -> String {
         let beside = std::env::current_exe()
             .ok()
             .map(|path| path.with_file_name("atm_client"));
-        beside.map_or_else(
-            || "atm_client".to_owned(),
-            |path| path.display().to_string(),
-        )
+        beside.map_or_else(|| "atm_client".to_owned(), |path| shell_word(&path))
     };
     let mut command = format!("{program} --server localhost:{port}");
+    if let Ok(folder) = std::env::current_dir() {
+        command = format!("cd {} && {command}", shell_word(&folder));
+    }
     let folder = &config.tls.dir;
     if folder != Path::new("certs") {
         let certificate = folder.join("terminals").join(DEMO_TERMINAL);
         command.push_str(&format!(
-            " --ca {} --cert {1}.pem --key {1}.key",
-            config.tls.ca.display(),
-            certificate.display()
+            " --ca {} --cert {} --key {}",
+            shell_word(&config.tls.ca),
+            shell_word(&certificate.with_extension("pem")),
+            shell_word(&certificate.with_extension("key"))
         ));
     }
     command
+}
+
+/// A path as a shell takes it for one word; nothing in it steers a terminal.
+fn shell_word(path: &Path) -> String {
+    let text = printable::line(&path.display().to_string());
+    let is_bare = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_bare) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_every_path_for_one_word() {
+        for (path, word) in [
+            ("/srv/bank-1", "/srv/bank-1"),
+            ("/srv/my bank", "'/srv/my bank'"),
+            ("/srv/anne's $HOME", r"'/srv/anne'\''s $HOME'"),
+            ("/srv/a\u{1b}[2J", r"'/srv/a\u{1b}[2J'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
+        }
+    }
 }

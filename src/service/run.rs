@@ -104,7 +104,8 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     if quick && open.made_store {
         quick_start::import_demo(&config, &open, &mut made).await?;
     }
-    refuse_public_demo(&config, &open.bank()).await?;
+    let demo = demo_accounts(&config, &open.bank()).await?;
+    made.demo_is_there = demo > 0 && (quick || options.source.file.is_none());
     remove_stale(&sqlite_path(&config)?);
     // Keys and peppers are in memory now.
     lock_memory().log();
@@ -248,17 +249,8 @@ async fn record_stop(bank: &Bank, ending: &Result<(), Stop>) {
 /// The one line on stdout that says the server is ready; everything else goes to stderr.
 fn announce(address: SocketAddr, config: &Config, made: &Made) -> Result<(), Stop> {
     let failed = |error: io::Error| Stop::new(exit::IO, format!("cannot write to stdout: {error}"));
-    if !made.0.is_empty() {
-        let mut stderr = io::stderr().lock();
-        let mut words = String::from("quick start made:\n");
-        for thing in &made.0 {
-            words.push_str(&format!("  {thing}\n"));
-        }
-        words.push_str(&format!(
-            "a terminal, in another window (account zz-99999, PIN 9999):\n  {}\n",
-            quick_start::terminal_command(config, address.port())
-        ));
-        stderr.write_all(words.as_bytes()).map_err(failed)?;
+    if let Some(words) = made.words(config, address.port()) {
+        io::stderr().write_all(words.as_bytes()).map_err(failed)?;
     }
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on {address}")
@@ -268,17 +260,17 @@ fn announce(address: SocketAddr, config: &Config, made: &Made) -> Result<(), Sto
     Ok(())
 }
 
-/// Demo accounts have public PINs: they are served on loopback only.
-async fn refuse_public_demo(config: &Config, bank: &Bank) -> Result<(), Stop> {
-    if config.server.listen.ip().is_loopback() {
-        return Ok(());
-    }
+/// How many demo accounts there are. They have public PINs, and are served on loopback only.
+async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
+    let on_loopback = config.server.listen.ip().is_loopback();
     match bank.office(&Office::of("start"), Act::DemoAccounts).await {
-        Ok(Done::Count(0)) => Ok(()),
+        Ok(Done::Count(count)) if on_loopback || count == 0 => Ok(count),
+        // There it only decides what is said.
+        _ if on_loopback => Ok(0),
         Ok(Done::Count(count)) => Err(Stop::new(
             exit::CONFIG,
             format!(
-                "{count} demo accounts, whose PINs are public, are in the store, and [server] listen {} is not loopback; \
+                "demo accounts, whose PINs are public, are in the store ({count}), and [server] listen {} is not loopback; \
                  mend: give them other PINs (bank_server account set-pin), or listen on 127.0.0.1",
                 config.server.listen
             ),

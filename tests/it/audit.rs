@@ -105,8 +105,12 @@ async fn a_bank_s_day_is_on_record_each_thing_once_with_who_did_it_and_what_beca
         let at_terminal = record["actor"].as_str().unwrap().starts_with("terminal");
         assert_eq!(record["connection"].is_number(), at_terminal, "{record}");
     }
-    // No whole account number and no PIN stands in it.
-    let all = serde_json::to_string(&listed).unwrap();
+    // No whole account number and no PIN stands in it. Any digits may stand in a hash, by chance.
+    let mut shown = listed;
+    for record in &mut shown {
+        record.as_object_mut().unwrap().remove("hash");
+    }
+    let all = serde_json::to_string(&shown).unwrap();
     for secret in ["zz-99999", "ac-12345", "wf-14351", "7391", "830517"] {
         assert!(!all.contains(secret), "{secret}");
     }

@@ -211,7 +211,9 @@ fn demo_accounts_that_staff_import_are_not_served_beyond_loopback_either() {
     let site = Site::bare(&[("server.listen", "\"0.0.0.0:0\"")]);
     let ran = site.import("ac-12345, 1324, 1.00\naa-00001, 739164, 1.00\n");
     ran.expect(0).printing("1 of them are demo accounts");
-    site.start_refused().expect(78).saying("1 demo accounts");
+    site.start_refused()
+        .expect(78)
+        .saying("are in the store (1)");
     site.run(&["account", "set-pin", "ac-12345"]).expect(0);
     site.start().stop();
 }
@@ -328,6 +330,7 @@ async fn a_bare_first_start_makes_all_it_needs_and_a_second_goes_on_with_it() {
     let command = format!("atm_client --server localhost:{port}");
     server.wait_for_log(&command);
     server.wait_for_log("PINs are public");
+    expect_a_terminal_from_anywhere(&server);
     let mut customer = demo_customer(folder.path(), &server).await;
     assert_eq!(customer.deposit(1).await.expect_code(0).balance(), 65_536);
     for secret in [
@@ -346,6 +349,7 @@ async fn a_bare_first_start_makes_all_it_needs_and_a_second_goes_on_with_it() {
     let ran = server.stop();
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
     let server = Server::start(bare(folder.path()), &folder.path().join("certs")).unwrap();
+    expect_a_terminal_from_anywhere(&server);
     let mut customer = demo_customer(folder.path(), &server).await;
     assert_eq!(customer.balance().await.balance(), 65_536);
     assert_eq!(
@@ -353,6 +357,51 @@ async fn a_bare_first_start_makes_all_it_needs_and_a_second_goes_on_with_it() {
         authority
     );
     assert!(!server.stop().stderr.contains("quick start made"));
+}
+
+/// Takes the printed command to another folder, and is served.
+fn expect_a_terminal_from_anywhere(server: &Server) {
+    server.wait_for_log(&format!("localhost:{}\n", server.address.port()));
+    let log = server.log();
+    let command = log.lines().find(|line| line.contains("atm_client"));
+    let command = command.unwrap_or_else(|| panic!("no command in {log}"));
+    let state = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{command} --script -")])
+        .env("XDG_STATE_HOME", state.path())
+        .current_dir("/");
+    let told = Ran::of(shell, "login zz-99999 9999\n").expect(0);
+    assert!(told.stdout.starts_with("ok login"), "{told:#?}");
+}
+
+#[test]
+fn a_first_start_that_found_its_port_taken_is_made_good_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("anne's bank");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let command = bare(&site);
+    let config = site.join("config/bank_server.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    fs::write(&config, text.replace("127.0.0.1:0", &address)).unwrap();
+    let refused = Server::start(command, &site.join("certs"))
+        .map(|_| ())
+        .unwrap_err();
+    refused.expect(69).saying("the port is in use");
+    let server = Server::start(bare(&site), &site.join("certs")).unwrap();
+    server.wait_for_log("account zz-99999, PIN 9999");
+    server.wait_for_log("PINs are public");
+    expect_a_terminal_from_anywhere(&server);
+    server.stop();
+    for account in ["ac-12345", "wf-14351", "tn-13731", "zz-99999"] {
+        let mut staff = bare(&site);
+        staff.args(["account", "set-pin", account]);
+        Ran::of(staff, "").expect(0);
+    }
+    let server = Server::start(bare(&site), &site.join("certs")).unwrap();
+    let log = server.stop().stderr;
+    assert!(!log.contains("in another window"), "{log}");
 }
 
 #[test]

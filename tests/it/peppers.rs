@@ -210,7 +210,10 @@ async fn a_stopped_bank_rotates_too_and_an_older_backup_needs_the_ring() {
     let site = Site::new();
     site.run(&["backup", "before.db"]).expect(0);
     let old = shown(&site)[0].0.clone();
-    site.run(&["pepper", "rotate"]).expect(0);
+    site.run(&["pepper", "rotate"])
+        .expect(0)
+        .printing("now copy ")
+        .printing("certs/pepper");
     let ring = fs::read_to_string(site.path("certs/pepper")).unwrap();
     let server = site.start();
     for (account, pin) in ACCOUNT_PINS {
@@ -220,7 +223,9 @@ async fn a_stopped_bank_rotates_too_and_an_older_backup_needs_the_ring() {
     site.run(&["pepper", "retire", &old]).expect(0);
     site.run(&["restore", "before.db"]).expect(78).saying(&old);
     write_peppers(&site.path("certs/pepper"), &ring);
-    site.run(&["restore", "before.db"]).expect(0);
+    site.run(&["restore", "before.db"])
+        .expect(0)
+        .printing("now run: bank_server verify");
     let server = site.start();
     server.customer("terminal-1", "zz-99999", "9999").await;
     assert_eq!(shown(&site)[0].1, 1);

@@ -31,6 +31,14 @@ fn wrong_usage_is_64_and_a_command_without_a_store_is_66() {
             .stdout
             .contains("bank_server")
     );
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut completions = site.program();
+    let ran = completions.args(["completions", "bash"]).stdout(writer);
+    let ran = ran.output().unwrap();
+    assert_eq!(ran.status.code(), Some(74), "{ran:?}");
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("cannot write to stdout"), "{said}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use fake_bank::{FakeBank, Reaction, agreeable};
 use serde_json::Value;
 
+/// What a terminal without a certificate says before all else.
+const ANONYMOUS: &str = "atm_client: no terminal certificate in certs/terminals: a bank that asks for one will not serve\n";
+
 /// A terminal that is about to start in a folder of its own.
 struct Terminal {
     command: Command,
@@ -120,7 +123,7 @@ fn a_script_gets_one_line_of_answer_for_each_command() {
     );
     assert_eq!(
         (output.status.code(), stderr(&output).as_str()),
-        (Some(0), "")
+        (Some(0), ANONYMOUS)
     );
     assert_eq!(bank.asked("withdraw")[0]["amount"], 1_234);
     assert_eq!(bank.asked("capture")[0]["hold"], "hold-1");
@@ -328,7 +331,7 @@ fn wrong_usage_ends_with_64_and_missing_files_with_66() {
     assert!(stderr(&output).contains("nowhere.txt"));
     let output = Terminal::bare().script("ping\n");
     assert_eq!(output.status.code(), Some(66));
-    assert!(stderr(&output).contains("certs/ca.pem") && stderr(&output).contains("gen-certs"));
+    assert!(stderr(&output).contains("certs/ca.pem") && stderr(&output).contains("--ca FILE"));
 }
 
 #[test]
@@ -339,4 +342,44 @@ fn version_and_completions_are_printed_without_any_files() {
     let output = Terminal::bare().arg("completions").arg("bash").type_in("");
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains("--pin-sha256"));
+}
+
+#[test]
+fn nobody_reads_the_completions_and_that_is_an_error_and_no_panic() {
+    let mut terminal = Terminal::bare();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    terminal.arg("completions").arg("bash");
+    terminal.command.stdout(writer);
+    let output = terminal.type_in("");
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write the answer"));
+}
+
+#[test]
+fn a_code_that_is_missing_or_cannot_be_one_is_told_before_anybody_is_called() {
+    let enroll = |code: &[&str], typed: &str| {
+        let mut terminal = Terminal::bare();
+        terminal.command.env_remove("ATM_ENROLL_CODE");
+        terminal
+            .arg("enroll")
+            .arg("--ca-sha256")
+            .arg("00".repeat(32));
+        for argument in code {
+            terminal.arg(argument);
+        }
+        let output = terminal.type_in(typed);
+        (output.status.code(), stderr(&output))
+    };
+    for typed in ["", "\n"] {
+        let (code, said) = enroll(&[], typed);
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("no code was given"), "{said}");
+    }
+    let (code, said) = enroll(&[], "A0B11\n");
+    assert_eq!(code, Some(78), "{said}");
+    let (code, said) = enroll(&["--code", "A0B11"], "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("is it typed right?"), "{said}");
+    assert!(!said.contains("A0B11"), "{said}");
 }

@@ -3,7 +3,7 @@
 use super::choice::{Choice, read_yes_or_no};
 use super::{Break, Console, Said};
 use crate::atm::journal::Order;
-use crate::atm::script::command::amount_usage;
+use crate::atm::script::command::amount_wanted;
 use crate::atm::teller::new_keyed;
 use crate::atm::words;
 use crate::domain::{Amount, Currency, EntryNumber};
@@ -188,7 +188,7 @@ impl Console<'_> {
             }
             match currency.parse_exact(text).and_then(Amount::new) {
                 Some(amount) => return Ok(Some(amount)),
-                None => self.say(&format!("Please type {}.", amount_usage(&currency)))?,
+                None => self.say(&amount_wanted(&currency))?,
             }
         }
     }

@@ -217,11 +217,21 @@ fn read_hold(text: &str) -> Option<HoldReference> {
 /// Why an amount cannot be read, with what would be one.
 #[must_use]
 pub fn amount_usage(currency: &Currency) -> String {
+    format!("an amount of {currency} is {}", amount_shape(currency))
+}
+
+/// The same, asked of a customer.
+#[must_use]
+pub fn amount_wanted(currency: &Currency) -> String {
+    let shape = amount_shape(currency);
+    format!("Please type an amount of {currency}: {shape}.")
+}
+
+fn amount_shape(currency: &Currency) -> String {
     match currency.decimals() {
-        0 => format!("an amount of {currency} is digits only, as in 12"),
+        0 => "digits only, as in 12".to_owned(),
         decimals => format!(
-            "an amount of {currency} is digits, or digits, a point and exactly {decimals} \
-             decimals, as in {}",
+            "digits, or digits, a point and exactly {decimals} decimals, as in {}",
             currency.format(1_234)
         ),
     }

@@ -124,9 +124,10 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
         // It knows the bank from outside only: no configuration is read.
         Task::Attack(arguments) => Box::pin(attack(*arguments, json)).await,
         Task::Completions { shell } => {
-            let mut out = io::stdout();
-            clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut out);
-            Ok(0)
+            // Generating into what cannot be written to would be a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "bank_server", &mut script);
+            write_out(&script).map(|()| 0)
         }
         task => {
             let loaded = source.load()?;
@@ -169,7 +170,7 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         Task::Verify { head } => Command::Verify { head },
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Pepper(PepperTask::Show) => Command::Peppers,
-        Task::Pepper(PepperTask::Rotate) => Command::RotatePepper,
+        Task::Pepper(PepperTask::Rotate) => return rotate(config, json).await,
         Task::Pepper(PepperTask::Retire { id }) => Command::RetirePepper { pepper: id },
         Task::Backup { file } => return show(&backup(config, &file).await?, json),
         Task::Run(_) | Task::Check { .. } | Task::Attack(_) | Task::Completions { .. } => {
@@ -177,6 +178,17 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         }
     };
     show(&perform(config, command).await?, json)
+}
+
+async fn rotate(config: &Config, json: bool) -> Result<u8, Stop> {
+    let mut report = perform(config, Command::RotatePepper).await?;
+    if report.exit_code == 0 {
+        report.text.push_str(&format!(
+            "\nnow copy {} to its safe place again: without the new pepper no new hash can be checked",
+            config.pin.pepper_file.display()
+        ));
+    }
+    show(&report, json)
 }
 
 async fn account_command(config: &Config, task: AccountTask) -> Result<Command, Stop> {
@@ -226,8 +238,12 @@ fn show(report: &Report, json: bool) -> Result<u8, Stop> {
 }
 
 fn print(text: &str) -> Result<(), Stop> {
+    write_out(format!("{}\n", printable::lines(text)).as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", printable::lines(text))
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| Stop::new(exit::IO, format!("cannot write to stdout: {error}")))
 }
@@ -285,7 +301,7 @@ async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
     }
     if weak > 0 && report.exit_code == 0 {
         report.text.push_str(&format!(
-            "\n{weak} of the file's PINs are weak; ask their owners to change them"
+            "\nweak PINs in the file: {weak}; ask their owners to change them"
         ));
     }
     if public > 0 && report.exit_code == 0 {
@@ -426,10 +442,13 @@ async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> 
     let kept = restore(config, file)
         .await?
         .map(|path| path.display().to_string());
-    let text = match &kept {
+    let mut text = match &kept {
         Some(path) => format!("restored; what stood there is kept as {path}"),
         None => "restored".to_owned(),
     };
+    text.push_str(
+        "\nnow run: bank_server verify, with --head and the full head that was kept before the backup",
+    );
     let data = json!({ "restored": file.display().to_string(), "kept": kept });
     show(
         &Report {

@@ -217,9 +217,12 @@ async fn staff_see_who_is_invited_and_never_a_code() {
         .expect(0)
         .json();
     assert_eq!(open["invitations"][0]["terminal"], "till-7");
-    site.run(&["terminal", "invites"])
-        .expect(0)
-        .printing("till-7");
+    let listed = site.run(&["terminal", "invites"]).expect(0).stdout;
+    let mut rows = listed.lines();
+    let column = rows.next().and_then(|head| head.find("until"));
+    let row = rows.find(|row| row.starts_with("till-7 ")).unwrap();
+    let until = row.find(open["invitations"][0]["expires_at"].as_str().unwrap());
+    assert_eq!(column, until, "{listed}");
     let (_recruit, _told) = enrolled(&site, &server, "till-8").await;
     let open = site
         .run(&["terminal", "invites", "--json"])

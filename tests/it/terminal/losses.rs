@@ -8,7 +8,7 @@ use atm_bank::wire::answer::{Answer, Members};
 use atm_bank::wire::code::Code;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
-use super::{Terminal, lines, stderr, stdout};
+use super::{ANONYMOUS, Terminal, lines, stderr, stdout};
 
 fn files_in(folder: &Path) -> usize {
     std::fs::read_dir(folder).unwrap().count()
@@ -34,6 +34,11 @@ fn a_withdrawal_without_an_answer_is_repeated_with_its_key_after_the_next_login(
     let output = Terminal::with_certificate(&bank, journal.path()).script(script);
     let lines = lines(&output);
     assert!(lines[1].starts_with("lost withdraw:"), "{}", lines[1]);
+    assert!(
+        lines[1].contains("the bank closed the connection without a goodbye"),
+        "{}",
+        lines[1]
+    );
     assert!(
         lines[2].starts_with("ok login") && lines[3].starts_with("ok balance"),
         "{lines:?}"
@@ -267,7 +272,7 @@ fn after_three_wrong_pins_the_next_customer_gets_a_new_connection() {
     );
     assert_eq!(
         (bank.seen(|seen| seen.connections), stderr(&output).as_str()),
-        (2, "")
+        (2, ANONYMOUS)
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Key, Machine};
 use crate::atm::screen::view::{Errand, Item, MENU, Purpose, Secret, View, Wish, quick_amounts};
-use crate::atm::script::command::amount_usage;
+use crate::atm::script::command::amount_wanted;
 use crate::domain::{AccountNumber, Amount, Pin};
 
 /// An amount of 10^12 minor units with its point fits.
@@ -167,7 +167,7 @@ impl Machine {
                 };
                 match minor.and_then(Amount::new) {
                     Some(amount) => return self.on_amount(purpose, amount.minor()),
-                    None => self.note = Some(format!("Please type {}.", amount_usage(&currency))),
+                    None => self.note = Some(amount_wanted(&currency)),
                 }
             }
             Key::Backspace => drop(text.pop()),
