@@ -167,7 +167,8 @@ fn a_maze_of_certificates_is_no_bank_and_is_told_at_once() {
         &[],
     )
     .expect(0);
-    let (mut chain, key) = crate::identity::maze(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let (mut chain, key) =
+        crate::identity::chains::maze(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
     let authority = CertificateDer::from_pem_file(site.path("certs/ca.pem")).unwrap();
     // The authority's certificate, which is no secret, takes the place of some of the last.
     chain.truncate(chain.len() - 5);
