@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Balances;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
 /// Proof that an account is one session's alone. Only a store grants it, only for a
@@ -46,13 +47,38 @@ pub struct Seat {
     pub fence: u64,
 }
 
+/// An account's money as the last commit left it, minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Posted {
+    pub(super) account: AccountNumber,
+    pub(super) balance: i64,
+    /// The sum of its open holds, those whose time is over and which were not swept among them.
+    pub(super) held: i64,
+}
+
+impl Posted {
+    pub(super) fn balances(&self) -> Balances {
+        Balances {
+            balance: self.balance,
+            available: self.balance.saturating_sub(self.held),
+        }
+    }
+}
+
 /// All claimed accounts. Bounded by the number of connections, each of which holds one at most.
 #[derive(Debug, Default)]
 pub struct Seats(Mutex<State>);
 
+#[derive(Debug)]
+struct Taken {
+    seat: Seat,
+    /// Known from the claim's own commit on.
+    money: Option<Posted>,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    seats: HashMap<AccountNumber, Seat>,
+    seats: HashMap<AccountNumber, Taken>,
     last_fence: u64,
 }
 
@@ -74,13 +100,14 @@ impl Seats {
         match state.seats.entry(account) {
             Entry::Occupied(_) => return None,
             Entry::Vacant(place) => {
-                place.insert(Seat {
+                let seat = Seat {
                     account,
                     terminal,
                     connection,
                     since,
                     fence,
-                });
+                };
+                place.insert(Taken { seat, money: None });
             }
         }
         state.last_fence = fence;
@@ -93,10 +120,32 @@ impl Seats {
         if state
             .seats
             .get(&account)
-            .is_some_and(|seat| seat.fence == fence)
+            .is_some_and(|taken| taken.seat.fence == fence)
         {
             state.seats.remove(&account);
         }
+    }
+
+    /// Makes known what a commit left in accounts, for those of them that are taken.
+    pub(super) fn post(&self, posted: Vec<Posted>) {
+        if posted.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for money in posted {
+            if let Some(taken) = state.seats.get_mut(&money.account) {
+                taken.money = Some(money);
+            }
+        }
+    }
+
+    /// The account's money, where it is known; `None` where the claim is not its present one.
+    pub(super) fn money(&self, account: AccountNumber, fence: u64) -> Option<Option<Posted>> {
+        let state = self.state();
+        let taken = state.seats.get(&account);
+        taken
+            .filter(|taken| taken.seat.fence == fence)
+            .map(|taken| taken.money)
     }
 
     /// Whether the claim is the account's present one.
@@ -104,12 +153,19 @@ impl Seats {
         self.state()
             .seats
             .get(&account)
-            .is_some_and(|seat| seat.fence == fence)
+            .is_some_and(|taken| taken.seat.fence == fence)
     }
 
     /// Everybody who is seated, in the order of their numbers.
     pub(super) fn list(&self) -> Vec<Seat> {
-        let mut seats: Vec<Seat> = self.state().seats.values().cloned().collect();
+        let mut seats: Vec<Seat> = {
+            let state = self.state();
+            state
+                .seats
+                .values()
+                .map(|taken| taken.seat.clone())
+                .collect()
+        };
         seats.sort_by_key(|seat| seat.account);
         seats
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::rig::*;
-use crate::domain::{EntryKind, RequestedAmount};
+use crate::domain::{EntryKind, RequestedAmount, Timestamp};
 use crate::store::memory::MemoryStore;
-use crate::store::{Digest, Order, OrderKind, Store, StoreError};
+use crate::store::{Act, Digest, Done, Order, OrderKind, Store, StoreError};
 
 super::on_every_store! {
     history_is_newest_first_and_bounded
+    history_and_statement_find_every_posting_from_any_number
     history_shows_each_side_of_a_transfer_its_own_way
     an_empty_ledger_has_a_digest_that_stays_good
     a_digest_stays_good_while_the_ledger_grows_and_another_is_refused
@@ -38,6 +39,65 @@ async fn history_is_newest_first_and_bounded(rig: Rig) {
         (6, rig.context().now, 115)
     );
     assert_eq!((line.terminal.as_str(), line.counterparty), ("t-1", None));
+}
+
+async fn history_and_statement_find_every_posting_from_any_number(rig: Rig) {
+    rig.open(ANNE, 1_000).await;
+    rig.open(BERT, 1_000).await;
+    let (anne, bert) = (rig.log_in(ANNE).await, rig.log_in(BERT).await);
+    // Postings of Anne's, some with entries of others between them.
+    let mut own = vec![1];
+    for turn in 0..150 {
+        if turn % 3 == 0 {
+            rig.deposit(&bert, 1).await.unwrap();
+        }
+        let receipt = match turn % 2 {
+            0 => rig.deposit(&anne, 2).await,
+            _ => rig.transfer(&anne, BERT, 1).await,
+        };
+        own.push(receipt.unwrap().entry.unwrap());
+    }
+    let last = *own.last().unwrap();
+    for number in (1..=last + 2).step_by(3).chain([64, 65, last, last + 1]) {
+        let lines = rig.history(&anne, 3, Some(number)).await;
+        let found: Vec<i64> = lines.iter().map(|line| line.entry).collect();
+        let below = own.iter().rev().filter(|entry| **entry < number);
+        let expected: Vec<i64> = below.copied().take(3).collect();
+        assert_eq!(found, expected, "before {number}");
+        let found = statement(&rig, number, None, 70).await;
+        let above = own.iter().filter(|entry| **entry > number);
+        let expected: Vec<i64> = above.copied().take(70).collect();
+        assert_eq!(found, expected, "after {number}");
+    }
+    assert_eq!(statement(&rig, 0, None, 1_000).await, own);
+    let (now, next) = (rig.context().now, rig.context().now.plus_ms(1));
+    assert_eq!(statement(&rig, 0, Some((now, next)), 1_000).await, own);
+    assert!(
+        statement(&rig, 0, Some((next, next)), 1_000)
+            .await
+            .is_empty()
+    );
+    rig.assert_clean().await;
+}
+
+/// Numbers of a statement's entries for Anne.
+async fn statement(
+    rig: &Rig,
+    after: i64,
+    span: Option<(Timestamp, Timestamp)>,
+    limit: usize,
+) -> Vec<i64> {
+    let act = Act::Statement {
+        number: number(ANNE),
+        after,
+        from: span.map(|(from, _)| from),
+        to: span.map(|(_, to)| to),
+        limit,
+    };
+    let Done::Lines(lines) = rig.act(act).await else {
+        panic!("no statement");
+    };
+    lines.iter().map(|line| line.entry).collect()
 }
 
 async fn history_shows_each_side_of_a_transfer_its_own_way(rig: Rig) {

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 
 use super::rig::*;
-use crate::store::TryCounted;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{OrderKind, TryCounted};
 
 /// Makes a store as version 1 left it, with tries upon a number that is an account's and upon one
 /// that is nobody's, counted under one budget.
@@ -92,4 +92,87 @@ async fn each_store_has_a_key_of_its_own_for_stand_ins() {
         keys.insert(key(&rig));
     }
     assert_eq!(keys.len(), 4);
+}
+
+/// Takes a store of today back to version 4: entries by index, keys as text.
+const VERSION_4: &str = "
+    ALTER TABLE account DROP COLUMN last_entry;
+    ALTER TABLE account DROP COLUMN postings;
+    ALTER TABLE entry DROP COLUMN debit_previous;
+    ALTER TABLE entry DROP COLUMN credit_previous;
+    CREATE INDEX entry_debit ON entry (debit, id);
+    CREATE INDEX entry_credit ON entry (credit, id);
+    DROP TABLE posting_mark;
+    CREATE TABLE request_4 (
+        id          INTEGER PRIMARY KEY,
+        key         TEXT    NOT NULL,
+        account     INTEGER NOT NULL REFERENCES account (id),
+        fingerprint BLOB    NOT NULL CHECK (length(fingerprint) = 16),
+        at          INTEGER NOT NULL,
+        entry       INTEGER,
+        hold        INTEGER,
+        late        INTEGER NOT NULL DEFAULT 0 CHECK (late IN (0, 1)),
+        balance     INTEGER NOT NULL,
+        available   INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO request_4 SELECT id, CASE typeof(key) WHEN 'text' THEN key ELSE
+        lower(format('%s-%s-%s-%s-%s', substr(hex(key), 1, 8), substr(hex(key), 9, 4),
+            substr(hex(key), 13, 4), substr(hex(key), 17, 4), substr(hex(key), 21))) END,
+        account, fingerprint, at, entry, hold, late, balance, available FROM request;
+    DROP TABLE request;
+    ALTER TABLE request_4 RENAME TO request;
+    CREATE UNIQUE INDEX request_key ON request (key, account);
+    CREATE TRIGGER entry_is_never_changed BEFORE UPDATE ON entry
+    BEGIN SELECT RAISE(ABORT, 'journal entries are immutable'); END;
+    PRAGMA user_version = 4;";
+
+/// Keys that are a UUID, almost one, and none: 16 to 64 letters, digits and hyphens each.
+const KEYS: [&str; 6] = [
+    "0198c0de-0000-7000-8000-0123456789ab",
+    "0198C0DE-0000-7000-8000-0123456789AB",
+    "0198c0de-0000-7000-8000-0123456789ag",
+    "0198c0de00007000-8000-0123-456789ab-",
+    "0198c0de00007000800000123456789a",
+    "an-order-of-the-first-of-january",
+];
+
+#[tokio::test]
+async fn entries_and_keys_of_version_4_are_found_again() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.open(BERT, 5).await;
+    let anne = rig.log_in(ANNE).await;
+    for text in KEYS {
+        let order = rig.order(&anne, text.parse().unwrap(), 1, OrderKind::Deposit);
+        assert!(!order.await.unwrap().replayed, "{text}");
+    }
+    for _ in 0..70 {
+        rig.transfer(&anne, BERT, 1).await.unwrap();
+    }
+    rig.authorize(&anne, "h-1", 30).await.unwrap();
+    rig.capture("h-1", 20).await.unwrap();
+    let (head, before) = (
+        rig.verify(None).await.head,
+        rig.history(&anne, 100, None).await,
+    );
+    rig.shut_store();
+    let links = "SELECT group_concat(debit_previous || credit_previous) || \
+                 (SELECT group_concat(account || ' ' || entry) FROM posting_mark) || \
+                 (SELECT group_concat(typeof(key)) FROM request) FROM entry";
+    let read = |rig: &Rig| -> String {
+        let connection = Connection::open(rig.path()).unwrap();
+        connection.query_row(links, [], |row| row.get(0)).unwrap()
+    };
+    let linked = read(&rig);
+    super::sqlite::tamper(&rig.path(), VERSION_4);
+    rig.open_store();
+    let anne = rig.log_in(ANNE).await;
+    assert_eq!(rig.history(&anne, 100, None).await, before);
+    for text in KEYS {
+        let order = rig.order(&anne, text.parse().unwrap(), 1, OrderKind::Deposit);
+        assert!(order.await.unwrap().replayed, "{text}");
+    }
+    assert_eq!(rig.verify(Some(head)).await.faults, Vec::<String>::new());
+    rig.shut_store();
+    assert_eq!(read(&rig), linked);
 }

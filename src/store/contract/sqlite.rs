@@ -367,6 +367,9 @@ async fn faults_after(rig: &mut Rig, whole: &[u8], sql: &str, before: Digest) ->
 }
 
 const CHAIN_FAULT: &str = "entry 3: the hash chain of zz-00001 is broken";
+const LINK_FAULT: &str = "entry 3: it does not follow the posting of zz-00001 before it";
+const LAST_FAULT: &str =
+    "zz-00001: its last entry or its count of them is not what its entries make";
 const ROW_FAULT: &str = "zz-00001: its balance or chain is not what its entries make";
 const HELD_FAULT: &str = "zz-00001: what is held is not the sum of its open holds";
 const HOLD_FAULT: &str = "hold h-1: its state and its entry do not agree";
@@ -393,6 +396,26 @@ const TAMPERED: &[(&str, &str)] = &[
     (
         "UPDATE entry SET debit = 4 WHERE id = 3",
         "entry 3: the hash chain of zz-00002",
+    ),
+    (
+        "UPDATE entry SET debit_previous = 0 WHERE id = 3",
+        LINK_FAULT,
+    ),
+    (
+        "UPDATE account SET last_entry = 5 WHERE number = 'zz-00001'",
+        LAST_FAULT,
+    ),
+    (
+        "UPDATE account SET postings = 9 WHERE number = 'zz-00001'",
+        LAST_FAULT,
+    ),
+    (
+        "INSERT INTO posting_mark SELECT id, 3 FROM account WHERE number = 'zz-00001'",
+        "zz-00001: its entries are not marked right",
+    ),
+    (
+        "INSERT INTO posting_mark VALUES (99, 3)",
+        "an account that is not there has marked entries",
     ),
     (
         "DELETE FROM entry WHERE id = 3",
@@ -461,9 +484,9 @@ async fn a_past_digest_tells_of_a_forgery_that_fits_in_itself() {
     // Takes the last two entries off with everything that speaks of them.
     let forgery = "DELETE FROM entry WHERE id > 4; DELETE FROM request WHERE entry > 4; \
          UPDATE hold SET state = 2, captured = 0, entry = NULL WHERE name = 'h-1'; \
-         UPDATE account SET day_used = 80, (balance, head) = \
+         UPDATE account SET day_used = 80, last_entry = 4, postings = 3, (balance, head) = \
            (SELECT debit_balance, debit_hash FROM entry WHERE id = 4) WHERE number = 'zz-00001'; \
-         UPDATE account SET (balance, head) = \
+         UPDATE account SET last_entry = 3, postings = 1, (balance, head) = \
            (SELECT credit_balance, credit_hash FROM entry WHERE id = 3) WHERE number = 'cash:t-1'";
     let [plain, with_digest] = faults_after(&mut rig, &whole, forgery, head).await;
     assert_eq!(plain, Vec::<String>::new());

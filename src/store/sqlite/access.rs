@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::rows::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
+use super::accounts::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use super::writer::Books;
 use crate::access::lockout::{Counted, LockoutPolicy, Spent, TryRecord};
 use crate::access::pepper::PepperId;
@@ -172,6 +172,7 @@ impl Books<'_> {
         }
         let mut account = self.account(credential.account)?;
         self.expire_due(&mut account, context.now)?;
+        self.make_known(&account);
         Ok(Admission::Admitted {
             row: account.id,
             balances: account.balances(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_lc_rs::digest;
 use rusqlite::Connection;
 
+use super::postings::POSTINGS_PER_MARK;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
 use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
@@ -14,8 +15,18 @@ struct Rebuilt {
     number: String,
     balance: i64,
     head: ChainHash,
+    /// The last entry with a posting to it, or 0, and how many there are.
+    last_entry: i64,
+    postings: i64,
+    /// Entries that must be marked.
+    marks: Vec<i64>,
     /// What the account's row says.
-    stored: (i64, ChainHash),
+    stored: Stored,
+}
+
+struct Stored {
+    money: (i64, ChainHash),
+    links: (i64, i64),
 }
 
 #[derive(Default)]
@@ -57,19 +68,26 @@ fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Aud
     let kept = before.and_then(|digest| digest.log);
     let log = super::records::replay(connection, kept, &mut faults)?;
     for account in accounts.values() {
-        if (account.balance, account.head) != account.stored {
+        if (account.balance, account.head) != account.stored.money {
             faults.add(format!(
                 "{}: its balance or chain is not what its entries make",
                 account.number
             ));
         }
+        if (account.last_entry, account.postings) != account.stored.links {
+            faults.add(format!(
+                "{}: its last entry or its count of them is not what its entries make",
+                account.number
+            ));
+        }
     }
+    marks(connection, &accounts, &mut faults)?;
     holds(connection, &mut faults)?;
     days(connection, &mut faults)?;
     keys(connection, &mut faults)?;
-    let ledger_total = accounts
-        .values()
-        .fold(0_i64, |sum, account| sum.wrapping_add(account.stored.0));
+    let ledger_total = accounts.values().fold(0_i64, |sum, account| {
+        sum.wrapping_add(account.stored.money.0)
+    });
     if ledger_total != 0 {
         faults.add(format!("all balances sum to {ledger_total}, not to 0"));
     }
@@ -113,15 +131,22 @@ fn integrity(connection: &Connection, faults: &mut Faults) -> Result<(), StoreEr
 }
 
 fn accounts(connection: &Connection) -> Result<HashMap<i64, Rebuilt>, StoreError> {
-    let mut statement = connection.prepare("SELECT id, number, balance, head FROM account")?;
+    let mut statement = connection
+        .prepare("SELECT id, number, balance, head, last_entry, postings FROM account")?;
     let rows = statement.query_map([], |row| {
-        let stored = (row.get(2)?, row.get(3)?);
+        let stored = Stored {
+            money: (row.get(2)?, row.get(3)?),
+            links: (row.get(4)?, row.get(5)?),
+        };
         Ok((
             row.get(0)?,
             Rebuilt {
                 number: row.get(1)?,
                 balance: 0,
                 head: CHAIN_START,
+                last_entry: 0,
+                postings: 0,
+                marks: Vec::new(),
                 stored,
             },
         ))
@@ -135,9 +160,12 @@ struct EntryRow {
     kind: i64,
     terminal: String,
     amount: i64,
-    debit: (i64, i64, ChainHash),
-    credit: (i64, i64, ChainHash),
+    debit: Side,
+    credit: Side,
 }
+
+/// Account, balance after it, hash, and the account's posting before it.
+type Side = (i64, i64, ChainHash, i64);
 
 /// Plays every entry again and compares; returns how many there are and the last one's number.
 fn replay(
@@ -148,7 +176,7 @@ fn replay(
 ) -> Result<(u64, i64), StoreError> {
     let mut statement = connection.prepare(
         "SELECT entry.id, at, kind, coalesce(terminal.name, ''), amount, debit, debit_balance, debit_hash, \
-         credit, credit_balance, credit_hash FROM entry LEFT JOIN terminal ON terminal.id = entry.terminal \
+         credit, credit_balance, credit_hash, debit_previous, credit_previous FROM entry LEFT JOIN terminal ON terminal.id = entry.terminal \
          ORDER BY entry.id",
     )?;
     let mut rows = statement.query([])?;
@@ -161,8 +189,8 @@ fn replay(
             kind: row.get(2)?,
             terminal: row.get(3)?,
             amount: row.get(4)?,
-            debit: (row.get(5)?, row.get(6)?, row.get(7)?),
-            credit: (row.get(8)?, row.get(9)?, row.get(10)?),
+            debit: (row.get(5)?, row.get(6)?, row.get(7)?, row.get(11)?),
+            credit: (row.get(8)?, row.get(9)?, row.get(10)?, row.get(12)?),
         };
         if let Some(digest) = unchecked.filter(|digest| digest.entry < entry.number) {
             compare(accounts, digest, last, faults);
@@ -190,7 +218,7 @@ fn compare(accounts: &HashMap<i64, Rebuilt>, digest: Digest, last: i64, faults: 
 
 fn side(accounts: &mut HashMap<i64, Rebuilt>, entry: &EntryRow, debit: bool, faults: &mut Faults) {
     let number = entry.number;
-    let ((own, balance, hash), (other, ..), amount) = match debit {
+    let ((own, balance, hash, previous), (other, ..), amount) = match debit {
         true => (entry.debit, entry.credit, entry.amount.wrapping_neg()),
         false => (entry.credit, entry.debit, entry.amount),
     };
@@ -227,6 +255,17 @@ fn side(accounts: &mut HashMap<i64, Rebuilt>, entry: &EntryRow, debit: bool, fau
             own.number
         ));
     }
+    if own.last_entry != previous {
+        faults.add(format!(
+            "entry {number}: it does not follow the posting of {} before it",
+            own.number
+        ));
+    }
+    own.last_entry = number;
+    own.postings = own.postings.saturating_add(1);
+    if own.postings % POSTINGS_PER_MARK == 0 {
+        own.marks.push(number);
+    }
     // Goes on from the stored hash, so that one fault is not reported for all that follows.
     own.head = hash;
     own.balance = balance;
@@ -253,6 +292,35 @@ fn digest_of(accounts: &HashMap<i64, Rebuilt>, entry: i64) -> Digest {
         hash,
         log: None,
     }
+}
+
+/// Every 64th posting of an account must be marked, and nothing else.
+fn marks(
+    connection: &Connection,
+    accounts: &HashMap<i64, Rebuilt>,
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare("SELECT entry FROM posting_mark WHERE account = ?1 ORDER BY entry")?;
+    let mut all = 0_usize;
+    for (id, account) in accounts {
+        let found = statement.query_map([id], |row| row.get(0))?;
+        let found: Vec<i64> = found.collect::<Result<_, _>>()?;
+        all = all.saturating_add(found.len());
+        if found != account.marks {
+            faults.add(format!(
+                "{}: its entries are not marked right",
+                account.number
+            ));
+        }
+    }
+    let stored = connection.query_row("SELECT count(*) FROM posting_mark", [], |row| {
+        row.get::<_, usize>(0)
+    })?;
+    if stored != all {
+        faults.add("an account that is not there has marked entries".to_owned());
+    }
+    Ok(())
 }
 
 fn fault_rows(
@@ -292,10 +360,13 @@ fn holds(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError>
 fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
     fault_rows(
         connection,
-        "SELECT number FROM account WHERE kind = 0 AND day > 0 AND day_used <> \
-         coalesce((SELECT sum(entry.amount) FROM entry WHERE entry.debit = account.id AND entry.kind = 3 \
-           AND entry.at >= account.day * 86400000 AND entry.at < (account.day + 1) * 86400000 \
-           AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL)), 0) + \
+        "WITH paid (account, amount) AS (SELECT entry.debit, sum(entry.amount) FROM entry \
+           JOIN account own ON own.id = entry.debit WHERE entry.kind = 3 \
+           AND entry.at >= own.day * 86400000 AND entry.at < (own.day + 1) * 86400000 \
+           AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL) \
+           GROUP BY entry.debit) \
+         SELECT number FROM account LEFT JOIN paid ON paid.account = account.id \
+         WHERE kind = 0 AND day > 0 AND day_used <> coalesce(paid.amount, 0) + \
          coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
            WHERE hold.account = account.id AND hold.state IN (0, 1) \
            AND hold.authorized_at >= account.day * 86400000 \

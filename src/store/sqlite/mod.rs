@@ -4,6 +4,7 @@
 //! for customers, from what is committed; what staff read goes over connections of its own.
 
 mod access;
+mod accounts;
 mod apart;
 mod audit;
 mod disk;
@@ -13,6 +14,7 @@ mod office;
 mod open;
 mod owner;
 mod peppers;
+mod postings;
 mod records;
 mod rows;
 mod writer;
@@ -73,12 +75,13 @@ impl SqliteStore {
         };
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);
+        let seats = Arc::new(Seats::default());
         let threads = vec![
             thread::Builder::new()
                 .name("ledger-writer".to_owned())
                 .spawn({
-                    let writable = writable.clone();
-                    move || writer::serve(&writing, jobs, &writable)
+                    let (writable, seats) = (writable.clone(), Arc::clone(&seats));
+                    move || writer::serve(&writing, jobs, &writable, &seats)
                 })
                 .map_err(system)?,
             thread::Builder::new()
@@ -92,7 +95,7 @@ impl SqliteStore {
         ];
         Ok(Self {
             path: path.to_owned(),
-            seats: Arc::new(Seats::default()),
+            seats,
             writable,
             writer: Some(writer),
             reader: Some(reader),
@@ -243,6 +246,15 @@ impl Store for SqliteStore {
 
     fn balance<'a>(&'a self, claim: &'a Claim, context: Context) -> Reply<'a, Balances> {
         let (row, account, fence) = (claim.row, claim.account, claim.fence);
+        match self.seats.money(account, fence) {
+            None => return Box::pin(std::future::ready(Err(StoreError::Fenced))),
+            // What is on hold may be free by now: the rows of its holds say.
+            Some(Some(posted)) if posted.held == 0 => {
+                let balances = posted.balances();
+                return Box::pin(std::future::ready(Ok(balances)));
+            }
+            Some(_) => {}
+        }
         let seats = Arc::clone(&self.seats);
         Box::pin(self.read(move |connection| {
             if !seats.holds(account, fence) {
@@ -290,13 +302,11 @@ impl Store for SqliteStore {
     ) -> Reply<'a, Vec<Line>> {
         let row = claim.row;
         let before = before.map_or(i64::MAX, EntryNumber::get);
-        Box::pin(self.read(move |connection| {
-            let condition = "entry.id < ?2 ORDER BY entry.id DESC LIMIT ?3";
-            let mut lines = office::sides(connection, row, condition, &[&before, &limit])?;
-            lines.sort_by_key(|line| std::cmp::Reverse(line.entry));
-            lines.truncate(limit.into());
-            Ok(lines)
-        }))
+        Box::pin(
+            self.read(move |connection| {
+                postings::newest_first(connection, row, before, limit.into())
+            }),
+        )
     }
 
     fn change_pin<'a>(

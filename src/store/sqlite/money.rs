@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::rows::{AccountRow, Keep, KeptRow, STATUS_CLOSED};
+use super::accounts::{AccountRow, STATUS_CLOSED};
+use super::rows::{Keep, KeptRow};
 use super::writer::Books;
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;

@@ -4,13 +4,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::access::read_tries;
-use super::rows::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
+use super::accounts::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
+use super::postings;
 use super::writer::Books;
 use crate::domain::money::{BALANCE_MAX, Opening};
 use crate::domain::policy::Movement;
 use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
 use crate::store::{
-    AccountReport, Act, Context, Done, Line, NewAccount, Office, StoreError, TerminalReport, Terms,
+    AccountReport, Act, Context, Done, NewAccount, Office, StoreError, TerminalReport, Terms,
 };
 
 impl Books<'_> {
@@ -63,6 +64,7 @@ impl Books<'_> {
                 if negative(withdrawal) || negative(daily) {
                     return Ok(Done::Refused("a limit is 0 or more".to_owned()));
                 }
+                self.forget_account(account.id)?;
                 self.connection
                     .prepare_cached(
                         "UPDATE account SET withdrawal_limit = ?2, daily_limit = ?3 WHERE id = ?1",
@@ -118,7 +120,7 @@ impl Books<'_> {
                 )?
                 .execute(params![
                     new.number.as_str(),
-                    opening.currency,
+                    &*opening.currency,
                     context.now.unix_ms()
                 ])?;
             let id = self.connection.last_insert_rowid();
@@ -194,7 +196,8 @@ impl Books<'_> {
         Ok(Done::Yes)
     }
 
-    fn set_status(&self, account: &AccountRow, status: i64) -> Result<(), StoreError> {
+    fn set_status(&mut self, account: &AccountRow, status: i64) -> Result<(), StoreError> {
+        self.forget_account(account.id)?;
         self.connection
             .prepare_cached("UPDATE account SET status = ?2 WHERE id = ?1")?
             .execute(params![account.id, status])?;
@@ -323,18 +326,8 @@ fn statement(
     let Some(account) = known else {
         return Ok(Done::NoSuchAccount);
     };
-    let from = from.map_or(i64::MIN, Timestamp::unix_ms);
-    let to = to.map_or(i64::MAX, Timestamp::unix_ms);
-    let condition = "entry.id > ?2 AND entry.at >= ?3 AND entry.at < ?4 ORDER BY entry.id LIMIT ?5";
-    let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut lines = sides(
-        connection,
-        account,
-        condition,
-        &[&after, &from, &to, &rows_max],
-    )?;
-    lines.sort_by_key(|line| line.entry);
-    lines.truncate(limit);
+    let wanted = |at| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at < to);
+    let lines = postings::oldest_first(connection, account, after, wanted, limit)?;
     Ok(Done::Lines(lines))
 }
 
@@ -405,64 +398,15 @@ fn terminals(connection: &Connection) -> Result<Done, StoreError> {
 
 fn late_captures(connection: &Connection, limit: usize) -> Result<Done, StoreError> {
     // The customer whose account it was stands where the counterparty would.
-    let mut statement = connection.prepare(&format!(
-        "{} WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
-        side_sql("debit", "debit")
-    ))?;
-    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read_line)?;
+    let mut statement = connection.prepare(
+        "SELECT entry.id, entry.at, entry.kind, -entry.amount, entry.debit_balance, \
+         coalesce(terminal.name, ''), own.kind, own.number, NULL FROM entry \
+         JOIN account own ON own.id = entry.debit LEFT JOIN terminal ON terminal.id = entry.terminal \
+         WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([limit], postings::read_line)?;
     Ok(Done::Lines(rows.collect::<Result<Vec<_>, _>>()?))
-}
-
-/// An account's postings, both of entries that debit it and of those that credit it; the
-/// condition's first parameter is `?2`.
-pub(super) fn sides(
-    connection: &Connection,
-    account: i64,
-    condition: &str,
-    parameters: &[&dyn rusqlite::ToSql],
-) -> Result<Vec<Line>, StoreError> {
-    let mut lines = Vec::new();
-    let mut all: Vec<&dyn rusqlite::ToSql> = vec![&account];
-    all.extend_from_slice(parameters);
-    for (own, other) in [("debit", "credit"), ("credit", "debit")] {
-        let sql = format!(
-            "{} WHERE entry.{own} = ?1 AND {condition}",
-            side_sql(own, other)
-        );
-        let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(all.as_slice(), read_line)?;
-        lines.extend(rows.collect::<Result<Vec<_>, _>>()?);
-    }
-    Ok(lines)
-}
-
-fn side_sql(own: &str, other: &str) -> String {
-    let sign = if own == "debit" { "-" } else { "" };
-    format!(
-        "SELECT entry.id, entry.at, entry.kind, {sign}entry.amount, entry.{own}_balance, \
-         coalesce(terminal.name, ''), other.kind, other.number, reason.text FROM entry \
-         JOIN account other ON other.id = entry.{other} \
-         LEFT JOIN terminal ON terminal.id = entry.terminal \
-         LEFT JOIN reason ON reason.entry = entry.id"
-    )
-}
-
-fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
-    let kind = EntryKind::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
-    let counterparty = match row.get::<_, i64>(6)? {
-        super::rows::KIND_CUSTOMER => row.get::<_, String>(7)?.parse().ok(),
-        _ => None,
-    };
-    Ok(Line {
-        entry: row.get(0)?,
-        at: Timestamp::from_unix_ms(row.get(1)?),
-        kind,
-        amount: row.get(3)?,
-        balance: row.get(4)?,
-        terminal: row.get(5)?,
-        counterparty,
-        reason: row.get(8)?,
-    })
 }
 
 /// Names of terminals that are not let in.

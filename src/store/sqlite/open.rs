@@ -19,15 +19,19 @@ use crate::domain::{Currency, Timestamp};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
     include_str!("../schema/4.sql"),
+    include_str!("../schema/5.sql"),
 ];
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].
 const STAND_INS: usize = 1;
+
+/// Each connection is one thread's at a time, as its type sees to: SQLite need not.
+const OWN_THREAD: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +216,8 @@ pub(super) fn writer(
         source,
     };
     let mut connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(damaged)?;
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OWN_THREAD)
+            .map_err(damaged)?;
     check_header(&connection, path)?;
     settings(&connection).map_err(|error| unwritable(path, error))?;
     let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
@@ -248,7 +253,8 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Missing(path.to_owned()));
     }
     let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OWN_THREAD)
+            .map_err(damaged)?;
     check_header(&connection, path)?;
     connection.busy_timeout(LOCK_TIMEOUT).map_err(damaged)?;
     connection.set_prepared_statement_cache_capacity(64);

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::rows::STATUS_CLOSED;
+use super::accounts::STATUS_CLOSED;
 use super::writer::Books;
 use crate::access::pepper::PepperId;
 use crate::store::{Done, PepperUse, StoreError};

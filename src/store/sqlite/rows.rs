@@ -1,97 +1,16 @@
-//! Rows as values: accounts, terminals, entries, kept answers.
+//! Rows as values: terminals, entries, kept answers.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{OptionalExtension as _, ToSql, params};
+use uuid::Uuid;
 
+use super::accounts::{AccountRow, KIND_CASH};
+use super::postings::POSTINGS_PER_MARK;
 use super::writer::{Books, TerminalRow};
-use crate::domain::entry::{ChainHash, ChainLink};
-use crate::domain::policy::{Movement, Standing};
-use crate::domain::{AccountNumber, EntryNumber, IdempotencyKey, TerminalName, Timestamp};
-use crate::store::{Balances, Fingerprint, StoreError, Terms};
-
-pub(super) const KIND_CUSTOMER: i64 = 0;
-pub(super) const KIND_CASH: i64 = 1;
-pub(super) const STATUS_LOCKED: i64 = 1;
-pub(super) const STATUS_CLOSED: i64 = 2;
-
-/// A row of `account`.
-#[derive(Debug, Clone)]
-pub(super) struct AccountRow {
-    pub(super) id: i64,
-    pub(super) number: String,
-    pub(super) status: i64,
-    pub(super) currency: String,
-    pub(super) balance: i64,
-    pub(super) held: i64,
-    pub(super) day: i64,
-    pub(super) day_used: i64,
-    pub(super) withdrawal_limit: Option<i64>,
-    pub(super) daily_limit: Option<i64>,
-    pub(super) head: ChainHash,
-}
-
-pub(super) const ACCOUNT_COLUMNS: &str = "id, number, status, currency, balance, held, day, \
-    day_used, withdrawal_limit, daily_limit, head";
-
-impl AccountRow {
-    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            number: row.get(1)?,
-            status: row.get(2)?,
-            currency: row.get(3)?,
-            balance: row.get(4)?,
-            held: row.get(5)?,
-            day: row.get(6)?,
-            day_used: row.get(7)?,
-            withdrawal_limit: row.get(8)?,
-            daily_limit: row.get(9)?,
-            head: row.get(10)?,
-        })
-    }
-
-    pub(super) fn balances(&self) -> Balances {
-        Balances {
-            balance: self.balance,
-            available: self.balance.saturating_sub(self.held),
-        }
-    }
-
-    /// What the rules need to know; turns the business day where a new one has begun. A clock
-    /// that was set back does not bring yesterday's limits back.
-    pub(super) fn standing(&mut self, terms: &Terms, now: Timestamp) -> Standing {
-        if now.business_day() > self.day {
-            self.day = now.business_day();
-            self.day_used = 0;
-        }
-        Standing {
-            balance: self.balance,
-            held: self.held,
-            used_today: self.day_used,
-            withdrawal_limit: self.withdrawal_limit.unwrap_or(terms.withdrawal_limit),
-            daily_limit: self.daily_limit.unwrap_or(terms.daily_withdrawal_limit),
-        }
-    }
-
-    /// The moment that money of the present business day is stamped with: where the clock was set
-    /// back over midnight, the start of the day that the account has reached.
-    pub(super) fn stamp(&self, now: Timestamp) -> Timestamp {
-        now.max(Timestamp::start_of_day(self.day))
-    }
-
-    /// Gives back what a hold of `day` had used of that day's limit.
-    pub(super) fn free_day(&mut self, day: i64, amount: i64) {
-        if day == self.day {
-            self.day_used = self.day_used.saturating_sub(amount).max(0);
-        }
-    }
-
-    /// Uses up some of the limit of `day`, if that is the account's present one.
-    pub(super) fn use_day(&mut self, day: i64, amount: i64) {
-        if day == self.day {
-            self.day_used = self.day_used.saturating_add(amount);
-        }
-    }
-}
+use crate::domain::entry::ChainLink;
+use crate::domain::policy::Movement;
+use crate::domain::{EntryNumber, IdempotencyKey, TerminalName, Timestamp};
+use crate::store::{Balances, Fingerprint, StoreError};
 
 /// A row of `request`: an answer kept by key.
 pub(super) struct KeptRow {
@@ -101,6 +20,32 @@ pub(super) struct KeptRow {
     pub(super) hold: Option<i64>,
     pub(super) late: bool,
     pub(super) balances: Balances,
+}
+
+/// A key as a column has it: the 16 bytes of a UUID where its text says that UUID and nothing else.
+enum KeyColumn<'a> {
+    Uuid(Uuid),
+    Text(&'a str),
+}
+
+impl<'a> KeyColumn<'a> {
+    fn of(key: &'a IdempotencyKey) -> Self {
+        let text = key.as_str();
+        let mut written = Uuid::encode_buffer();
+        match Uuid::try_parse(text) {
+            Ok(uuid) if uuid.hyphenated().encode_lower(&mut written) == text => Self::Uuid(uuid),
+            _ => Self::Text(text),
+        }
+    }
+}
+
+impl ToSql for KeyColumn<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Uuid(uuid) => ValueRef::Blob(uuid.as_bytes()),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
 }
 
 /// What is to be kept of an answer.
@@ -113,44 +58,6 @@ pub(super) struct Keep<'a> {
 }
 
 impl Books<'_> {
-    pub(super) fn account(&self, id: i64) -> Result<AccountRow, StoreError> {
-        let sql = const_format_account("WHERE id = ?1");
-        Ok(self
-            .connection
-            .prepare_cached(&sql)?
-            .query_row([id], AccountRow::from_row)?)
-    }
-
-    /// A customer's account by its number, closed or not.
-    pub(super) fn customer(&self, number: AccountNumber) -> Result<Option<AccountRow>, StoreError> {
-        let sql = const_format_account("WHERE number = ?1 AND kind = 0");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        Ok(statement
-            .query_row([number.as_str()], AccountRow::from_row)
-            .optional()?)
-    }
-
-    pub(super) fn named(&self, name: &str) -> Result<AccountRow, StoreError> {
-        let sql = const_format_account("WHERE number = ?1 AND kind <> 0");
-        Ok(self
-            .connection
-            .prepare_cached(&sql)?
-            .query_row([name], AccountRow::from_row)?)
-    }
-
-    pub(super) fn save(&self, account: &AccountRow) -> Result<(), StoreError> {
-        let sql = "UPDATE account SET balance = ?2, held = ?3, day = ?4, day_used = ?5, head = ?6 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![
-            account.id,
-            account.balance,
-            account.held,
-            account.day,
-            account.day_used,
-            account.head
-        ])?;
-        Ok(())
-    }
-
     /// The rows of a terminal and of its cash, made at its first money.
     pub(super) fn terminal(
         &mut self,
@@ -235,8 +142,9 @@ impl Books<'_> {
         (debit.head, credit.head) = (side(debit, credit, -amount), side(credit, debit, amount));
         self.connection
             .prepare_cached(
-                "INSERT INTO entry (id, at, kind, terminal, debit, credit, amount, debit_balance, \
-                 credit_balance, debit_hash, credit_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO entry (id, at, kind, terminal, debit, credit, amount, debit_balance, credit_balance, \
+                 debit_hash, credit_hash, debit_previous, credit_previous) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 number.get(),
@@ -249,11 +157,31 @@ impl Books<'_> {
                 debit.balance,
                 credit.balance,
                 debit.head,
-                credit.head
+                credit.head,
+                debit.last_entry,
+                credit.last_entry
             ])?;
-        self.save(debit)?;
-        self.save(credit)?;
+        for account in [debit, credit] {
+            self.count_posting(account, number)?;
+            self.save(account)?;
+        }
         Ok(number)
+    }
+
+    /// The account's last posting is that of this entry now.
+    fn count_posting(
+        &self,
+        account: &mut AccountRow,
+        entry: EntryNumber,
+    ) -> Result<(), StoreError> {
+        account.last_entry = entry.get();
+        account.postings = account.postings.saturating_add(1);
+        if account.postings % POSTINGS_PER_MARK == 0 {
+            let sql = "INSERT INTO posting_mark (account, entry) VALUES (?1, ?2)";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.execute([account.id, account.last_entry])?;
+        }
+        Ok(())
     }
 
     fn next_entry(&mut self) -> Result<EntryNumber, StoreError> {
@@ -278,22 +206,22 @@ impl Books<'_> {
     ) -> Result<Option<KeptRow>, StoreError> {
         let sql = "SELECT id, fingerprint, entry, hold, late, balance, available FROM request \
                    WHERE key = ?1 AND account = ?2";
-        let row =
-            self.connection
-                .prepare_cached(sql)?
-                .query_row(params![key.as_str(), account], |row| {
-                    Ok(KeptRow {
-                        id: row.get(0)?,
-                        fingerprint: row.get(1)?,
-                        entry: row.get(2)?,
-                        hold: row.get(3)?,
-                        late: row.get(4)?,
-                        balances: Balances {
-                            balance: row.get(5)?,
-                            available: row.get(6)?,
-                        },
-                    })
-                });
+        let row = self.connection.prepare_cached(sql)?.query_row(
+            params![KeyColumn::of(key), account],
+            |row| {
+                Ok(KeptRow {
+                    id: row.get(0)?,
+                    fingerprint: row.get(1)?,
+                    entry: row.get(2)?,
+                    hold: row.get(3)?,
+                    late: row.get(4)?,
+                    balances: Balances {
+                        balance: row.get(5)?,
+                        available: row.get(6)?,
+                    },
+                })
+            },
+        );
         Ok(row.optional()?)
     }
 
@@ -311,7 +239,7 @@ impl Books<'_> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
-                keep.key.as_str(),
+                KeyColumn::of(keep.key),
                 account.id,
                 keep.fingerprint,
                 now.unix_ms(),
@@ -323,8 +251,4 @@ impl Books<'_> {
             ])?;
         Ok(self.connection.last_insert_rowid())
     }
-}
-
-fn const_format_account(condition: &str) -> String {
-    format!("SELECT {ACCOUNT_COLUMNS} FROM account {condition}")
 }

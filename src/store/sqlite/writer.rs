@@ -6,9 +6,11 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::accounts::AccountMemory;
 use super::disk::Writable;
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
+use crate::store::seats::Seats;
 use crate::store::{LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
@@ -29,6 +31,8 @@ pub(super) struct Books<'c> {
 pub(super) struct Memory {
     /// Rows of terminals and of their cash accounts, by name.
     pub(super) terminals: HashMap<TerminalName, TerminalRow>,
+    /// Rows of accounts.
+    pub(super) accounts: AccountMemory,
     /// Peppers that stand in the store.
     pub(super) peppers: HashSet<String>,
     /// The last entry's number.
@@ -117,6 +121,7 @@ pub(super) fn serve(
     connection: &Connection,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     writable: &Writable,
+    seats: &Seats,
 ) {
     let mut memory = Memory::default();
     while let Some(first) = queue.blocking_recv() {
@@ -135,10 +140,15 @@ pub(super) fn serve(
                 for job in batch {
                     let mut single = [job];
                     let committed = transact(connection, &mut memory, writable, &mut single);
+                    seats.post(memory.accounts.take_posted());
                     finish(single, &committed);
                 }
             }
-            committed => finish(batch, &committed),
+            committed => {
+                // Whoever hears of a commit sees it in the next balance.
+                seats.post(memory.accounts.take_posted());
+                finish(batch, &committed);
+            }
         }
     }
 }
@@ -176,9 +186,11 @@ fn begin_run_commit(
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut books = Books { connection, memory };
     for job in jobs.iter_mut() {
-        job.run(&mut Books { connection, memory })?;
+        job.run(&mut books)?;
     }
+    books.write_accounts()?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
 }
