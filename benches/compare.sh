@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The bank beside what a user would pick instead, and beside the ceilings of its parts, in turn on one machine:
+#   benches/compare.sh [RUNS] [SECONDS] [FOLDER]      5 runs of 8 seconds, into target/compare
+# Writes FOLDER/figures.csv, one line for each measurement; benches/figures.py makes table and plots of it. Needs
+# PostgreSQL's server and pgbench, and python3. Nothing else should run on the machine meanwhile.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+runs=${1:-5} seconds=${2:-8}
+folder=$(mkdir -p "${3:-target/compare}" && cd "${3:-target/compare}" && pwd)
+figures=$folder/figures.csv
+cluster=$folder/postgres-$$
+
+cargo build --release --bins --example load --benches
+load=target/release/examples/load
+ceilings=$(ls -t target/release/deps/ceilings-* | grep -v '\.d$' | head -1)
+
+echo "run,who,what,clients,depth,per_second,p50_us,p99_us,server_us,bytes_per_operation" > "$figures"
+record() { echo "$run,$*" | tr ' ' ',' | tee -a "$figures"; }
+
+fields() { # names of fields of an object on stdin, in the order to be printed
+    python3 -c 'import json, sys
+found = json.loads(sys.stdin.readlines()[-1])
+print(*[("" if found.get(name) is None else found[name]) for name in sys.argv[1:]], sep=",")' "$@"
+}
+bank() { # what, clients, depth, further arguments of the load tool
+    local what=$1 clients=$2 depth=$3; shift 3
+    local found
+    found=$("$load" --terminals "$clients" --depth "$depth" --seconds "$seconds" --json --quiet "$@" 2> "$folder/load.log" \
+        | fields per_second p50_us p99_us server_us bytes_per_operation)
+    record bank "$what" "$clients" "$depth" "$found"
+}
+logins() { # what, further arguments: log-ins by 16 terminals, with the shipped cost
+    local what=$1; shift
+    local found
+    found=$("$load" --logins 16 --seconds "$seconds" --json --quiet --set pin.memory_kib=19456 --set pin.iterations=2 "$@" \
+        2> "$folder/load.log" | tee "$folder/logins.json" | fields logins_per_second login_p50_us login_p99_us)
+    record bank "$what" 16 1 "$found"
+}
+ceiling() { # what, clients, depth, arguments of the bench
+    local what=$1 clients=$2 depth=$3; shift 3
+    record ceiling "$what" "$clients" "$depth" "$("$ceilings" --seconds "$seconds" "$@" 2> /dev/null | fields per_second p50_us p99_us)"
+}
+pgbench() { # what, clients, further arguments
+    local what=$1 clients=$2; shift 2
+    record postgresql "$what" "$clients" 1 "$(benches/peers/postgres run "$cluster" "$clients" "$seconds" "$@")"
+}
+
+trap 'benches/peers/postgres stop "$cluster" && rm -rf "$cluster" "$cluster.log"' EXIT
+chmod o+x "$folder"
+benches/peers/postgres start "$cluster" 64
+for run in $(seq "$runs"); do
+    ceiling disk 1 1 --part disk
+    for clients in 1 8 64 256; do
+        pgbench tpcb "$clients"
+        bank money "$clients" 1
+    done
+    for clients in 64 256; do
+        pgbench simple-update "$clients" --builtin=simple-update
+        bank money-random-keys "$clients" 1 --keys random
+        ceiling sqlite "$clients" 1 --part sqlite --batch "$clients" --keys ordered --accounts $((clients + 1)) --terminals "$clients"
+        ceiling sqlite-random-keys "$clients" 1 --part sqlite --batch "$clients" --keys random --accounts $((clients + 1)) --terminals "$clients"
+    done
+    ceiling echo 64 1 --part echo --connections 64 --depth 1
+    bank balance 64 1 --mix balance
+    ceiling echo 256 1 --part echo --connections 256 --depth 1
+    bank money 256 8
+    ceiling argon2 2 1 --part argon2 --threads "$(nproc)"
+    logins logins --terminals 0
+    capacity=$(awk -F, -v run="$run" '$1 == run && $2 == "bank" && $3 == "money" && $4 == 64 { print int($6 / 5) }' "$figures")
+    bank money-at-a-fifth 64 1 --rate "$capacity" --set pin.memory_kib=19456 --set pin.iterations=2
+    logins logins-beside-customers --terminals 64 --rate "$capacity"
+    record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us < "$folder/logins.json")"
+    ceiling handshakes 16 1 --part handshakes --at-once 16
+    record bank handshakes 16 1 "$("$load" --terminals 0 --seconds "$seconds" --skip-verify --json --quiet \
+        --handshakes 16 2> "$folder/load.log" | fields handshakes_per_second handshake_p50_us handshake_p99_us)"
+done
