@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::hello::{Came, shake_hands};
+use super::registry::Chain;
 use super::tls::{chain_ends, renews_itself, terminal_of};
 use super::wiped::WipedReads;
 use super::{Live, Server};
@@ -163,10 +163,12 @@ impl Server {
     ) -> Result<(), &'static str> {
         let _ = &place.counted;
         let trust = self.trust.load_full();
-        let handshake = timeout(
+        // What only a handshake or an enrolment needs is in boxes of their own: a connection has no
+        // room for it while it waits for customers.
+        let handshake = Box::pin(timeout(
             live.config.server.handshake_timeout,
             shake_hands(&trust, stream),
-        );
+        ));
         let block = AddressBlock::from(address.ip());
         let bounds = self.handshake_bounds(&live);
         let in_handshake = self.handshakes.enter(connection, block, bounds);
@@ -184,28 +186,29 @@ impl Server {
         let mut stream = match came {
             Came::ToBank(stream) => stream,
             Came::ToEnrol(mut stream) if place.full => {
-                tell_full(&mut stream, &live).await;
+                Box::pin(tell_full(&mut stream, &live)).await;
                 return Err("server full");
             }
             Came::ToEnrol(mut stream) => {
-                return self
-                    .serve_enrolment(&mut stream, &trust, (address, connection), &live)
-                    .await;
+                let served =
+                    self.serve_enrolment(&mut stream, &trust, (address, connection), &live);
+                return Box::pin(served).await;
             }
         };
         let write_timeout = live.config.server.write_timeout;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
-            connection::close(&mut stream, write_timeout).await;
+            Box::pin(connection::close(&mut stream, write_timeout)).await;
             return Err("no ALPN");
         }
         if place.full {
-            tell_full(&mut stream, &live).await;
+            Box::pin(tell_full(&mut stream, &live)).await;
             return Err("server full");
         }
         let identity = Identity::of(&stream);
         let Some((terminal, chain)) = identity.0 else {
             return Err("no terminal's name");
         };
+        drop(trust);
         self.serve_terminal(&mut stream, terminal, chain, (address, connection), &live)
             .await
     }
@@ -214,7 +217,7 @@ impl Server {
         self: &Arc<Self>,
         stream: &mut TlsStream<S>,
         terminal: TerminalName,
-        chain: Option<Vec<CertificateDer<'static>>>,
+        chain: Option<Chain>,
         (address, connection): (SocketAddr, u64),
         live: &Live,
     ) -> Result<(), &'static str> {
@@ -239,7 +242,7 @@ impl Server {
             self.terminal_share(),
         );
         let Some(registered) = registered else {
-            tell_full(stream, live).await;
+            Box::pin(tell_full(stream, live)).await;
             return Err("terminal has too many");
         };
         let now = self.bank.surroundings().now();
@@ -249,8 +252,9 @@ impl Server {
         // certificate any more, or not with this one.
         let trust = self.trust.load_full();
         let admitted = trust.still_admits(chain.as_deref().unwrap_or_default(), now);
+        drop((chain, trust));
         if self.disabled.load().contains(&terminal) || !admitted {
-            connection::close(stream, server.write_timeout).await;
+            Box::pin(connection::close(stream, server.write_timeout)).await;
             return Err("terminal not let in");
         }
         tracing::info!(connection, %address, %terminal, "connected");
@@ -279,13 +283,13 @@ impl Server {
 }
 
 /// Who a handshake has shown the peer to be: a terminal with its chain, or anonymous.
-struct Identity(Option<(TerminalName, Option<Vec<CertificateDer<'static>>>)>);
+struct Identity(Option<(TerminalName, Option<Chain>)>);
 
 impl Identity {
     fn of<S>(stream: &TlsStream<S>) -> Self {
         Self(match stream.get_ref().1.peer_certificates() {
             None => Some((TerminalName::anonymous(), None)),
-            Some(chain) => terminal_of(chain).map(|terminal| (terminal, Some(chain.to_vec()))),
+            Some(chain) => terminal_of(chain).map(|terminal| (terminal, Some(chain.into()))),
         })
     }
 }

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::tls::{Trust, chain_ends, renews_itself};
 use crate::domain::{TerminalName, Timestamp};
 
-type Chain = Vec<CertificateDer<'static>>;
+/// A terminal's certificates, its own first; shared by whoever asks about them.
+pub(super) type Chain = Arc<[CertificateDer<'static>]>;
 
 struct Guest {
     terminal: TerminalName,
@@ -164,7 +165,7 @@ mod tests {
             registry.enter(
                 connection,
                 terminal,
-                Vec::new(),
+                Chain::default(),
                 CancellationToken::new(),
                 2,
             )

@@ -158,7 +158,7 @@ fn a_connection_whose_certificate_ends_meanwhile_is_put_out_and_was_warned_of() 
     let _line = world
         .server
         .registry
-        .enter(1, name, world.chain(), expelled.clone(), 1);
+        .enter(1, name, world.chain().into(), expelled.clone(), 1);
     assert_eq!(world.said_in(DAYS - 1)["terminal-1"], 3);
     world.server.look();
     assert!(!expelled.is_cancelled());
