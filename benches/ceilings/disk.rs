@@ -1,0 +1,24 @@
+//! Appends of a page, each synced, to a file that grows.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Instant;
+
+use crate::{Arguments, Took, folder};
+
+const PAGE: [u8; 4_096] = [7; 4_096];
+
+pub(crate) fn measure(arguments: &Arguments) {
+    let folder = folder();
+    let mut file = File::create(folder.path().join("appended")).unwrap();
+    let (mut took, mut count) = (Took::new(), 0);
+    let began = Instant::now();
+    while began.elapsed() < arguments.span() {
+        let one = Instant::now();
+        file.write_all(&PAGE).unwrap();
+        file.sync_data().unwrap();
+        took.record(one.elapsed());
+        count += 1;
+    }
+    took.print("disk", count, began.elapsed());
+}
