@@ -1,0 +1,242 @@
+//! The hot paths, one function each, over the library's public interface; what they are fed with;
+//! and a table of them for the counter of instructions.
+//!
+//! Nothing here depends on the machine's clock, chance or disk, so that two runs do the same.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use atm_bank::access::lockout::LockoutPolicy;
+use atm_bank::access::pepper::Peppers;
+use atm_bank::access::pin::{HashCost, Kiln, PinHash, PinHasher};
+use atm_bank::bank::{Bank, Moved, Session};
+use atm_bank::domain::{AccountNumber, IdempotencyKey, Pin, RequestedAmount, Timestamp};
+use atm_bank::operator::{Command, Desk, NoFloor, OpenAccount};
+use atm_bank::store::Terms;
+use atm_bank::store::sqlite::SqliteStore;
+use atm_bank::surroundings::{Surroundings, Virtual};
+use atm_bank::wire::answer::{Answer, HistoryLine, Members};
+use atm_bank::wire::frame::{self, HEADER_BYTES, Next};
+use atm_bank::wire::request::{Envelope, Keyed, Request};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+/// The largest payload after a log-in, as configured by default.
+const PAYLOAD_BYTES_MAX: usize = 16_384;
+/// Requests that a terminal sent without waiting, in one buffer.
+const PIPELINED: u64 = 16;
+/// Lines of a history, as many as a request gets that asks for no number.
+const HISTORY_LINES: i64 = 10;
+
+const ANNE: &str = "zz-00001";
+const BERT: &str = "zz-00002";
+const PIN: &str = "8264";
+const KEY: &str = "0198f2a4-5b6c-7d8e-9fa0-b1c2d3e4f506";
+
+/// Noon of 2026-01-01, UTC.
+const NOON: Timestamp = Timestamp::from_unix_ms(1_767_268_800_000);
+
+/// Finds every frame of `bytes`, as a connection does; returns how many there are.
+pub(crate) fn frame_decode(mut bytes: &[u8]) -> usize {
+    let mut frames = 0;
+    while let Next::Whole { end } = frame::next(black_box(bytes), PAYLOAD_BYTES_MAX).unwrap() {
+        black_box(&bytes[HEADER_BYTES..end]);
+        bytes = &bytes[end..];
+        frames += 1;
+    }
+    frames
+}
+
+/// Reads one request.
+pub(crate) fn parse(payload: &[u8]) -> Envelope {
+    Envelope::parse(black_box(payload))
+}
+
+/// Writes one answer, into a buffer that was used before.
+pub(crate) fn encode(answer: &Answer, out: &mut Vec<u8>) {
+    out.clear();
+    black_box(answer).append_frame(out).unwrap();
+    black_box(out);
+}
+
+/// Frames of requests for the balance, one behind the other.
+pub(crate) fn pipelined() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in 0..PIPELINED {
+        frame::append(&mut bytes, PAYLOAD_BYTES_MAX, |out| {
+            Request::Balance.encode(id, out);
+        })
+        .unwrap();
+    }
+    bytes
+}
+
+/// A request as a terminal writes it.
+pub(crate) fn payload(request: &Request) -> Vec<u8> {
+    let mut out = Vec::new();
+    request.encode(4_711, &mut out);
+    assert!(parse(&out).request.is_ok());
+    out
+}
+
+pub(crate) fn deposit_request() -> Request {
+    Request::Deposit(keyed())
+}
+
+pub(crate) fn transfer_request() -> Request {
+    Request::Transfer {
+        to: number(BERT),
+        keyed: keyed(),
+    }
+}
+
+fn keyed() -> Keyed {
+    Keyed {
+        amount: RequestedAmount(12_345),
+        key: KEY.parse().unwrap(),
+    }
+}
+
+/// The answer to a deposit.
+pub(crate) fn deposit_answer() -> Answer {
+    let members = Members {
+        entry: Some(123_456),
+        balance: Some(1_234_567),
+        available: Some(1_204_567),
+        ..Members::default()
+    };
+    Answer::done(Some(4_711), members)
+}
+
+/// The answer to a request for the history: every other line is a transfer.
+pub(crate) fn history_answer() -> Answer {
+    let line = |index: i64| HistoryLine {
+        entry: 123_456 - index,
+        at: "2026-01-01T12:00:00.000Z".to_owned(),
+        kind: if index % 2 == 0 {
+            "deposit".into()
+        } else {
+            "transfer".into()
+        },
+        amount: 12_345,
+        balance: 1_234_567 - 12_345 * index,
+        terminal: "terminal-17".to_owned(),
+        counterparty: (index % 2 == 1).then(|| BERT.to_owned()),
+    };
+    let members = Members {
+        entries: Some((0..HISTORY_LINES).map(line).collect()),
+        ..Members::default()
+    };
+    Answer::done(Some(4_711), members)
+}
+
+/// A bank over the embedded store with a customer who is logged in. Orders go the whole way from
+/// [`Bank`] through the writer's transaction and back; only the disk is memory where the system
+/// has a folder for that. More than a tenth of an order is SHA-256, whose code is chosen by
+/// the processor.
+pub(crate) struct Counter {
+    // In this order they are dropped: the session needs the store, the store its folder.
+    session: Session,
+    bank: Arc<Bank>,
+    runtime: Runtime,
+    orders: u64,
+    _folder: TempDir,
+}
+
+impl Counter {
+    pub(crate) fn open() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.unwrap();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let clock: Arc<dyn Surroundings> = Arc::new(Virtual::new(NOON, 1));
+        let peppers = Arc::new(Peppers::generate(&*clock));
+        let mut kiln = Kiln::new(Arc::clone(&peppers), CHEAPEST);
+        let hash = kiln.hash(&Pin::parse(PIN).unwrap(), &*clock).unwrap();
+        let hasher = PinHasher::start(peppers, CHEAPEST, 1, Arc::clone(&clock)).unwrap();
+        let currency = "USD".parse().unwrap();
+        let store = SqliteStore::open(&folder.path().join("bank.db"), currency, NOON).unwrap();
+        let bank = Bank::new(Arc::new(store), hasher, clock, TERMS, currency);
+        let bank = Arc::new(bank);
+        let session = runtime.block_on(log_in(&bank, &hash));
+        Self {
+            session,
+            bank,
+            runtime,
+            orders: 0,
+            _folder: folder,
+        }
+    }
+
+    /// One deposit, under a new key.
+    pub(crate) fn deposit(&mut self) -> Moved {
+        let key = self.next_key();
+        let session = &mut self.session;
+        let order = self.bank.deposit(session, RequestedAmount(12_345), key);
+        wait(&self.runtime, order)
+    }
+
+    /// One transfer, under a new key.
+    pub(crate) fn transfer(&mut self) -> Moved {
+        let key = self.next_key();
+        let (session, to) = (&mut self.session, number(BERT));
+        let order = self.bank.transfer(session, to, RequestedAmount(1), key);
+        wait(&self.runtime, order)
+    }
+
+    /// Keys grow as those of terminals do.
+    fn next_key(&mut self) -> IdempotencyKey {
+        self.orders += 1;
+        let orders = self.orders;
+        format!("0198f2a4-5b6c-7d8e-9fa0-{orders:012x}")
+            .parse()
+            .unwrap()
+    }
+}
+
+fn wait<E: std::fmt::Debug>(
+    runtime: &Runtime,
+    order: impl Future<Output = Result<Moved, E>>,
+) -> Moved {
+    runtime.block_on(order).unwrap()
+}
+
+/// Opens the accounts, as staff do, and logs the first customer in, as a terminal does.
+async fn log_in(bank: &Arc<Bank>, hash: &PinHash) -> Session {
+    let account = |text: &str| OpenAccount {
+        account: text.to_owned(),
+        hash: hash.into(),
+        balance: 1_000_000,
+        demo: false,
+    };
+    let accounts = [ANNE, BERT].map(account).into();
+    let desk = Desk::new(Arc::clone(bank), Arc::new(NoFloor));
+    let report = desk.perform("bench", Command::Open { accounts }).await;
+    assert_eq!(report.exit_code, 0, "{}", report.text);
+    let terminal = "terminal-1".parse().unwrap();
+    let pin = Pin::parse(PIN).unwrap();
+    let opened = bank.login(&terminal, 1, number(ANNE), pin).await;
+    opened.unwrap().session
+}
+
+fn number(text: &str) -> AccountNumber {
+    text.parse().unwrap()
+}
+
+/// argon2's least: one PIN is checked before anything is measured.
+const CHEAPEST: HashCost = HashCost {
+    memory_kib: 8,
+    iterations: 1,
+    parallelism: 1,
+};
+
+const TERMS: Terms = Terms {
+    withdrawal_limit: 100_000,
+    daily_withdrawal_limit: 200_000,
+    hold_timeout_ms: 120_000,
+    lockout: LockoutPolicy {
+        tries: 3,
+        lock_ms: 86_400_000,
+    },
+    try_rows_max: 1_000,
+};
