@@ -10,7 +10,7 @@ folder=$(mkdir -p "${3:-target/compare}" && cd "${3:-target/compare}" && pwd)
 figures=$folder/figures.csv
 cluster=$folder/postgres-$$
 
-cargo build --release --bins --example load --benches
+cargo build --release --bins --example load --bench ceilings
 load=target/release/examples/load
 ceilings=$(ls -t target/release/deps/ceilings-* | grep -v '\.d$' | head -1)
 

@@ -21,7 +21,7 @@ COLOURS = ["#0b6e99", "#d9730d", "#6b8e23", "#8a4baf"]
 def number(text):
     try:
         return float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
 
 

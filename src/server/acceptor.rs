@@ -17,7 +17,7 @@ use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::hello::{Came, shake_hands};
 use super::registry::Chain;
-use super::tls::{chain_ends, renews_itself, terminal_of};
+use super::tls::{Trust, chain_ends, renews_itself, terminal_of};
 use super::wiped::WipedReads;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
@@ -208,19 +208,43 @@ impl Server {
         let Some((terminal, chain)) = identity.0 else {
             return Err("no terminal's name");
         };
-        drop(trust);
-        self.serve_terminal(&mut stream, terminal, chain, (address, connection), &live)
+        let shown = Shown {
+            terminal,
+            chain,
+            trust,
+        };
+        self.serve_terminal(&mut stream, shown, (address, connection), &live)
             .await
+    }
+
+    /// Whether a terminal is let in now that it has shaken hands. The handshake may have begun before
+    /// a reload, by which nobody is let in without a certificate any more, or not with this one.
+    fn admits_now(
+        &self,
+        terminal: &TerminalName,
+        chain: Option<Chain>,
+        shown_to: &Arc<Trust>,
+    ) -> bool {
+        if self.disabled.load().contains(terminal) {
+            return false;
+        }
+        let present = self.trust.load_full();
+        let now = self.bank.surroundings().now();
+        Arc::ptr_eq(&present, shown_to) || present.still_admits(&chain.unwrap_or_default(), now)
     }
 
     async fn serve_terminal<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         stream: &mut TlsStream<S>,
-        terminal: TerminalName,
-        chain: Option<Chain>,
+        shown: Shown,
         (address, connection): (SocketAddr, u64),
         live: &Live,
     ) -> Result<(), &'static str> {
+        let Shown {
+            terminal,
+            chain,
+            trust,
+        } = shown;
         let expelled = CancellationToken::new();
         let server = &live.config.server;
         let (requester, between) = match &chain {
@@ -245,15 +269,11 @@ impl Server {
             Box::pin(tell_full(stream, live)).await;
             return Err("terminal has too many");
         };
-        let now = self.bank.surroundings().now();
         let staffs = chain.as_deref().filter(|chain| !renews_itself(chain));
         let ends = staffs.and_then(chain_ends);
-        // The handshake may have begun before a reload, by which nobody is let in without a
-        // certificate any more, or not with this one.
-        let trust = self.trust.load_full();
-        let admitted = trust.still_admits(chain.as_deref().unwrap_or_default(), now);
-        drop((chain, trust));
-        if self.disabled.load().contains(&terminal) || !admitted {
+        let admitted = self.admits_now(&terminal, chain, &trust);
+        drop(trust);
+        if !admitted {
             Box::pin(connection::close(stream, server.write_timeout)).await;
             return Err("terminal not let in");
         }
@@ -280,6 +300,14 @@ impl Server {
         tracing::info!(connection, %terminal, expelled = expelled.is_cancelled(), "disconnected");
         Ok(())
     }
+}
+
+/// What a handshake has shown: a terminal, with its chain or anonymous, to whom it was shown by what
+/// the server trusted then.
+struct Shown {
+    terminal: TerminalName,
+    chain: Option<Chain>,
+    trust: Arc<Trust>,
 }
 
 /// Who a handshake has shown the peer to be: a terminal with its chain, or anonymous.
