@@ -195,6 +195,8 @@ pub const HASTE_WINDOW: Duration = Duration::from_secs(10);
 /// Transfers to nobody (code 34) in a session, after which further ones get code 40: account
 /// numbers are not to be found out by trying.
 pub const NO_COUNTERPARTY_PER_SESSION_MAX: u32 = 5;
+/// Orders of one connection that came together and are carried out in one call.
+pub const ORDERS_TOGETHER_MAX: usize = 64;
 /// Entries of each table of rates (by address, by terminal); new ones wait for idle ones to go.
 pub const RATE_TABLE_ENTRIES_MAX: usize = 100_000;
 /// How often idle entries of the tables of rates are dropped.

@@ -13,8 +13,8 @@ use atm_bank::access::pin::{HashCost, Kiln, PinHash, PinHasher};
 use atm_bank::bank::{Bank, Moved, Session};
 use atm_bank::domain::{AccountNumber, IdempotencyKey, Pin, RequestedAmount, Timestamp};
 use atm_bank::operator::{Command, Desk, NoFloor, OpenAccount};
-use atm_bank::store::Terms;
 use atm_bank::store::sqlite::SqliteStore;
+use atm_bank::store::{Order, OrderKind, Terms};
 use atm_bank::surroundings::{Surroundings, Virtual};
 use atm_bank::wire::answer::{Answer, HistoryLine, Members};
 use atm_bank::wire::frame::{self, HEADER_BYTES, Next};
@@ -170,18 +170,23 @@ impl Counter {
 
     /// One deposit, under a new key.
     pub(crate) fn deposit(&mut self) -> Moved {
-        let key = self.next_key();
-        let session = &mut self.session;
-        let order = self.bank.deposit(session, RequestedAmount(12_345), key);
-        wait(&self.runtime, order)
+        self.order(12_345, OrderKind::Deposit)
     }
 
     /// One transfer, under a new key.
     pub(crate) fn transfer(&mut self) -> Moved {
-        let key = self.next_key();
-        let (session, to) = (&mut self.session, number(BERT));
-        let order = self.bank.transfer(session, to, RequestedAmount(1), key);
-        wait(&self.runtime, order)
+        self.order(1, OrderKind::Transfer(number(BERT)))
+    }
+
+    fn order(&mut self, amount: i64, kind: OrderKind) -> Moved {
+        let order = Order {
+            key: self.next_key(),
+            amount: RequestedAmount(amount),
+            kind,
+        };
+        let (bank, session) = (&self.bank, &mut self.session);
+        let moved = async { bank.move_all(session, vec![order]).await.remove(0) };
+        wait(&self.runtime, moved)
     }
 
     /// Keys grow as those of terminals do.

@@ -1,8 +1,8 @@
 //! Deposits, withdrawals and transfers.
 
 use super::{Bank, Failure, Session};
-use crate::domain::{AccountNumber, IdempotencyKey, Refusal, RequestedAmount};
-use crate::store::{Balances, Event, Order, OrderKind, Receipt};
+use crate::domain::Refusal;
+use crate::store::{Balances, Context, Event, Order, Receipt};
 
 /// Money moved, now or (a replay) before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,73 +16,29 @@ pub struct Moved {
 }
 
 impl Bank {
-    /// Cash in.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`], or the store's.
-    pub async fn deposit(
+    /// Deposits, withdrawals and transfers that were asked for together: carried out in their order
+    /// and committed together. As many outcomes come back.
+    pub async fn move_all(
         &self,
         session: &mut Session,
-        amount: RequestedAmount,
-        key: IdempotencyKey,
-    ) -> Result<Moved, Failure> {
-        moved(
-            self.order(
-                session,
-                Order {
-                    key,
-                    amount,
-                    kind: OrderKind::Deposit,
-                },
-            )
-            .await?,
-        )
-    }
-
-    /// Cash out, at once.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`], or the store's.
-    pub async fn withdraw(
-        &self,
-        session: &mut Session,
-        amount: RequestedAmount,
-        key: IdempotencyKey,
-    ) -> Result<Moved, Failure> {
-        moved(
-            self.order(
-                session,
-                Order {
-                    key,
-                    amount,
-                    kind: OrderKind::Withdraw,
-                },
-            )
-            .await?,
-        )
-    }
-
-    /// Money to another customer.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`], or the store's.
-    pub async fn transfer(
-        &self,
-        session: &mut Session,
-        to: AccountNumber,
-        amount: RequestedAmount,
-        key: IdempotencyKey,
-    ) -> Result<Moved, Failure> {
-        let order = Order {
-            key,
-            amount,
-            kind: OrderKind::Transfer(to),
+        orders: Vec<Order>,
+    ) -> Vec<Result<Moved, Failure>> {
+        let count = orders.len();
+        let context = session.context(self);
+        let ordered = self.store.orders(session.claim(), orders, context.clone());
+        let judged = match self.call(ordered).await {
+            Ok(judged) => judged,
+            Err(error) => return vec![Err(error.into()); count],
         };
-        let receipt = self.order(session, order).await;
-        if receipt == Err(Failure::Refused(Refusal::NoCounterparty)) {
-            session.count_refused_counterparty();
+        let mut outcomes = Vec::with_capacity(count);
+        for judged in judged {
+            self.note_limit(session, &context, &judged).await;
+            if judged == Err(Refusal::NoCounterparty) {
+                session.count_refused_counterparty();
+            }
+            outcomes.push(judged.map_err(Failure::from).and_then(moved));
         }
-        moved(receipt?)
+        outcomes
     }
 
     pub(super) async fn order(
@@ -93,13 +49,22 @@ impl Bank {
         let context = session.context(self);
         let ordered = self.store.order(session.claim(), order, context.clone());
         let judged = self.call(ordered).await?;
-        if let Err(Refusal::OverLimit { limit, remaining }) = &judged {
+        self.note_limit(session, &context, &judged).await;
+        Ok(judged?)
+    }
+
+    async fn note_limit(
+        &self,
+        session: &Session,
+        context: &Context,
+        judged: &Result<Receipt, Refusal>,
+    ) {
+        if let Err(Refusal::OverLimit { limit, remaining }) = judged {
             let note = context.note(Event::LimitHit, session.account());
             let detail = format!("limit {limit}, remaining {remaining}");
             self.note_bounded(note.outcome("refused").detail(detail))
                 .await;
         }
-        Ok(judged?)
     }
 }
 

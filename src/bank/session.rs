@@ -17,9 +17,9 @@ use crate::store::{Claim, Context, Event, Note, Store};
 ///
 /// ```
 /// use atm_bank::bank::{Bank, Session};
-/// use atm_bank::domain::RequestedAmount;
-/// async fn deposit(bank: &Bank, session: &mut Session, key: atm_bank::domain::IdempotencyKey) {
-///     let _ = bank.deposit(session, RequestedAmount(500), key).await;
+/// use atm_bank::store::Order;
+/// async fn carry_out(bank: &Bank, session: &mut Session, order: Order) {
+///     let _ = bank.move_all(session, vec![order]).await;
 /// }
 /// ```
 ///
@@ -27,9 +27,9 @@ use crate::store::{Claim, Context, Event, Note, Store};
 ///
 /// ```compile_fail,E0308
 /// use atm_bank::bank::{Bank, Session};
-/// use atm_bank::domain::RequestedAmount;
-/// async fn deposit(bank: &Bank, session: &mut atm_bank::domain::AccountNumber, key: atm_bank::domain::IdempotencyKey) {
-///     let _ = bank.deposit(session, RequestedAmount(500), key).await;
+/// use atm_bank::store::Order;
+/// async fn carry_out(bank: &Bank, session: &mut atm_bank::domain::AccountNumber, order: Order) {
+///     let _ = bank.move_all(session, vec![order]).await;
 /// }
 /// ```
 ///

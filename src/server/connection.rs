@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
@@ -13,7 +13,7 @@ use super::dialogue::{Dialogue, Reaction, Then};
 use crate::limits;
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
-use crate::wire::frame::{self, HEADER_BYTES, Next};
+use crate::wire::frame::{self, Next};
 
 /// An idle connection waits with a buffer of this size; a request of every usual kind fits.
 const READ_BYTES_MIN: usize = 512;
@@ -215,8 +215,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         .reserve(more.clamp(READ_BYTES_MIN, limits::READ_CHUNK_BYTES));
                     return self.flush().await;
                 }
-                Ok(Next::Whole { end }) => {
-                    if self.serve_frame(end).await == Then::Close {
+                Ok(Next::Whole { .. }) => {
+                    if self.serve_some(limit).await == Then::Close {
                         self.flush().await?;
                         return Err(Ending::Polite);
                     }
@@ -231,18 +231,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    async fn serve_frame(&mut self, end: usize) -> Then {
+    /// Answers the first frame that is here, and with it those behind it that go together with it.
+    async fn serve_some(&mut self, limit: usize) -> Then {
         let had_session = self.dialogue.session().is_some();
-        let mut frame = self.received.split_to(end);
-        frame.advance(HEADER_BYTES);
+        let payloads = frame::payloads(&self.received, limit);
+        let reactions = self.dialogue.answer_some(payloads).await;
+        let mut then = Then::Stay;
+        for reaction in reactions {
+            if then == Then::Stay {
+                then = self.follow(reaction, limit, had_session);
+            }
+        }
+        then
+    }
+
+    /// Sends an answer on its way, and does what follows from it.
+    fn follow(&mut self, reaction: Reaction, limit: usize, had_session: bool) -> Then {
         let Reaction {
             answer,
             then,
             served,
             carried_pin,
-        } = self.dialogue.answer(&frame).await;
-        if carried_pin {
-            frame.zeroize_all();
+        } = reaction;
+        if let Ok(Next::Whole { end }) = frame::next(&self.received, limit) {
+            let mut frame = self.received.split_to(end);
+            if carried_pin {
+                frame.zeroize_all();
+            }
         }
         let now = Instant::now();
         self.frame_began = (!self.received.is_empty()).then_some(now);

@@ -3,20 +3,21 @@
 
 mod guesses;
 mod haste;
+mod members;
+mod orders;
 
 use std::sync::Arc;
 
 use tracing::field::display;
 
+use self::members::{balance_members, history_line, moved_members, settled_members};
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
-use crate::bank::hold::Settled;
-use crate::bank::{Bank, Failure, Moved, Opened, Session};
+use crate::bank::{Bank, Failure, Opened, Session};
 use crate::domain::{Refusal, TerminalName};
 use crate::limits;
-use crate::store::{Balances, Line};
 use crate::telemetry::Metrics;
-use crate::wire::answer::{Answer, HistoryLine, Members, SessionTimes};
+use crate::wire::answer::{Answer, Members, SessionTimes};
 use crate::wire::code::Code;
 use crate::wire::request::{Envelope, Request, Unreadable};
 
@@ -125,7 +126,11 @@ impl Dialogue {
 
     /// Answers one payload.
     pub async fn answer(&mut self, payload: &[u8]) -> Reaction {
-        let Envelope { id, request } = Envelope::parse(payload);
+        self.answer_read(Envelope::parse(payload)).await
+    }
+
+    async fn answer_read(&mut self, envelope: Envelope) -> Reaction {
+        let Envelope { id, request } = envelope;
         let carried_pin = request.as_ref().map_or(true, Request::carries_pin);
         let op = request.as_ref().map_or("none", Request::op);
         let (asked, account) = self.asks_for_a_pin(request.as_ref().ok());
@@ -142,12 +147,23 @@ impl Dialogue {
                 }
             },
         };
-        let code = answer.code;
-        if code == Code::TooMany
+        if answer.code == Code::TooMany
             && let Some(asked) = asked
         {
             self.note_haste(asked, account).await;
         }
+        self.react(op, answer, then, carried_pin)
+    }
+
+    /// Counts and logs an answer, and says what follows.
+    fn react(
+        &mut self,
+        op: &'static str,
+        answer: Answer,
+        then: Then,
+        carried_pin: bool,
+    ) -> Reaction {
+        let code = answer.code;
         if !matches!(code, Code::Malformed | Code::UnknownOp) {
             self.malformed_in_row = 0;
         }
@@ -252,15 +268,6 @@ impl Dialogue {
                     ..balance_members(Some(balances))
                 })
             }
-            Request::Deposit(keyed) => Ok(moved_members(
-                bank.deposit(session, keyed.amount, keyed.key).await?,
-            )),
-            Request::Withdraw(keyed) => Ok(moved_members(
-                bank.withdraw(session, keyed.amount, keyed.key).await?,
-            )),
-            Request::Transfer { to, keyed } => Ok(moved_members(
-                bank.transfer(session, to, keyed.amount, keyed.key).await?,
-            )),
             Request::Authorize(keyed) => {
                 let authorized = bank.authorize(session, keyed.amount, keyed.key).await?;
                 Ok(Members {
@@ -278,8 +285,15 @@ impl Dialogue {
                     ..Members::default()
                 })
             }
-            // The others were served before.
-            _ => Err(Failed::Code(Code::Internal)),
+            request => match orders::order(request) {
+                Some(order) => {
+                    let mut moved = bank.move_all(session, vec![order]).await;
+                    let moved = moved.pop().ok_or(Failed::Code(Code::Internal))?;
+                    Ok(moved_members(moved?))
+                }
+                // The others were served before.
+                None => Err(Failed::Code(Code::Internal)),
+            },
         }
     }
 
@@ -452,43 +466,6 @@ fn refused(id: Option<u64>, refusal: Refusal) -> Answer {
         answer.members.remaining = Some(remaining);
     }
     answer
-}
-
-fn balance_members(balances: Option<Balances>) -> Members {
-    Members {
-        balance: balances.map(|balances| balances.balance),
-        available: balances.map(|balances| balances.available),
-        ..Members::default()
-    }
-}
-
-fn moved_members(moved: Moved) -> Members {
-    Members {
-        entry: Some(moved.entry),
-        replayed: moved.replayed.then_some(true),
-        ..balance_members(Some(moved.balances))
-    }
-}
-
-fn settled_members(settled: Settled) -> Members {
-    Members {
-        entry: settled.entry,
-        late: settled.late.then_some(true),
-        replayed: settled.replayed.then_some(true),
-        ..balance_members(settled.balances)
-    }
-}
-
-fn history_line(line: Line) -> HistoryLine {
-    HistoryLine {
-        entry: line.entry,
-        at: line.at.to_string(),
-        kind: line.kind.name(line.amount).into(),
-        amount: line.amount,
-        balance: line.balance,
-        terminal: line.terminal,
-        counterparty: line.counterparty.map(|account| account.to_string()),
-    }
 }
 
 fn haste_window_ms() -> u64 {

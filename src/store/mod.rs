@@ -265,13 +265,25 @@ pub trait Store: Send + Sync + 'static {
     /// The account's money.
     fn balance<'a>(&'a self, claim: &'a Claim, context: Context) -> Reply<'a, Balances>;
 
-    /// Carries out a customer's order, once for each key.
+    /// Carries out a customer's orders, one after another, each once for each key; as many receipts
+    /// or refusals come back, in the same order. They stand or fall with one commit.
+    fn orders<'a>(
+        &'a self,
+        claim: &'a Claim,
+        orders: Vec<Order>,
+        context: Context,
+    ) -> Reply<'a, Vec<Result<Receipt, Refusal>>>;
+
+    /// Carries out one order, as [`Store::orders`] does.
     fn order<'a>(
         &'a self,
         claim: &'a Claim,
         order: Order,
         context: Context,
-    ) -> Reply<'a, Result<Receipt, Refusal>>;
+    ) -> Reply<'a, Result<Receipt, Refusal>> {
+        let carried_out = self.orders(claim, vec![order], context);
+        Box::pin(async move { carried_out.await?.pop().ok_or(StoreError::Closed) })
+    }
 
     /// Ends a hold for the terminal that made it, once for each key. Without a certificate
     /// (`anonymous`) the claim on the hold's account is needed too.

@@ -213,4 +213,30 @@ mod tests {
         seats.free(account, first);
         assert!(seats.holds(account, second) && !seats.holds(account, first));
     }
+
+    #[test]
+    fn money_is_known_to_the_present_claim_alone_and_only_of_accounts_that_are_taken() {
+        let (seats, now) = (Seats::default(), Timestamp::from_unix_ms(0));
+        let account: AccountNumber = "zz-99999".parse().unwrap();
+        let take = || {
+            seats
+                .take(account, TerminalName::anonymous(), 1, now)
+                .unwrap()
+        };
+        let money = |balance| Posted {
+            account,
+            balance,
+            held: 2,
+        };
+        seats.post(vec![money(5)]);
+        let first = take();
+        assert_eq!(seats.money(account, first), Some(None));
+        seats.post(vec![money(7)]);
+        let known = seats.money(account, first).flatten().unwrap().balances();
+        assert_eq!((known.balance, known.available), (7, 5));
+        seats.free(account, first);
+        let second = take();
+        assert_eq!(seats.money(account, first), None);
+        assert_eq!(seats.money(account, second), Some(None));
+    }
 }

@@ -53,6 +53,19 @@ pub fn next(bytes: &[u8], limit: usize) -> Result<Next, FrameSizeError> {
     }
 }
 
+/// The payloads of the whole frames at the start of `bytes`, up to one that is not whole or not
+/// allowed.
+pub fn payloads(mut bytes: &[u8], limit: usize) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let Ok(Next::Whole { end }) = next(bytes, limit) else {
+            return None;
+        };
+        let (frame, rest) = bytes.split_at_checked(end)?;
+        bytes = rest;
+        frame.get(HEADER_BYTES..)
+    })
+}
+
 /// Appends a frame to `out`, its payload written by `payload`.
 ///
 /// # Errors
@@ -128,6 +141,10 @@ mod tests {
             for payload in &payloads {
                 append(&mut bytes, 40, |out| out.extend_from_slice(payload)).unwrap();
             }
+            let whole: Vec<&[u8]> = super::payloads(&bytes, 40).collect();
+            prop_assert_eq!(&whole, &payloads);
+            let part = bytes.get(..bytes.len() - 1).unwrap();
+            prop_assert_eq!(super::payloads(part, 40).count(), payloads.len() - 1);
             let (mut seen, mut held, mut received) = (Vec::new(), Vec::new(), bytes.chunks(split));
             loop {
                 match next(&held, 40).unwrap() {

@@ -46,6 +46,58 @@ async fn a_hundred_and_fifty_terminals_at_once_are_each_answered_with_their_own_
     assert_eq!(audit["customers_total"], opened);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_sent_all_at_once_are_answered_in_their_order_and_each_once() {
+    const ORDERS: u64 = 300;
+    let site = Site::new();
+    let server = site.start();
+    let mut terminal = server.customer("terminal-1", "zz-99999", "9999").await;
+    let mut bytes = Vec::new();
+    for id in 1..=ORDERS {
+        let asked = match id % 10 {
+            0 => request(id, "balance", json!({})),
+            1 => request(id, "withdraw", json!({ "amount": 1_000_000, "key": key() })),
+            2 => request(
+                id,
+                "transfer",
+                json!({ "to": "ac-12345", "amount": 2, "key": key() }),
+            ),
+            _ => request(id, "deposit", json!({ "amount": 3, "key": key() })),
+        };
+        bytes.extend(framed(asked.to_string().as_bytes()));
+    }
+    for (id, op) in [(ORDERS + 1, "logout"), (ORDERS + 2, "balance")] {
+        bytes.extend(framed(request(id, op, json!({})).to_string().as_bytes()));
+    }
+    terminal.send_bytes(&bytes).await;
+    let (mut balance, mut last_entry) = (65_535, 0);
+    for id in 1..=ORDERS {
+        let reply = terminal.receive().await;
+        assert_eq!(reply.answer.id, Some(id));
+        let moved = match id % 10 {
+            0 => 0,
+            1 => {
+                reply.expect_code(31);
+                continue;
+            }
+            2 => -2,
+            _ => 3,
+        };
+        balance += moved;
+        let reply = reply.expect_code(0);
+        assert_eq!(reply.balance(), balance);
+        if moved != 0 {
+            let entry = reply.answer.members.entry.unwrap();
+            assert!(entry > last_entry);
+            last_entry = entry;
+        }
+    }
+    terminal.receive().await.expect_code(0);
+    terminal.receive().await.expect_code(23);
+    server.stop();
+    site.verify();
+}
+
 /// A customer is served promptly, over and over, and so is one that comes anew.
 async fn expect_prompt_service(server: &Server) {
     let mut customer = server.customer("terminal-1", "zz-99999", "9999").await;

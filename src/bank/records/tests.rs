@@ -7,7 +7,7 @@ use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHasher};
 use crate::domain::{AccountNumber, AuditRecord, Pin, RequestedAmount};
 use crate::store::memory::MemoryStore;
-use crate::store::{Act, Done, NewAccount, Office, RecordsAsked, Terms};
+use crate::store::{Act, Done, NewAccount, Office, Order, OrderKind, RecordsAsked, Terms};
 use crate::surroundings::{Surroundings, Virtual};
 
 const CHEAP: HashCost = HashCost {
@@ -175,8 +175,13 @@ async fn a_withdrawal_over_a_limit_is_on_record() {
     let opened = rig.bank.login(&terminal("t-1"), 7, anne(), pin).await;
     let mut session = opened.unwrap().session;
     let key = || "0123456789abcdef".parse().unwrap();
-    let over = rig.bank.withdraw(&mut session, RequestedAmount(101), key());
-    assert!(over.await.is_err());
+    let over = Order {
+        key: key(),
+        amount: RequestedAmount(101),
+        kind: OrderKind::Withdraw,
+    };
+    let moved = rig.bank.move_all(&mut session, vec![over]).await;
+    assert!(moved[0].is_err());
     let hold = rig
         .bank
         .authorize(&mut session, RequestedAmount(102), key());

@@ -196,16 +196,18 @@ impl Store for MemoryStore {
         })
     }
 
-    fn order<'a>(
+    fn orders<'a>(
         &'a self,
         claim: &'a Claim,
-        order: Order,
+        orders: Vec<Order>,
         context: Context,
-    ) -> Reply<'a, Result<Receipt, Refusal>> {
+    ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
         Box::pin(async move {
             self.call(|books| {
                 self.fenced(claim)?;
-                books.order(claim.account, &order, &context)
+                let each = orders.iter();
+                each.map(|order| books.order(claim.account, order, &context))
+                    .collect()
             })
         })
     }

@@ -268,19 +268,21 @@ impl Store for SqliteStore {
         }))
     }
 
-    fn order<'a>(
+    fn orders<'a>(
         &'a self,
         claim: &'a Claim,
-        order: Order,
+        orders: Vec<Order>,
         context: Context,
-    ) -> Reply<'a, Result<Receipt, Refusal>> {
+    ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
         let (row, account, fence) = (claim.row, claim.account, claim.fence);
         let seats = Arc::clone(&self.seats);
         Box::pin(self.write(move |books| {
             if !seats.holds(account, fence) {
                 return Err(StoreError::Fenced);
             }
-            books.order(row, &order, &context)
+            let each = orders.iter();
+            each.map(|order| books.order(row, order, &context))
+                .collect()
         }))
     }
 
