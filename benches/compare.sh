@@ -64,6 +64,8 @@ for run in $(seq "$runs"); do
     bank balance 64 1 --mix balance
     ceiling echo 256 1 --part echo --connections 256 --depth 1
     bank money 256 8
+    ceiling echo 256 8 --part echo --connections 256 --depth 8
+    ceiling sqlite 1024 1 --part sqlite --batch 1024 --keys ordered --accounts 257 --terminals 256
     ceiling argon2 2 1 --part argon2 --threads "$(nproc)"
     logins logins --terminals 0
     capacity=$(awk -F, -v run="$run" '$1 == run && $2 == "bank" && $3 == "money" && $4 == 64 { print int($6 / 5) }' "$figures")
