@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The bank beside what a user would pick instead, and beside the ceilings of its parts, in turn on one machine:
 #   benches/compare.sh [RUNS] [SECONDS] [FOLDER]      5 runs of 8 seconds, into target/compare
-# Writes FOLDER/figures.csv, one line for each measurement; benches/figures.py makes table and plots of it. Needs
+# PARTS (money, network, logins; all by default) says what is measured. Writes FOLDER/figures.csv, one line for each measurement; benches/figures.py makes table and plots of it. Needs
 # PostgreSQL's server and pgbench, and python3. Nothing else should run on the machine meanwhile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,7 +10,9 @@ folder=$(mkdir -p "${3:-target/compare}" && cd "${3:-target/compare}" && pwd)
 figures=$folder/figures.csv
 cluster=$folder/postgres-$$
 
-cargo build --release --bins --example load --bench ceilings
+cargo build --release --example load --bench ceilings
+# Last, so that it is the product: what measures has features of its own.
+cargo build --release --bins
 load=target/release/examples/load
 ceilings=$(ls -t target/release/deps/ceilings-* | grep -v '\.d$' | head -1)
 
@@ -29,10 +31,10 @@ bank() { # what, clients, depth, further arguments of the load tool
         | fields per_second p50_us p99_us server_us bytes_per_operation)
     record bank "$what" "$clients" "$depth" "$found"
 }
-logins() { # what, further arguments: log-ins by 16 terminals, with the shipped cost
+login() { # what, further arguments of the load tool
     local what=$1; shift
     local found
-    found=$("$load" --logins 16 --seconds "$seconds" --json --quiet --set pin.memory_kib=19456 --set pin.iterations=2 "$@" \
+    found=$("$load" --logins 16 --seconds "$seconds" --json --quiet "$@" \
         2> "$folder/load.log" | tee "$folder/logins.json" | fields logins_per_second login_p50_us login_p99_us)
     record bank "$what" 16 1 "$found"
 }
@@ -45,10 +47,7 @@ pgbench() { # what, clients, further arguments
     record postgresql "$what" "$clients" 1 "$(benches/peers/postgres run "$cluster" "$clients" "$seconds" "$@")"
 }
 
-trap 'benches/peers/postgres stop "$cluster" && rm -rf "$cluster" "$cluster.log"' EXIT
-chmod o+x "$folder"
-benches/peers/postgres start "$cluster" 64
-for run in $(seq "$runs"); do
+money() {
     ceiling disk 1 1 --part disk
     for clients in 1 8 64 256; do
         pgbench tpcb "$clients"
@@ -60,19 +59,35 @@ for run in $(seq "$runs"); do
         ceiling sqlite "$clients" 1 --part sqlite --batch "$clients" --keys ordered --accounts $((clients + 1)) --terminals "$clients"
         ceiling sqlite-random-keys "$clients" 1 --part sqlite --batch "$clients" --keys random --accounts $((clients + 1)) --terminals "$clients"
     done
+    bank money 256 8
+    ceiling sqlite 1024 1 --part sqlite --batch 1024 --keys ordered --accounts 257 --terminals 256
+}
+network() {
     ceiling echo 64 1 --part echo --connections 64 --depth 1
     bank balance 64 1 --mix balance
     ceiling echo 256 1 --part echo --connections 256 --depth 1
-    bank money 256 8
     ceiling echo 256 8 --part echo --connections 256 --depth 8
-    ceiling sqlite 1024 1 --part sqlite --batch 1024 --keys ordered --accounts 257 --terminals 256
-    ceiling argon2 2 1 --part argon2 --threads "$(nproc)"
-    logins logins --terminals 0
-    capacity=$(awk -F, -v run="$run" '$1 == run && $2 == "bank" && $3 == "money" && $4 == 64 { print int($6 / 5) }' "$figures")
-    bank money-at-a-fifth 64 1 --rate "$capacity" --set pin.memory_kib=19456 --set pin.iterations=2
-    logins logins-beside-customers --terminals 64 --rate "$capacity"
-    record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us < "$folder/logins.json")"
     ceiling handshakes 16 1 --part handshakes --at-once 16
     record bank handshakes 16 1 "$("$load" --terminals 0 --seconds "$seconds" --skip-verify --json --quiet \
         --handshakes 16 2> "$folder/load.log" | fields handshakes_per_second handshake_p50_us handshake_p99_us)"
+}
+logins() { # by 16 terminals, with the shipped cost: alone, and beside customers at a fifth of the rate at 64 terminals
+    local shipped=(--set pin.memory_kib=19456 --set pin.iterations=2) rate
+    ceiling argon2 "$(nproc)" 1 --part argon2 --threads "$(nproc)"
+    login logins --terminals 0 "${shipped[@]}"
+    rate=$("$load" --seconds "$seconds" --json --quiet --skip-verify 2> "$folder/load.log" | fields per_second | awk '{ print int($1 / 5) }')
+    bank money-at-a-fifth 64 1 --rate "$rate" "${shipped[@]}"
+    login logins-beside-customers --terminals 64 --rate "$rate" "${shipped[@]}"
+    record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us < "$folder/logins.json")"
+}
+
+if [[ " ${PARTS:-money network logins} " = *" money "* ]]; then
+    trap 'benches/peers/postgres stop "$cluster" && rm -rf "$cluster" "$cluster.log"' EXIT
+    chmod o+x "$folder"
+    benches/peers/postgres start "$cluster" 64
+fi
+for run in $(seq "$runs"); do
+    for part in ${PARTS:-money network logins}; do
+        "$part"
+    done
 done

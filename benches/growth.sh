@@ -2,14 +2,16 @@
 # How cost grows with accounts, entries, connections and cores:
 #   benches/growth.sh [RUNS] [SECONDS] [FOLDER]       5 runs of 6 seconds, into target/growth
 # Writes FOLDER/growth.csv, one line for each measurement; benches/figures.py makes tables and plots of it. Needs 10 GB of
-# disk. ACCOUNTS and ENTRIES (lists) and IDLE say how far it goes. Nothing else should run on the machine meanwhile.
+# disk. ACCOUNTS, ENTRIES, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine meanwhile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 runs=${1:-5} seconds=${2:-6}
 folder=$(mkdir -p "${3:-target/growth}" && cd "${3:-target/growth}" && pwd)
 figures=$folder/growth.csv
 
-cargo build --release --bins --example load
+cargo build --release --example load
+# Last, so that it is the product: what measures has features of its own.
+cargo build --release --bins
 load=target/release/examples/load
 server=$PWD/target/release/bank_server
 echo "run,what,size,unit,value,p99_us" > "$figures"
@@ -38,8 +40,8 @@ entries=0
 for target in ${ENTRIES:-100000 1000000 10000000}; do
     while [ "$entries" -lt "$target" ]; do
         # So long that about as many come as are missing.
-        span=$(((target - entries) / 40000 + 1))
-        "$load" --terminals 256 --accounts 1000 --seconds "$span" --warm-up 0 --folder "$bank" --json --quiet --skip-verify \
+        span=$(((target - entries) / 120000 + 1))
+        "$load" --terminals 256 --depth 8 --accounts 1000 --seconds "$span" --warm-up 0 --folder "$bank" --json --quiet --skip-verify \
             > /dev/null 2> "$folder/load.log"
         entries=$(python3 -c 'import sqlite3, sys
 print(sqlite3.connect(sys.argv[1]).execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()[0])' "$bank/data/bank.db")
@@ -69,7 +71,7 @@ for count in ${IDLE:-10 1000 5000 10000 15000}; do
     done
 done
 
-for cores in 1 2; do
+for cores in ${CORES:-1 2}; do
     for run in $(seq "$runs"); do
         found=$(taskset --cpu-list "0-$((cores - 1))" "$load" --terminals 64 --seconds "$seconds" --json --quiet --skip-verify 2> "$folder/load.log")
         record "money by cores" "$cores" "a second" "$(fields per_second p99_us <<< "$found")"
