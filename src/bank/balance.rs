@@ -10,8 +10,9 @@ impl Bank {
     /// The store's.
     pub async fn balance(&self, session: &mut Session) -> Result<Balances, Failure> {
         let context = session.context(self);
+        // What is known without asking is no sign that the store answers.
         Ok(self
-            .call(self.store.balance(session.claim(), context))
+            .wait(self.store.balance(session.claim(), context))
             .await?)
     }
 }

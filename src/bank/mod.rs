@@ -165,23 +165,29 @@ impl Bank {
         turn.map_err(|_| Failure::TooMany(TURN_RETRY_AFTER_MS))
     }
 
-    /// Waits for the store, but not for ever.
+    /// Waits for the store, but not for ever, and notes when it answered.
     async fn call<T>(
         &self,
         reply: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let result = match tokio::time::timeout(CALL_DEADLINE, reply).await {
-            Ok(result) => {
-                let now_ms = self.surroundings.elapsed().as_millis();
-                let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
-                self.answered_at_ms.store(now_ms, Ordering::Relaxed);
-                result
-            }
-            Err(_) => Err(StoreError::Unavailable(
-                "the store did not answer in time".to_owned(),
-            )),
+        let answered = async {
+            let result = reply.await;
+            let now_ms = self.surroundings.elapsed().as_millis();
+            let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+            self.answered_at_ms.store(now_ms, Ordering::Relaxed);
+            result
         };
-        self.watch_error(result)
+        self.wait(answered).await
+    }
+
+    /// Waits for an answer that need not come from the store itself, but not for ever.
+    async fn wait<T>(
+        &self,
+        reply: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let in_time = tokio::time::timeout(CALL_DEADLINE, reply).await;
+        let late = |_| StoreError::Unavailable("the store did not answer in time".to_owned());
+        self.watch_error(in_time.map_err(late).and_then(|result| result))
     }
 
     fn watch_error<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -17,7 +17,8 @@ pub struct Moved {
 
 impl Bank {
     /// Deposits, withdrawals and transfers that were asked for together: carried out in their order
-    /// and committed together. As many outcomes come back.
+    /// and committed together. As many outcomes come back; where the store fails, all are its error,
+    /// and whether any took effect is unknown.
     pub async fn move_all(
         &self,
         session: &mut Session,
@@ -38,6 +39,10 @@ impl Bank {
             }
             outcomes.push(judged.map_err(Failure::from).and_then(moved));
         }
+        // No store leaves any out; were one to, nobody would wait for an answer that never comes.
+        outcomes.resize_with(count, || {
+            Err(Failure::Internal("an order without an outcome".to_owned()))
+        });
         outcomes
     }
 

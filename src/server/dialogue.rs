@@ -126,7 +126,13 @@ impl Dialogue {
 
     /// Answers one payload.
     pub async fn answer(&mut self, payload: &[u8]) -> Reaction {
-        self.answer_read(Envelope::parse(payload)).await
+        let mut reactions = self.answer_some(std::iter::once(payload)).await;
+        reactions.pop().unwrap_or_else(|| Reaction {
+            answer: self.internal(None, "a payload without an answer"),
+            then: Then::Close,
+            served: false,
+            carried_pin: true,
+        })
     }
 
     async fn answer_read(&mut self, envelope: Envelope) -> Reaction {

@@ -4,6 +4,7 @@
 //! function of a rig, and runs on the reference model and on the embedded store.
 
 mod access;
+mod balances;
 mod claims;
 mod enrolment;
 mod holds;

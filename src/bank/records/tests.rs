@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
 use crate::access::lockout::LockoutPolicy;
@@ -343,4 +344,17 @@ async fn a_refusal_that_cannot_be_written_is_counted_and_changes_no_answer() {
     assert!(rig.told().await.is_empty());
     rig.bank.write_waiting(true).await.unwrap();
     assert_eq!(rig.told().await, ["suppressed counted t-1 throttled 1"]);
+}
+
+#[tokio::test]
+async fn a_balance_is_no_sign_that_the_store_answers() {
+    let rig = Rig::new().await;
+    let pin = Pin::parse(RIGHT).unwrap();
+    let opened = rig.bank.login(&terminal("t-1"), 7, anne(), pin).await;
+    let mut session = opened.unwrap().session;
+    rig.clock.advance_ms(5_000);
+    assert_eq!(rig.bank.balance(&mut session).await.unwrap().balance, 500);
+    assert_eq!(rig.bank.store_silent_for(), Duration::from_secs(5));
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
 }

@@ -2,7 +2,7 @@
 
 use super::members::moved_members;
 use super::{Dialogue, Failed, Reaction, Then};
-use crate::bank::Session;
+use crate::bank::{Failure, Session};
 use crate::limits;
 use crate::store::{Order, OrderKind};
 use crate::wire::answer::Answer;
@@ -20,7 +20,7 @@ struct Together {
 impl Dialogue {
     /// Answers the first of these payloads. Where it is an order of the session to move money, those
     /// right behind it that are such orders too are carried out with it, in their order; so many
-    /// payloads are answered as reactions come back.
+    /// payloads are answered as reactions come back, one at least where there was one.
     pub async fn answer_some<'p>(
         &mut self,
         payloads: impl Iterator<Item = &'p [u8]> + Send,
@@ -73,10 +73,10 @@ impl Dialogue {
     }
 
     async fn carry_out_together(&mut self, together: Together) -> Vec<Reaction> {
-        let Some(session) = self.session.as_mut() else {
-            return Vec::new();
+        let moved = match self.session.as_mut() {
+            Some(session) => self.shared.bank.move_all(session, together.orders).await,
+            None => vec![Err(Failure::Ended); together.orders.len()],
         };
-        let moved = self.shared.bank.move_all(session, together.orders).await;
         let asked = together.asked.into_iter().zip(moved);
         asked
             .map(|((id, op), moved)| {

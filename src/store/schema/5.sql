@@ -42,7 +42,7 @@ DROP INDEX entry_credit;
 -- they stood for is certain. Any other key is kept as text.
 CREATE TABLE request_5 (
     id          INTEGER PRIMARY KEY,
-    key         ANY     NOT NULL CHECK (typeof(key) = 'text' OR length(key) = 16),
+    key         ANY     NOT NULL CHECK (typeof(key) = 'text' OR (typeof(key) = 'blob' AND length(key) = 16)),
     account     INTEGER NOT NULL REFERENCES account (id),
     fingerprint BLOB    NOT NULL CHECK (length(fingerprint) = 16),
     at          INTEGER NOT NULL,

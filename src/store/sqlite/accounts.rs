@@ -17,8 +17,8 @@ pub(super) const KIND_CASH: i64 = 1;
 pub(super) const STATUS_LOCKED: i64 = 1;
 pub(super) const STATUS_CLOSED: i64 = 2;
 
-/// Accounts remembered at most; more are read again.
-const REMEMBERED_MAX: usize = 16_384;
+/// Accounts remembered at most; more are read again. So few in tests that each has to make room.
+const REMEMBERED_MAX: usize = if cfg!(test) { 3 } else { 16_384 };
 
 /// A row of `account`.
 #[derive(Debug, Clone)]
@@ -114,7 +114,8 @@ pub(super) struct AccountMemory {
     ids: HashMap<AccountNumber, i64>,
     /// Rows to be written, in the order of their first change.
     changed: Vec<i64>,
-    /// Money to be made known once it is committed.
+    /// Money to be made known once it is committed. As long as what one batch changes: its orders, or
+    /// an import.
     posted: Vec<Posted>,
 }
 

@@ -140,7 +140,15 @@ impl SqliteStore {
         &self,
         work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answered) = Call::channel(work);
+        self.write_weighing(1, work).await
+    }
+
+    async fn write_weighing<T: Send + 'static>(
+        &self,
+        weight: usize,
+        work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answered) = Call::channel(weight, work);
         let queue = self.writer.as_ref().ok_or(StoreError::Closed)?;
         queue.send(job).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
@@ -276,7 +284,7 @@ impl Store for SqliteStore {
     ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
         let (row, account, fence) = (claim.row, claim.account, claim.fence);
         let seats = Arc::clone(&self.seats);
-        Box::pin(self.write(move |books| {
+        Box::pin(self.write_weighing(orders.len(), move |books| {
             if !seats.holds(account, fence) {
                 return Err(StoreError::Fenced);
             }

@@ -15,7 +15,8 @@ use crate::store::{LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
-/// Calls committed together at most.
+/// No more calls are taken into a commit once it has so many orders, so that nobody waits long for
+/// what others sent at once. A call that is no order counts as one.
 const BATCH_MAX: usize = 1_024;
 /// Terminals remembered at most; more are looked up again.
 const TERMINALS_REMEMBERED_MAX: usize = 10_000;
@@ -62,11 +63,14 @@ impl Memory {
 
 /// A call on its way through the writer. It may be run again after a roll-back.
 pub(super) trait Job: Send {
+    /// How many orders it carries out, or 1.
+    fn weight(&self) -> usize;
     fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 pub(super) struct Call<F, T> {
+    weight: usize,
     work: F,
     outcome: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -77,10 +81,14 @@ where
     F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     T: Send + 'static,
 {
-    pub(super) fn channel(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn channel(
+        weight: usize,
+        work: F,
+    ) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
         let (answer, answered) = oneshot::channel();
         (
             Box::new(Self {
+                weight,
                 work,
                 outcome: None,
                 answer,
@@ -95,6 +103,10 @@ where
     F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
     fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError> {
         match (self.work)(books) {
             // Refused before anything was written: the batch goes on.
@@ -125,13 +137,7 @@ pub(super) fn serve(
 ) {
     let mut memory = Memory::default();
     while let Some(first) = queue.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH_MAX {
-            match queue.try_recv() {
-                Ok(job) => batch.push(job),
-                Err(_) => break,
-            }
-        }
+        let mut batch = gather(first, &mut queue);
         tracing::trace!(batch = batch.len(), "commit");
         match transact(connection, &mut memory, writable, &mut batch) {
             // One call spoilt the batch: each goes again, alone.
@@ -151,6 +157,19 @@ pub(super) fn serve(
             }
         }
     }
+}
+
+/// The first call with as many of those that wait as go into one commit.
+fn gather(first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let mut orders = first.weight();
+    let mut batch = vec![first];
+    while orders < BATCH_MAX
+        && let Ok(job) = queue.try_recv()
+    {
+        orders = orders.saturating_add(job.weight());
+        batch.push(job);
+    }
+    batch
 }
 
 fn finish(jobs: impl IntoIterator<Item = Box<dyn Job>>, committed: &Result<(), StoreError>) {
@@ -215,5 +234,23 @@ impl From<rusqlite::Error> for StoreError {
             // Not SQLite but a row that does not hold what its column promises.
             None => Self::Broken(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_takes_in_no_more_calls_once_it_has_its_orders() {
+        let call = |weight| Call::channel(weight, |_| Ok(())).0;
+        let (ask, mut queue) = mpsc::channel(100);
+        for _ in 0..100 {
+            assert!(ask.try_send(call(64)).is_ok());
+        }
+        // 1 + 16 * 64 orders.
+        assert_eq!(gather(call(1), &mut queue).len(), 17);
+        assert_eq!(gather(call(BATCH_MAX), &mut queue).len(), 1);
+        assert_eq!(queue.len(), 84);
     }
 }
