@@ -10,11 +10,11 @@ folder=$(mkdir -p "${3:-target/compare}" && cd "${3:-target/compare}" && pwd)
 figures=$folder/figures.csv
 cluster=$folder/postgres-$$
 
-cargo build --release --example load --bench ceilings
+ceilings=$(cargo build --release --example load --bench ceilings --message-format json-render-diagnostics \
+    | sed -n 's/.*"executable":"\([^"]*\/ceilings-[^"]*\)".*/\1/p')
 # Last, so that it is the product: what measures has features of its own.
 cargo build --release --bins
 load=target/release/examples/load
-ceilings=$(ls -t target/release/deps/ceilings-* | grep -v '\.d$' | head -1)
 
 echo "run,who,what,clients,depth,per_second,p50_us,p99_us,server_us,bytes_per_operation" > "$figures"
 record() { echo "$run,$*" | tr ' ' ',' | tee -a "$figures"; }

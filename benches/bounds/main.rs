@@ -14,6 +14,7 @@
 
 mod idle;
 mod logins;
+#[path = "../shared/process.rs"]
 mod process;
 mod silent;
 #[allow(

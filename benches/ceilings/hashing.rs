@@ -4,8 +4,10 @@ use std::thread;
 use std::time::Instant;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use serde_json::json;
 
-use crate::{Arguments, Took};
+use crate::took::Took;
+use crate::{Arguments, print};
 
 pub(crate) fn measure(arguments: &Arguments) {
     let span = arguments.span();
@@ -13,7 +15,7 @@ pub(crate) fn measure(arguments: &Arguments) {
         let params = Params::new(19_456, 2, 1, Some(32)).unwrap();
         let mut memory = vec![Block::default(); params.block_count()];
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let (mut took, mut count) = (Took::new(), 0_u64);
+        let (mut took, mut count) = (Took::default(), 0_u64);
         let began = Instant::now();
         while began.elapsed() < span {
             let (one, mut digest) = (Instant::now(), [0; 32]);
@@ -30,11 +32,12 @@ pub(crate) fn measure(arguments: &Arguments) {
     let threads: Vec<_> = (0..arguments.threads)
         .map(|_| thread::spawn(work))
         .collect();
-    let (mut all, mut hashes) = (Took::new(), 0);
+    let (mut all, mut hashes) = (Took::default(), 0);
     for thread in threads {
         let (took, count) = thread.join().unwrap();
         all.add(&took);
         hashes += count;
     }
-    all.print("argon2", hashes, began.elapsed());
+    let what = json!({ "part": "argon2", "threads": arguments.threads });
+    print(what, &all, hashes, began.elapsed());
 }

@@ -1,8 +1,8 @@
 //! What the parts of the server do alone on this machine: `cargo bench --bench ceilings -- --help`.
 //!
 //! Each part measures one thing that the bank cannot be faster than, and prints it as an object of
-//! JSON: a TLS echo, bare handshakes, argon2id, the bank's own rows written by a plain loop, and
-//! synced appends. benches/compare.sh runs them in turn with the bank.
+//! JSON, in a line: a TLS echo, bare handshakes, argon2id, the bank's own rows written by a plain
+//! loop, and synced appends. benches/compare.sh runs them in turn with the bank.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,14 +16,20 @@ mod disk;
 mod hashing;
 mod network;
 mod rows;
+#[path = "../shared/terminal.rs"]
+mod terminal;
+#[allow(dead_code, reason = "what the load tool needs of it")]
+#[path = "../shared/took.rs"]
+mod took;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use hdrhistogram::Histogram;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::took::Took;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,7 +49,9 @@ enum Part {
 /// How keys are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Keys {
+    /// UUIDs of version 7: ordered by time.
     Ordered,
+    /// UUIDs of chance alone.
     Random,
 }
 
@@ -73,10 +81,13 @@ struct Arguments {
     /// Operations committed together.
     #[arg(long, default_value_t = 64)]
     batch: usize,
+    /// How the keys of operations are made.
     #[arg(long, value_enum, default_value_t = Keys::Ordered)]
     keys: Keys,
-    #[arg(long, default_value_t = 65)]
+    /// Customers' accounts: two or more, for transfers.
+    #[arg(long, default_value_t = 65, value_parser = at_least_two)]
     accounts: usize,
+    /// Terminals, each with cash of its own.
     #[arg(long, default_value_t = 64)]
     terminals: usize,
     /// Serves the echo: this program starts itself so.
@@ -87,37 +98,24 @@ struct Arguments {
     bench: bool,
 }
 
+fn at_least_two(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= 2);
+    number.ok_or_else(|| "not a number from 2 on".to_owned())
+}
+
 impl Arguments {
     fn span(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
 }
 
-/// How long things took, microseconds.
-struct Took(Histogram<u64>);
-
-impl Took {
-    fn new() -> Self {
-        Self(Histogram::new(3).unwrap())
-    }
-
-    fn record(&mut self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap();
-        self.0.record(us.max(1)).unwrap();
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).unwrap();
-    }
-
-    fn print(&self, part: &str, count: u64, span: Duration) {
-        let quantile = |at| (!self.0.is_empty()).then(|| self.0.value_at_quantile(at));
-        println!(
-            "{}",
-            json!({ "part": part, "per_second": count as f64 / span.as_secs_f64(),
-                    "p50_us": quantile(0.5), "p99_us": quantile(0.99) })
-        );
-    }
+/// Prints a result in a line: the members of `what` (an object: the part, and how it was measured),
+/// how many were done a second, and how long each took.
+fn print(mut what: Value, took: &Took, count: u64, span: Duration) {
+    what["per_second"] = json!(count as f64 / span.as_secs_f64());
+    what["p50_us"] = json!(took.at(0.5));
+    what["p99_us"] = json!(took.at(0.99));
+    println!("{what}");
 }
 
 /// A folder on the disk that the build is on: the system's temporary one may be in memory.
@@ -125,7 +123,7 @@ fn folder() -> TempDir {
     let program = std::env::current_exe().unwrap();
     let beside = program.parent().unwrap();
     tempfile::Builder::new()
-        .prefix("ceilings-")
+        .prefix("measured-")
         .tempdir_in(beside)
         .unwrap()
 }

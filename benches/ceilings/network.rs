@@ -1,6 +1,6 @@
 //! Bare tokio-rustls: an echo in a process of its own, and what clients get through it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atm_bank::pki::{CertificateFolder, MakeRequest};
+use atm_bank::wire::ALPN;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -20,10 +23,16 @@ use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::{Arguments, Took, folder};
+use crate::terminal::client_config;
+use crate::took::Took;
+use crate::{Arguments, folder, print};
 
 const MESSAGE_BYTES_MAX: usize = 16_384;
 const ROUND_WARM_UP: Duration = Duration::from_secs(1);
+/// Addresses of loopback that clients come from: each has ports of its own.
+const SOURCES: usize = 8;
+/// A message of the bank's protocol, behind its length.
+const PING: &[u8; 24] = b"\0\0\0\x14{\"id\":1,\"op\":\"ping\"}";
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
@@ -43,7 +52,7 @@ fn roots(certs: &Path) -> RootCertStore {
 }
 
 /// The echo: TLS 1.3, client certificates demanded, no resumption. Says its port and serves until
-/// it is killed.
+/// it is killed, or until the process that started it is gone.
 pub(crate) fn serve(certs: &Path) {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(certs).into(), provider());
     let (chain, key) = pair(certs, "server");
@@ -55,38 +64,58 @@ pub(crate) fn serve(certs: &Path) {
         .unwrap();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![ALPN.to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Runtime::new().unwrap().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
-        loop {
-            let (tcp, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                tcp.set_nodelay(true)?;
-                let mut stream = acceptor.accept(tcp).await?;
-                let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-                loop {
-                    match stream.read(&mut bytes).await? {
-                        0 => return std::io::Result::Ok(()),
-                        count => stream.write_all(&bytes[..count]).await?,
-                    }
-                    stream.flush().await?;
-                }
-            });
-        }
+        tokio::spawn(accept(listener, acceptor));
+        // Held open by the parent, which writes nothing: it ends however the parent ends.
+        let parent = || std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = tokio::task::spawn_blocking(parent).await;
     });
 }
 
-/// A running echo; dropped, it is ended.
-struct Echo {
-    child: Child,
-    address: SocketAddr,
-    client: Arc<ClientConfig>,
-    _certs: tempfile::TempDir,
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor) {
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            tcp.set_nodelay(true)?;
+            let mut stream = acceptor.accept(tcp).await?;
+            let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+            loop {
+                match stream.read(&mut bytes).await? {
+                    0 => return std::io::Result::Ok(()),
+                    count => stream.write_all(&bytes[..count]).await?,
+                }
+                stream.flush().await?;
+            }
+        });
+    }
 }
 
-impl Echo {
+/// A bare echo that this program started; dropped, it is ended.
+struct Echo {
+    child: Child,
+    _certs: TempDir,
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whom clients connect to, and how.
+struct Peer {
+    address: SocketAddr,
+    client: Arc<ClientConfig>,
+    _echo: Echo,
+}
+
+impl Peer {
     fn start() -> Self {
         let certs = folder();
         let request = MakeRequest {
@@ -99,6 +128,7 @@ impl Echo {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg("--serve")
             .arg(certs.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -106,37 +136,32 @@ impl Echo {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let (chain, key) = pair(certs.path(), "terminals/terminal-1");
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots(certs.path()))
-            .with_client_auth_cert(chain, key)
-            .unwrap();
         Self {
-            child,
             address: line.trim().parse().unwrap(),
-            client: Arc::new(client),
-            _certs: certs,
+            client: client_config(certs.path(), "terminal-1"),
+            _echo: Echo {
+                child,
+                _certs: certs,
+            },
         }
     }
 
-    async fn connect(&self) -> TlsStream<TcpStream> {
+    /// A connection of the `number`th client, after a full handshake.
+    async fn connect(&self, number: usize) -> TlsStream<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
-        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let host = u8::try_from(number % SOURCES + 1).unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
         socket.bind(from).unwrap();
         let tcp = socket.connect(self.address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::clone(&self.client));
-        connector.connect(name, tcp).await.unwrap()
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let stream = connector.connect(name, tcp).await.unwrap();
+        let group = stream.get_ref().1.negotiated_key_exchange_group();
+        // Another group costs something else: figures would not be comparable.
+        assert_eq!(group.unwrap().name(), NamedGroup::X25519MLKEM768);
+        stream
     }
 }
 
@@ -146,28 +171,36 @@ fn runtime() -> Runtime {
     builder.worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Has workers work at once; counts what they did after a second of warming up.
-fn work<F, W>(arguments: &Arguments, part: &str, at_once: usize, worker: W)
+/// Has workers, each with its number, work at once; counts what they did after a second of warming
+/// up. `what` is how the result is named.
+fn work<F, W>(arguments: &Arguments, what: Value, at_once: usize, worker: W)
 where
-    W: Fn(Arc<Echo>, Instant, Instant) -> F,
+    W: Fn(Arc<Peer>, usize, Span) -> F,
     F: Future<Output = (Took, u64)> + Send + 'static,
 {
     runtime().block_on(async {
-        let echo = Arc::new(Echo::start());
+        let peer = Arc::new(Peer::start());
         let from = Instant::now() + ROUND_WARM_UP;
         let until = from + arguments.span();
         let mut working = JoinSet::new();
-        for _ in 0..at_once {
-            working.spawn(worker(Arc::clone(&echo), from, until));
+        for number in 0..at_once {
+            working.spawn(worker(Arc::clone(&peer), number, Span { from, until }));
         }
-        let (mut all, mut done) = (Took::new(), 0);
+        let (mut all, mut done) = (Took::default(), 0);
         while let Some(ended) = working.join_next().await {
             let (took, count) = ended.unwrap();
             all.add(&took);
             done += count;
         }
-        all.print(part, done, arguments.span());
+        print(what, &all, done, arguments.span());
     });
+}
+
+/// When what begins is counted.
+#[derive(Clone, Copy)]
+struct Span {
+    from: Instant,
+    until: Instant,
 }
 
 /// Closed loop of round trips, so many messages of each connection on their way.
@@ -175,59 +208,77 @@ pub(crate) fn echo(arguments: &Arguments) {
     let bytes = arguments.bytes * arguments.depth;
     let depth = u64::try_from(arguments.depth).unwrap();
     assert!(bytes > 0, "--depth and --bytes must be above 0");
-    work(
-        arguments,
-        "echo",
-        arguments.connections,
-        move |echo, from, until| async move {
-            let mut stream = echo.connect().await;
-            let mut message = vec![7; bytes];
-            let (mut took, mut count) = (Took::new(), 0);
-            loop {
-                let began = Instant::now();
-                if began >= until {
-                    return (took, count);
-                }
-                stream.write_all(&message).await.unwrap();
-                stream.flush().await.unwrap();
-                stream.read_exact(&mut message).await.unwrap();
-                if began >= from {
-                    took.record(began.elapsed());
-                    count += depth;
-                }
-            }
-        },
-    );
+    let what = json!({
+        "part": "echo",
+        "connections": arguments.connections,
+        "depth": depth,
+        "bytes": arguments.bytes,
+    });
+    let worker = move |peer, number, span| round_trips(peer, number, span, bytes, depth);
+    work(arguments, what, arguments.connections, worker);
 }
 
-/// Handshakes one after another, each with one small message and its echo.
+/// `depth` messages of `bytes` together, again and again.
+async fn round_trips(
+    peer: Arc<Peer>,
+    number: usize,
+    span: Span,
+    bytes: usize,
+    depth: u64,
+) -> (Took, u64) {
+    let mut stream = peer.connect(number).await;
+    let mut message = vec![7; bytes];
+    let (mut took, mut count) = (Took::default(), 0);
+    loop {
+        let began = Instant::now();
+        if began >= span.until {
+            return (took, count);
+        }
+        stream.write_all(&message).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.read_exact(&mut message).await.unwrap();
+        if began >= span.from {
+            took.record(began.elapsed());
+            count += depth;
+        }
+    }
+}
+
+/// Handshakes one after another, each with one small message and its answer.
 pub(crate) fn handshakes(arguments: &Arguments) {
-    work(
-        arguments,
-        "handshakes",
-        arguments.at_once,
-        move |echo, from, until| async move {
-            let (mut took, mut count) = (Took::new(), 0);
-            loop {
-                let began = Instant::now();
-                if began >= until {
-                    return (took, count);
-                }
-                let mut stream = echo.connect().await;
-                let mut message = *br#"....{"id":1,"op":"ping"}"#;
-                stream.write_all(&message).await.unwrap();
-                stream.flush().await.unwrap();
-                stream.read_exact(&mut message).await.unwrap();
-                if began >= from {
-                    took.record(began.elapsed());
-                    count += 1;
-                }
-                // No port waits for stragglers.
-                let (tcp, _) = stream.get_ref();
-                socket2::SockRef::from(tcp)
-                    .set_linger(Some(Duration::ZERO))
-                    .unwrap();
-            }
-        },
-    );
+    let what = json!({ "part": "handshakes", "at_once": arguments.at_once });
+    work(arguments, what, arguments.at_once, shake_hands);
+}
+
+async fn shake_hands(peer: Arc<Peer>, number: usize, span: Span) -> (Took, u64) {
+    let (mut took, mut count) = (Took::default(), 0);
+    loop {
+        let began = Instant::now();
+        if began >= span.until {
+            return (took, count);
+        }
+        let mut stream = peer.connect(number).await;
+        ask(&mut stream).await;
+        if began >= span.from {
+            took.record(began.elapsed());
+            count += 1;
+        }
+        // No port waits for stragglers.
+        let (tcp, _) = stream.get_ref();
+        socket2::SockRef::from(tcp)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+}
+
+/// A ping and its answer: a server that answers has verified the client's certificate. The echo
+/// answers with the ping itself, which has the same form.
+async fn ask(stream: &mut TlsStream<TcpStream>) {
+    stream.write_all(PING).await.unwrap();
+    stream.flush().await.unwrap();
+    let length = usize::try_from(stream.read_u32().await.unwrap()).unwrap();
+    assert!(length <= MESSAGE_BYTES_MAX, "an answer of {length} bytes");
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"{"), "an answer that is not JSON");
 }

@@ -3,17 +3,15 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use atm_bank::pki::{CertificateFolder, MakeRequest};
-use atm_bank::wire::ALPN;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tempfile::TempDir;
 use time::OffsetDateTime;
+
+use crate::terminal::client_config;
 
 /// Every customer's PIN.
 pub(crate) const PIN: &str = "739105";
@@ -80,7 +78,7 @@ impl Bank {
         let address = line.trim().strip_prefix("listening on ").unwrap();
         Self {
             address: address.parse().unwrap(),
-            client: Arc::new(client(&folder.path().join("certs"))),
+            client: client_config(&folder.path().join("certs"), "terminal-1"),
             child,
             _folder: folder,
         }
@@ -92,22 +90,4 @@ impl Drop for Bank {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn client(certs: &Path) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(certs.join("ca.pem")).unwrap();
-    roots.add(authority).unwrap();
-    let own = |ending: &str| certs.join(format!("terminals/terminal-1.{ending}"));
-    let certificate = CertificateDer::from_pem_file(own("pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(own("key")).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate], key)
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config
 }

@@ -18,6 +18,8 @@
 mod bank;
 mod customers;
 mod handshakes;
+#[path = "../shared/terminal.rs"]
+mod terminal;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -122,6 +122,8 @@ impl Customer {
                 .moved(self.account, asked.op, asked.to, asked.amount);
         } else if asked.op == Op::Balance && heard.balance.is_none() {
             return self.served.fault(format!("no balance: {heard:?}"));
+        } else if asked.op == Op::History && heard.entries.is_none() {
+            return self.served.fault(format!("no history: {heard:?}"));
         }
         run.progress.count();
         if run

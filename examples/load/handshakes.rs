@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Run;
-use crate::report::Took;
 use crate::terminal::append;
+use crate::took::Took;
 
 /// What handshakes took, until the run stops, and what was wrong.
 pub(crate) async fn storm(run: Arc<Run>) -> (Took, Vec<String>) {

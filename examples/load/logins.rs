@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Run;
-use crate::report::Took;
 use crate::terminal::{Terminal, append};
+use crate::took::Took;
 
 /// Connects as many as were asked for, each with an account of its own.
 pub(crate) async fn connect(run: &Arc<Run>) -> Vec<(usize, Terminal)> {

@@ -18,16 +18,20 @@
 mod arguments;
 mod audit;
 mod bank;
+#[path = "../../benches/shared/terminal.rs"]
+mod client;
 mod customer;
 mod drive;
 mod handshakes;
 mod idle;
 mod logins;
 #[allow(dead_code, reason = "what other measurements need of it")]
-#[path = "../../benches/bounds/process.rs"]
+#[path = "../../benches/shared/process.rs"]
 mod process;
 mod report;
 mod terminal;
+#[path = "../../benches/shared/took.rs"]
+mod took;
 mod work;
 
 use std::process::ExitCode;

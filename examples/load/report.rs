@@ -8,56 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::Run;
 use crate::arguments::Arguments;
 use crate::idle::Idle;
+use crate::took::Took;
 use crate::work::Op;
 
 /// Faults that are told in words; more are counted.
 const FAULTS_MAX: usize = 10;
-/// Significant digits of every quantile.
-const DIGITS: u8 = 3;
-
-/// How long things took, microseconds.
-pub(crate) struct Took(Histogram<u64>);
-
-impl Default for Took {
-    fn default() -> Self {
-        Self(Histogram::new(DIGITS).unwrap())
-    }
-}
-
-impl Took {
-    pub(crate) fn record(&mut self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // Fails only where no memory is left for a longer row.
-        self.0.record(us.max(1)).unwrap();
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).unwrap();
-    }
-
-    fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn at(&self, quantile: f64) -> u64 {
-        self.0.value_at_quantile(quantile)
-    }
-
-    fn to_json(&self, seconds: f64) -> Value {
-        json!({
-            "count": self.count(), "per_second": self.count() as f64 / seconds,
-            "p50_us": self.at(0.5), "p90_us": self.at(0.9), "p99_us": self.at(0.99),
-            "p999_us": self.at(0.999), "max_us": self.0.max(),
-        })
-    }
-}
-
 /// What customers were served.
 #[derive(Default)]
 pub(crate) struct Served {
@@ -162,6 +122,8 @@ pub(crate) struct Outcome {
     idle: Option<Idle>,
     cost: Cost,
     span: Duration,
+    /// Terminals, those that log in, and those that shake hands.
+    asked: (usize, usize, usize),
     accounts: usize,
     start: Option<Duration>,
     /// Bytes that the store grew by, for each move of money.
@@ -186,6 +148,11 @@ impl Outcome {
             idle,
             cost,
             span,
+            asked: (
+                run.arguments.terminals,
+                run.arguments.logins,
+                run.arguments.handshakes,
+            ),
             accounts: run.bank.accounts(),
             start: run.bank.start(),
             growth: None,
@@ -203,6 +170,24 @@ impl Outcome {
             faults.push(format!("and {} more", self.served.faults_more));
         }
         faults.extend(self.other_faults.iter().cloned());
+        let asked = [
+            (
+                self.asked.0,
+                self.cost.counted,
+                "terminals were answered nothing",
+            ),
+            (self.asked.1, self.logins.count(), "log-ins came to nothing"),
+            (
+                self.asked.2,
+                self.handshakes.count(),
+                "handshakes came to nothing",
+            ),
+        ];
+        // A run that served nobody is no fast one.
+        let unserved = asked
+            .iter()
+            .filter(|(asked, served, _)| *asked > 0 && *served == 0);
+        faults.extend(unserved.map(|(asked, _, what)| format!("{asked} {what}")));
         faults
     }
 
@@ -220,7 +205,6 @@ impl Outcome {
     fn row(&self, arguments: &Arguments) -> Vec<(&'static str, Value)> {
         let idle = self.idle.as_ref();
         let seconds = self.span.as_secs_f64();
-        let quantile = |took: &Took, at| (took.count() > 0).then(|| took.at(at));
         vec![
             ("label", json!(arguments.label)),
             ("terminals", json!(arguments.terminals)),
@@ -234,11 +218,11 @@ impl Outcome {
             ("accounts", json!(self.accounts)),
             ("seconds", json!(rounded(seconds))),
             ("per_second", json!(rounded(self.per_second()))),
-            ("p50_us", json!(quantile(&self.all, 0.5))),
-            ("p90_us", json!(quantile(&self.all, 0.9))),
-            ("p99_us", json!(quantile(&self.all, 0.99))),
-            ("p999_us", json!(quantile(&self.all, 0.999))),
-            ("max_us", json!(quantile(&self.all, 1.0))),
+            ("p50_us", json!(self.all.at(0.5))),
+            ("p90_us", json!(self.all.at(0.9))),
+            ("p99_us", json!(self.all.at(0.99))),
+            ("p999_us", json!(self.all.at(0.999))),
+            ("max_us", json!(self.all.at(1.0))),
             (
                 "server_us",
                 json!(rounded(self.each_us(self.cost.server_ticks))),
@@ -255,15 +239,15 @@ impl Outcome {
                 "logins_per_second",
                 json!(rounded(self.logins.count() as f64 / seconds)),
             ),
-            ("login_p50_us", json!(quantile(&self.logins, 0.5))),
-            ("login_p99_us", json!(quantile(&self.logins, 0.99))),
+            ("login_p50_us", json!(self.logins.at(0.5))),
+            ("login_p99_us", json!(self.logins.at(0.99))),
             ("handshakes", json!(arguments.handshakes)),
             (
                 "handshakes_per_second",
                 json!(rounded(self.handshakes.count() as f64 / seconds)),
             ),
-            ("handshake_p50_us", json!(quantile(&self.handshakes, 0.5))),
-            ("handshake_p99_us", json!(quantile(&self.handshakes, 0.99))),
+            ("handshake_p50_us", json!(self.handshakes.at(0.5))),
+            ("handshake_p99_us", json!(self.handshakes.at(0.99))),
             ("idle", json!(idle.map_or(0, |idle| idle.count))),
             ("idle_kib", json!(idle.map(|idle| rounded(idle.each_kib)))),
             (
@@ -294,7 +278,7 @@ impl Outcome {
             let seconds = self.span.as_secs_f64();
             let ops = self.served.by_op.iter();
             let ops: serde_json::Map<_, _> = ops
-                .map(|(op, took)| ((*op).to_owned(), took.to_json(seconds)))
+                .map(|(op, took)| ((*op).to_owned(), to_json(took, seconds)))
                 .collect();
             all.insert("ops".to_owned(), Value::Object(ops));
             println!("{}", Value::Object(all));
@@ -306,13 +290,21 @@ impl Outcome {
             }
         }
         for (op, took) in &self.served.by_op {
-            let (p50, p99) = (took.at(0.5), took.at(0.99));
+            let (p50, p99) = (took.at(0.5).unwrap_or(0), took.at(0.99).unwrap_or(0));
             println!(
                 "  {op:<18} {:>9} answers, p50 {p50} us, p99 {p99} us",
                 took.count()
             );
         }
     }
+}
+
+fn to_json(took: &Took, seconds: f64) -> Value {
+    json!({
+        "count": took.count(), "per_second": took.count() as f64 / seconds,
+        "p50_us": took.at(0.5), "p90_us": took.at(0.9), "p99_us": took.at(0.99),
+        "p999_us": took.at(0.999), "max_us": took.at(1.0),
+    })
 }
 
 fn rounded(value: f64) -> f64 {

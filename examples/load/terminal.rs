@@ -2,17 +2,15 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atm_bank::wire::ALPN;
 use atm_bank::wire::frame::{self, HEADER_BYTES, Next, SERVER_PAYLOAD_BYTES_MAX};
 use bytes::{Buf as _, BytesMut};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -20,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::bank::Bank;
+use crate::client::client_config;
 
 /// Connections from one address of loopback at most, well below the ports that there are.
 const PER_ADDRESS: usize = 4_000;
@@ -38,7 +37,7 @@ impl Ways {
     pub(crate) fn to(bank: &Bank, certificates: usize) -> Self {
         let names = bank.terminal_names();
         let configs = names.iter().take(certificates);
-        let configs = configs.map(|name| Arc::new(config(bank.certs(), name)));
+        let configs = configs.map(|name| client_config(bank.certs(), name));
         Self {
             address: bank.address(),
             configs: configs.collect(),
@@ -68,24 +67,6 @@ impl Ways {
     }
 }
 
-fn config(certs: &Path, name: &str) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(certs.join("ca.pem"));
-    roots.add(authority.expect("ca.pem")).unwrap();
-    let own = |ending: &str| certs.join(format!("terminals/{name}.{ending}"));
-    let certificate = CertificateDer::from_pem_file(own("pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(own("key")).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate], key)
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config
-}
-
 /// An answer, as far as load looks at it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Heard {
@@ -94,6 +75,7 @@ pub(crate) struct Heard {
     pub(crate) entry: Option<i64>,
     pub(crate) balance: Option<i64>,
     pub(crate) retry_after_ms: Option<u64>,
+    pub(crate) entries: Option<Vec<IgnoredAny>>,
     #[serde(default)]
     pub(crate) replayed: bool,
 }
@@ -116,8 +98,11 @@ impl Terminal {
     /// Sends all that is to be sent.
     pub(crate) async fn send(&mut self) -> io::Result<()> {
         if !self.out.is_empty() {
-            self.stream.write_all(&self.out).await?;
-            self.stream.flush().await?;
+            let sending = async {
+                self.stream.write_all(&self.out).await?;
+                self.stream.flush().await
+            };
+            timeout(PATIENCE, sending).await??;
             self.out.clear();
         }
         Ok(())
@@ -163,7 +148,9 @@ impl Terminal {
             let heard = self.ask().await?;
             match (heard.code, heard.retry_after_ms) {
                 (0, _) => return Ok(heard),
-                (40, Some(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                (40, Some(ms)) if Duration::from_millis(ms) <= PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
                 (code, _) => {
                     return Err(io::Error::other(format!(
                         "{account} could not log in: code {code}"
