@@ -3,7 +3,8 @@
 use std::task::Poll;
 
 use super::rig::*;
-use crate::store::Claim;
+use crate::domain::Refusal;
+use crate::store::{Act, Claim, Done};
 
 /// A balance that is there without waiting for anybody.
 fn known(rig: &Rig, claim: &Claim) -> Option<(i64, i64)> {
@@ -30,4 +31,30 @@ async fn a_seated_customers_balance_is_known_without_a_read_as_the_last_commit_l
     assert_eq!(money(rig.balance(&anne).await), (970, 900));
     rig.capture("h-1", 70).await.unwrap();
     assert_eq!(known(&rig, &anne), Some((900, 900)));
+}
+
+#[tokio::test]
+async fn an_order_and_an_act_of_staff_upon_its_account_in_one_commit_both_hold() {
+    let rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let anne = rig.log_in(ANNE).await;
+    for round in 1..=20 {
+        let limit = Act::Limit {
+            number: number(ANNE),
+            withdrawal: Some(round),
+            daily: None,
+        };
+        // While the first is committed the others wait, and go together.
+        let (first, second, act) =
+            tokio::join!(rig.deposit(&anne, 1), rig.deposit(&anne, 2), rig.act(limit));
+        assert!(first.is_ok() && second.is_ok() && matches!(act, Done::Yes));
+        assert_eq!(
+            known(&rig, &anne),
+            Some((1_000 + 3 * round, 1_000 + 3 * round))
+        );
+        assert_eq!(rig.show(ANNE).await.balance, 1_000 + 3 * round);
+        let over = rig.withdraw(&anne, round + 1).await;
+        assert!(matches!(over, Err(Refusal::OverLimit { limit, .. }) if limit == round));
+    }
+    rig.assert_clean().await;
 }
