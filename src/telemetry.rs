@@ -4,7 +4,7 @@
 //! customer up. Never logged: PINs, keys, whole requests or answers; account numbers only masked.
 
 use std::io::{self, Write};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
@@ -138,6 +138,8 @@ pub struct Metrics {
     tls_reloads: Family<OutcomeLabels, Counter>,
     /// 1 while the store can be written, 0 while its disk fails.
     pub storage_writable: Gauge<i64, AtomicI64>,
+    commits: Counter,
+    committed_calls: Counter,
 }
 
 impl Default for Metrics {
@@ -155,6 +157,8 @@ impl Default for Metrics {
             revocation_list_seconds: Family::default(),
             tls_reloads: Family::default(),
             storage_writable: Gauge::default(),
+            commits: Counter::default(),
+            committed_calls: Counter::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -192,6 +196,16 @@ impl Default for Metrics {
             "storage_writable",
             "1 while the store can be written, 0 while its disk fails",
             metrics.storage_writable.clone(),
+        );
+        registry.register(
+            "commits",
+            "Durable commits of the store",
+            metrics.commits.clone(),
+        );
+        registry.register(
+            "committed_calls",
+            "Orders, log-ins and acts of staff in those commits",
+            metrics.committed_calls.clone(),
         );
         metrics.register_tls();
         metrics
@@ -248,6 +262,12 @@ impl Metrics {
                 None => family.clear(),
             }
         }
+    }
+
+    /// How often the store has committed since it was opened, and how many calls that were.
+    pub fn set_committed(&self, commits: u64, calls: u64) {
+        self.commits.inner().store(commits, Ordering::Relaxed);
+        self.committed_calls.inner().store(calls, Ordering::Relaxed);
     }
 
     /// Counts certificates and revocations that were taken anew, or refused.
@@ -335,6 +355,7 @@ mod tests {
         metrics.set_trust_seconds(Some(86_400), None);
         metrics.count_tls_reload(false);
         metrics.count_spray("bank");
+        metrics.set_committed(3, 4_000);
         let text = metrics.encode();
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
@@ -343,6 +364,8 @@ mod tests {
             "bank_authority_expiry_seconds{} 86400",
             r#"bank_tls_reloads_total{outcome="refused"} 1"#,
             r#"bank_sprays_noticed_total{where="bank"} 1"#,
+            "bank_commits_total 3",
+            "bank_committed_calls_total 4000",
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }

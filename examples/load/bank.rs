@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::arguments::Arguments;
+use crate::commits::Committed;
 use crate::process::Process;
 
 /// Every customer's PIN in a bank that is made.
@@ -55,6 +56,8 @@ pub(crate) struct Bank {
     others: Vec<(String, String)>,
     accounts: usize,
     server_pid: Option<u32>,
+    /// Where the server shows its metrics, where that is known.
+    monitor: Option<SocketAddr>,
     own: Option<Own>,
 }
 
@@ -105,6 +108,7 @@ impl Bank {
             accounts: others.len(),
             others,
             server_pid: arguments.server_pid,
+            monitor: None,
             own: None,
         }
     }
@@ -117,7 +121,8 @@ impl Bank {
         let fresh = !folder.join("data/bank.db").exists();
         fs::create_dir_all(&folder).unwrap();
         let accounts = arguments.accounts.max(arguments.customers() + 1);
-        let certs = make(&folder, arguments);
+        let monitor = free_address();
+        let certs = make(&folder, monitor, arguments);
         if fresh {
             import(&program, &folder, accounts);
         }
@@ -131,6 +136,7 @@ impl Bank {
             others: Vec::new(),
             accounts,
             server_pid: Some(child.id()),
+            monitor: Some(monitor),
             own: Some(Own {
                 child,
                 program,
@@ -158,6 +164,11 @@ impl Bank {
 
     pub(crate) fn accounts(&self) -> usize {
         self.accounts
+    }
+
+    /// What the server has committed, as far as it tells.
+    pub(crate) async fn committed(&self) -> Option<Committed> {
+        Committed::ask(self.monitor?).await
     }
 
     /// The server's process, where it is known.
@@ -253,8 +264,14 @@ fn names(certs: &Path) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
+/// An address that nobody listens on now.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
 /// Makes certificates and the configuration; the folder of the former.
-fn make(folder: &Path, arguments: &Arguments) -> PathBuf {
+fn make(folder: &Path, monitor: SocketAddr, arguments: &Arguments) -> PathBuf {
     let certs = folder.join("certs");
     let terminals = 1..=arguments.certificates();
     let request = MakeRequest {
@@ -265,7 +282,9 @@ fn make(folder: &Path, arguments: &Arguments) -> PathBuf {
     };
     let made = CertificateFolder::new(&certs, OffsetDateTime::now_utc()).make_missing(&request);
     made.expect("certificates");
+    let monitor = format!("\"{monitor}\"");
     let mut settings: BTreeMap<&str, &str> = SETTINGS.into_iter().collect();
+    settings.insert("metrics.listen", &monitor);
     for setting in &arguments.settings {
         let (key, value) = setting.split_once('=').expect("KEY=VALUE");
         settings.insert(key, value);

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -11,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::Run;
+use crate::alarm::Alarm;
 use crate::customer::Customer;
 use crate::report::Served;
 use crate::terminal::Terminal;
@@ -76,15 +76,17 @@ pub(crate) async fn serve(run: &Arc<Run>, seated: Vec<Seated>) -> (Vec<Seated>, 
     let pacing = run
         .arguments
         .rate
-        .map(|rate| pace(Arc::clone(run), rate, clocks));
+        .map(|rate| tokio::spawn(pace(Arc::clone(run), rate, clocks)));
     let (mut seated, mut served) = (Vec::new(), Served::default());
     while let Some(done) = asking.join_next().await {
         let (terminal, mut customer) = done.unwrap();
         served.add(std::mem::take(&mut customer.served));
         seated.push((terminal, customer));
     }
-    if let Some(behind) = pacing.and_then(|pacing| pacing.join().unwrap()) {
-        served.fault(behind);
+    if let Some(pacing) = pacing
+        && let Err(behind) = pacing.await.unwrap()
+    {
+        served.fault(behind.to_string());
     }
     (seated, served)
 }
@@ -162,23 +164,19 @@ async fn hear(run: &Run, terminal: &mut Terminal, customer: &mut Customer) -> io
     Ok(())
 }
 
-/// Tells terminals in turn when to ask, until the run stops. Whether it could not.
-fn pace(
-    run: Arc<Run>,
-    rate: f64,
-    clocks: Vec<mpsc::Sender<Instant>>,
-) -> JoinHandle<Option<String>> {
-    thread::spawn(move || {
-        let (began, mut sent) = (Instant::now(), 0_usize);
-        while !run.stop.load(Ordering::Relaxed) {
-            let moment = began + Duration::from_secs_f64(sent as f64 / rate);
-            thread::sleep(moment.saturating_duration_since(Instant::now()));
-            if clocks[sent % clocks.len()].try_send(moment).is_err() {
-                run.stop.store(true, Ordering::Relaxed);
-                return Some("a terminal fell too far behind to be told more".to_owned());
-            }
-            sent += 1;
+/// Tells terminals in turn when to ask, until the run stops.
+async fn pace(run: Arc<Run>, rate: f64, clocks: Vec<mpsc::Sender<Instant>>) -> io::Result<()> {
+    let mut alarm = Alarm::new()?;
+    let (began, mut sent) = (Instant::now(), 0_usize);
+    while !run.stop.load(Ordering::Relaxed) {
+        let moment = began + Duration::from_secs_f64(sent as f64 / rate);
+        alarm.sleep_until(moment).await?;
+        if clocks[sent % clocks.len()].try_send(moment).is_err() {
+            run.stop.store(true, Ordering::Relaxed);
+            let behind = "a terminal fell too far behind to be told more";
+            return Err(io::Error::other(behind));
         }
-        None
-    })
+        sent += 1;
+    }
+    Ok(())
 }

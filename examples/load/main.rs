@@ -15,11 +15,13 @@
     reason = "a measurement that cannot go on stops, and it prints what it found"
 )]
 
+mod alarm;
 mod arguments;
 mod audit;
 mod bank;
 #[path = "../../benches/shared/terminal.rs"]
 mod client;
+mod commits;
 mod customer;
 mod drive;
 mod handshakes;
@@ -67,11 +69,21 @@ fn main() -> ExitCode {
         eprintln!("load: {why}");
         return ExitCode::from(64);
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime
-        .worker_threads(arguments.threads.max(1))
-        .enable_all();
-    let faults = runtime.build().unwrap().block_on(run(arguments));
+    use tokio::runtime::Builder;
+    let mut runtime = match arguments.threads {
+        // Nothing but itself wakes it.
+        0 | 1 => Builder::new_current_thread(),
+        threads => {
+            let mut several = Builder::new_multi_thread();
+            several.worker_threads(threads);
+            several
+        }
+    };
+    let faults = runtime
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(run(arguments));
     for fault in &faults {
         eprintln!("load: WRONG: {fault}");
     }
@@ -123,6 +135,7 @@ async fn time(run: Arc<Run>) -> (Cost, Duration) {
     tokio::time::sleep(run.arguments.warm_up()).await;
     let server = run.bank.process();
     let ticks = || (server.as_ref().map_or(0, Process::ticks), own().ticks());
+    let committed_before = run.bank.committed().await;
     let (before, began) = (ticks(), Instant::now());
     run.counted_from.set(began).unwrap();
     let answered = run.progress.answered();
@@ -132,11 +145,15 @@ async fn time(run: Arc<Run>) -> (Cost, Duration) {
     }
     run.stop.store(true, Ordering::Relaxed);
     let (after, span) = (ticks(), began.elapsed());
+    let committed = run.bank.committed().await;
     let cost = Cost {
         server_ticks: after.0 - before.0,
         load_ticks: after.1 - before.1,
         memory_kib: server.map_or(0, |server| server.memory_kib()),
         counted: run.progress.answered() - answered,
+        orders_a_commit: committed
+            .zip(committed_before)
+            .and_then(|(now, before)| now.mean_since(before)),
     };
     (cost, span)
 }

@@ -83,6 +83,8 @@ pub(crate) struct Cost {
     pub(crate) memory_kib: u64,
     /// Answers to customers meanwhile.
     pub(crate) counted: u64,
+    /// The mean, as far as the server tells.
+    pub(crate) orders_a_commit: Option<f64>,
 }
 
 /// Says each second how many answers came.
@@ -230,6 +232,10 @@ impl Outcome {
             (
                 "load_us",
                 json!(rounded(self.each_us(self.cost.load_ticks))),
+            ),
+            (
+                "orders_a_commit",
+                json!(self.cost.orders_a_commit.map(rounded)),
             ),
             ("start_ms", json!(self.start.map(|start| start.as_millis()))),
             ("memory_kib", json!(self.cost.memory_kib)),

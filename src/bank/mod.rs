@@ -143,6 +143,12 @@ impl Bank {
         self.store.is_writable()
     }
 
+    /// What the store has made durable since it was opened.
+    #[must_use]
+    pub fn committed(&self) -> crate::store::Committed {
+        self.store.committed()
+    }
+
     /// Everybody who is seated, from the store.
     #[must_use]
     pub fn seats(&self) -> Vec<crate::store::Seat> {
@@ -156,6 +162,7 @@ impl Bank {
             terminal: terminal.clone(),
             connection,
             terms,
+            busy: self.hasher.is_busy(),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Server;
 use crate::limits;
+use crate::store::Committed;
 
 impl Server {
     /// Serves monitoring until the server is drained.
@@ -55,6 +56,8 @@ impl Server {
             (&Method::GET, "/metrics") => {
                 let writable = i64::from(self.bank.is_writable());
                 self.metrics.storage_writable.set(writable);
+                let Committed { commits, calls } = self.bank.committed();
+                self.metrics.set_committed(commits, calls);
                 (
                     StatusCode::OK,
                     "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -74,6 +74,7 @@ async fn try_out(
         terminal: TerminalName::anonymous(),
         connection: None,
         terms: config.terms(),
+        busy: false,
     };
     let office = Office::of(actor);
     let voided = store.office(&office, Act::UninviteAll, context).await;

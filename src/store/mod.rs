@@ -86,6 +86,18 @@ pub struct Context {
     pub connection: Option<u64>,
     /// The bank's terms.
     pub terms: Terms,
+    /// Whether PINs are being checked, for which the machine's cores are wanted: a store may then
+    /// let an order wait a little for others to share its commit.
+    pub busy: bool,
+}
+
+/// What a store has made durable since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Commits, each with one sync of the disk.
+    pub commits: u64,
+    /// What they carried: orders, log-ins, acts of staff.
+    pub calls: u64,
 }
 
 /// Whether a PIN may be looked at.
@@ -325,6 +337,11 @@ pub trait Store: Send + Sync + 'static {
     /// Whether it can be written, as far as is known; where not, it is tried again with each call.
     fn is_writable(&self) -> bool {
         true
+    }
+
+    /// What it has made durable since it was opened.
+    fn committed(&self) -> Committed {
+        Committed::default()
     }
 
     /// For whom a certificate may be made by this warrant, for the public key with this SHA-256.

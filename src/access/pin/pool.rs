@@ -32,6 +32,8 @@ pub struct PinHasher {
     queue: mpsc::Sender<Firing>,
     peppers: Arc<ArcSwap<Peppers>>,
     front: Arc<Semaphore>,
+    /// Places at the front when nobody has one.
+    front_places: usize,
     surroundings: Arc<dyn Surroundings>,
 }
 
@@ -63,11 +65,12 @@ impl PinHasher {
                     }
                 })?;
         }
-        let front = threads.saturating_mul(AT_THE_FRONT_PER_THREAD);
+        let front_places = threads.saturating_mul(AT_THE_FRONT_PER_THREAD);
         Ok(Self {
             queue,
             peppers: ring,
-            front: Arc::new(Semaphore::new(front)),
+            front: Arc::new(Semaphore::new(front_places)),
+            front_places,
             surroundings,
         })
     }
@@ -81,6 +84,12 @@ impl PinHasher {
     /// Other peppers for every PIN that is checked or hashed from now on. They must be on disk.
     pub(in crate::access) fn set_peppers(&self, peppers: Peppers) {
         self.peppers.store(Arc::new(peppers));
+    }
+
+    /// Whether a PIN is being checked, or about to be.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.front.available_permits() < self.front_places
     }
 
     /// Takes a place in the queue. It is taken before a try is counted, so that a full queue costs
@@ -196,7 +205,9 @@ mod tests {
         let peppers = Arc::new(Peppers::generate(&*system));
         let hasher = PinHasher::start(peppers, CHEAP, 1, system).unwrap();
         let come_up = || async { hasher.place().unwrap().come_up().await.unwrap() };
+        assert!(!hasher.is_busy());
         let (stalled, counted) = (come_up().await, come_up().await);
+        assert!(hasher.is_busy());
         let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
         let stall = tokio::spawn(stalled.run(move |_| {
             released.recv().unwrap();
@@ -213,5 +224,13 @@ mod tests {
         stall.await.unwrap().unwrap();
         let hashed = tokio::time::timeout(Duration::from_secs(30), waiting).await;
         assert!(hashed.unwrap().unwrap().is_ok());
+        // The answer goes out a moment before the place is free.
+        let free = async {
+            while hasher.is_busy() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let freed = tokio::time::timeout(Duration::from_secs(30), free).await;
+        assert!(freed.is_ok());
     }
 }

@@ -77,6 +77,7 @@ impl Run {
             terminal: self.terminal.parse().expect("a terminal's name"),
             connection: None,
             terms: self.terms,
+            busy: false,
         }
     }
 

@@ -175,6 +175,7 @@ impl Rig {
             terminal: self.terminal.parse().unwrap(),
             connection: None,
             terms: self.terms,
+            busy: false,
         }
     }
 

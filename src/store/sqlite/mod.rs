@@ -31,11 +31,11 @@ pub(crate) use owner::give_to_owner;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;
-use self::writer::{Books, Call, Job, QUEUE_MAX};
+use self::writer::{Books, Burden, Call, Job, QUEUE_MAX, Tally};
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Context, Done, Line, NewCertificate, Note, Office, Order,
-    PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept,
+    Act, Balances, Claim, Claimed, Committed, Context, Done, Line, NewCertificate, Note, Office,
+    Order, PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept,
     TryCounted, Warrant,
 };
 use crate::access::pepper::PepperId;
@@ -49,6 +49,7 @@ pub struct SqliteStore {
     path: PathBuf,
     seats: Arc<Seats>,
     writable: Writable,
+    committed: Arc<Tally>,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
     /// The writer's, then the reader's.
@@ -75,13 +76,14 @@ impl SqliteStore {
         };
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);
-        let seats = Arc::new(Seats::default());
+        let (seats, committed) = (Arc::new(Seats::default()), Arc::new(Tally::default()));
         let threads = vec![
             thread::Builder::new()
                 .name("ledger-writer".to_owned())
                 .spawn({
                     let (writable, seats) = (writable.clone(), Arc::clone(&seats));
-                    move || writer::serve(&writing, jobs, &writable, &seats)
+                    let committed = Arc::clone(&committed);
+                    move || writer::serve(&writing, jobs, &writable, &seats, &committed)
                 })
                 .map_err(system)?,
             thread::Builder::new()
@@ -97,6 +99,7 @@ impl SqliteStore {
             path: path.to_owned(),
             seats,
             writable,
+            committed,
             writer: Some(writer),
             reader: Some(reader),
             threads,
@@ -140,15 +143,15 @@ impl SqliteStore {
         &self,
         work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_weighing(1, work).await
+        self.write_burden(Burden::default(), work).await
     }
 
-    async fn write_weighing<T: Send + 'static>(
+    async fn write_burden<T: Send + 'static>(
         &self,
-        weight: usize,
+        burden: Burden,
         work: impl FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answered) = Call::channel(weight, work);
+        let (job, answered) = Call::channel(burden, work);
         let queue = self.writer.as_ref().ok_or(StoreError::Closed)?;
         queue.send(job).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
@@ -284,7 +287,11 @@ impl Store for SqliteStore {
     ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
         let (row, account, fence) = (claim.row, claim.account, claim.fence);
         let seats = Arc::clone(&self.seats);
-        Box::pin(self.write_weighing(orders.len(), move |books| {
+        let burden = Burden {
+            calls: orders.len(),
+            may_wait: context.busy,
+        };
+        Box::pin(self.write_burden(burden, move |books| {
             if !seats.holds(account, fence) {
                 return Err(StoreError::Fenced);
             }
@@ -376,6 +383,10 @@ impl Store for SqliteStore {
 
     fn is_writable(&self) -> bool {
         self.writable.get()
+    }
+
+    fn committed(&self) -> Committed {
+        self.committed.get()
     }
 
     fn warranted(

@@ -2,6 +2,9 @@
 //! commit), and answers after the commit.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -11,13 +14,18 @@ use super::disk::Writable;
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
 use crate::store::seats::Seats;
-use crate::store::{LogHead, StoreError};
+use crate::store::{Committed, LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
 /// No more calls are taken into a commit once it has so many orders, so that nobody waits long for
 /// what others sent at once. A call that is no order counts as one.
 const BATCH_MAX: usize = 1_024;
+/// How long an order that may wait does so for others to share its commit. A commit costs as much
+/// of a core as several orders do, whatever it carries (docs/BENCHMARKS.md).
+const GATHERING: Duration = Duration::from_millis(1);
+/// With so many calls behind it, a commit is worth its price at once.
+const GATHERED: usize = 16;
 /// Terminals remembered at most; more are looked up again.
 const TERMINALS_REMEMBERED_MAX: usize = 10_000;
 
@@ -61,16 +69,56 @@ impl Memory {
     }
 }
 
+/// What a call is to a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Burden {
+    /// Orders that it carries out; 1 where it is something else.
+    pub(super) calls: usize,
+    /// Whether it may wait for others to share its commit.
+    pub(super) may_wait: bool,
+}
+
+impl Default for Burden {
+    fn default() -> Self {
+        Self {
+            calls: 1,
+            may_wait: false,
+        }
+    }
+}
+
+/// What was committed so far. Written by the writer alone, after each commit.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    commits: AtomicU64,
+    calls: AtomicU64,
+}
+
+impl Tally {
+    fn count(&self, jobs: &[Box<dyn Job>]) {
+        let calls: usize = jobs.iter().map(|job| job.burden().calls).sum();
+        let calls = u64::try_from(calls).unwrap_or(u64::MAX);
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Committed {
+        Committed {
+            commits: self.commits.load(Ordering::Relaxed),
+            calls: self.calls.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// A call on its way through the writer. It may be run again after a roll-back.
 pub(super) trait Job: Send {
-    /// How many orders it carries out, or 1.
-    fn weight(&self) -> usize;
+    fn burden(&self) -> Burden;
     fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 pub(super) struct Call<F, T> {
-    weight: usize,
+    burden: Burden,
     work: F,
     outcome: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -82,13 +130,13 @@ where
     T: Send + 'static,
 {
     pub(super) fn channel(
-        weight: usize,
+        burden: Burden,
         work: F,
     ) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
         let (answer, answered) = oneshot::channel();
         (
             Box::new(Self {
-                weight,
+                burden,
                 work,
                 outcome: None,
                 answer,
@@ -103,8 +151,8 @@ where
     F: FnMut(&mut Books<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
-    fn weight(&self) -> usize {
-        self.weight
+    fn burden(&self) -> Burden {
+        self.burden
     }
 
     fn run(&mut self, books: &mut Books<'_>) -> Result<(), StoreError> {
@@ -134,6 +182,7 @@ pub(super) fn serve(
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     writable: &Writable,
     seats: &Seats,
+    tally: &Tally,
 ) {
     let mut memory = Memory::default();
     while let Some(first) = queue.blocking_recv() {
@@ -144,16 +193,16 @@ pub(super) fn serve(
             Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(_)) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
-                    let mut single = [job];
+                    let mut single = vec![job];
                     let committed = transact(connection, &mut memory, writable, &mut single);
                     seats.post(memory.accounts.take_posted());
-                    finish(single, &committed);
+                    finish(single, &committed, tally);
                 }
             }
             committed => {
                 // Whoever hears of a commit sees it in the next balance.
                 seats.post(memory.accounts.take_posted());
-                finish(batch, &committed);
+                finish(batch, &committed, tally);
             }
         }
     }
@@ -161,18 +210,29 @@ pub(super) fn serve(
 
 /// The first call with as many of those that wait as go into one commit.
 fn gather(first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-    let mut orders = first.weight();
+    if is_worth_waiting(first.burden(), queue.len()) {
+        thread::sleep(GATHERING);
+    }
+    let mut calls = first.burden().calls;
     let mut batch = vec![first];
-    while orders < BATCH_MAX
+    while calls < BATCH_MAX
         && let Ok(job) = queue.try_recv()
     {
-        orders = orders.saturating_add(job.weight());
+        calls = calls.saturating_add(job.burden().calls);
         batch.push(job);
     }
     batch
 }
 
-fn finish(jobs: impl IntoIterator<Item = Box<dyn Job>>, committed: &Result<(), StoreError>) {
+/// Whether a commit is put off until more are there than the `behind` that wait already.
+fn is_worth_waiting(first: Burden, behind: usize) -> bool {
+    first.may_wait && behind < GATHERED
+}
+
+fn finish(jobs: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, tally: &Tally) {
+    if committed.is_ok() {
+        tally.count(&jobs);
+    }
     for job in jobs {
         job.finish(committed.clone());
     }
@@ -241,9 +301,13 @@ impl From<rusqlite::Error> for StoreError {
 mod tests {
     use super::*;
 
+    fn call(calls: usize, may_wait: bool) -> Box<dyn Job> {
+        Call::channel(Burden { calls, may_wait }, |_| Ok(())).0
+    }
+
     #[test]
     fn a_commit_takes_in_no_more_calls_once_it_has_its_orders() {
-        let call = |weight| Call::channel(weight, |_| Ok(())).0;
+        let call = |calls| call(calls, false);
         let (ask, mut queue) = mpsc::channel(100);
         for _ in 0..100 {
             assert!(ask.try_send(call(64)).is_ok());
@@ -252,5 +316,27 @@ mod tests {
         assert_eq!(gather(call(1), &mut queue).len(), 17);
         assert_eq!(gather(call(BATCH_MAX), &mut queue).len(), 1);
         assert_eq!(queue.len(), 84);
+    }
+
+    #[test]
+    fn an_order_that_may_wait_does_unless_enough_wait_with_it() {
+        let (patient, other) = (call(1, true).burden(), Burden::default());
+        assert!(is_worth_waiting(patient, 0));
+        assert!(is_worth_waiting(patient, GATHERED - 1));
+        assert!(!is_worth_waiting(patient, GATHERED));
+        assert!(!is_worth_waiting(other, 0));
+        let (_ask, mut queue) = mpsc::channel(1);
+        let began = std::time::Instant::now();
+        assert_eq!(gather(call(1, true), &mut queue).len(), 1);
+        assert!(began.elapsed() >= GATHERING);
+    }
+
+    #[test]
+    fn what_is_committed_is_counted_and_what_is_not_is_not() {
+        let tally = Tally::default();
+        finish(vec![call(3, false), call(1, true)], &Ok(()), &tally);
+        finish(vec![call(5, false)], &Err(StoreError::Closed), &tally);
+        let (commits, calls) = (1, 4);
+        assert_eq!(tally.get(), Committed { commits, calls });
     }
 }

@@ -32,6 +32,7 @@ impl PinHasher {
         let pool = Self {
             queue,
             front: Arc::new(Semaphore::new(AT_THE_FRONT_PER_THREAD)),
+            front_places: AT_THE_FRONT_PER_THREAD,
             peppers: ring,
             surroundings,
         };

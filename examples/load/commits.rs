@@ -1,0 +1,37 @@
+//! How often the server commits, and how many orders with each, from its own metrics.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What was committed so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Committed {
+    commits: f64,
+    calls: f64,
+}
+
+impl Committed {
+    pub(crate) async fn ask(monitor: SocketAddr) -> Option<Self> {
+        let mut stream = TcpStream::connect(monitor).await.ok()?;
+        let request = b"GET /metrics HTTP/1.1\r\nhost: bank\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.ok()?;
+        let value = |name: &str| {
+            let mut lines = said.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        };
+        Some(Self {
+            commits: value("bank_commits_total ")?,
+            calls: value("bank_committed_calls_total ")?,
+        })
+    }
+
+    /// Calls with each commit since then; none where nothing was committed.
+    pub(crate) fn mean_since(self, before: Self) -> Option<f64> {
+        let commits = self.commits - before.commits;
+        (commits > 0.0).then(|| (self.calls - before.calls) / commits)
+    }
+}
