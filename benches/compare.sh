@@ -16,7 +16,7 @@ ceilings=$(cargo build --release --example load --bench ceilings --message-forma
 cargo build --release --bins
 load=target/release/examples/load
 
-echo "run,who,what,clients,depth,per_second,p50_us,p99_us,server_us,bytes_per_operation" > "$figures"
+echo "run,who,what,clients,depth,per_second,p50_us,p99_us,server_us,bytes_per_operation,orders_a_commit" > "$figures"
 record() { echo "$run,$*" | tr ' ' ',' | tee -a "$figures"; }
 
 fields() { # names of fields of an object on stdin, in the order to be printed
@@ -28,7 +28,8 @@ bank() { # what, clients, depth, further arguments of the load tool
     local what=$1 clients=$2 depth=$3; shift 3
     local found
     found=$("$load" --terminals "$clients" --depth "$depth" --seconds "$seconds" --json --quiet "$@" 2> "$folder/load.log" \
-        | fields per_second p50_us p99_us server_us bytes_per_operation)
+        | fields per_second p50_us p99_us server_us bytes_per_operation orders_a_commit)
+    orders=$(printf %.0f "${found##*,}")
     record bank "$what" "$clients" "$depth" "$found"
 }
 login() { # what, further arguments of the load tool
@@ -40,7 +41,11 @@ login() { # what, further arguments of the load tool
 }
 ceiling() { # what, clients, depth, arguments of the bench
     local what=$1 clients=$2 depth=$3; shift 3
-    record ceiling "$what" "$clients" "$depth" "$("$ceilings" --seconds "$seconds" "$@" 2> /dev/null | fields per_second p50_us p99_us)"
+    record ceiling "$what" "$clients" "$depth" "$("$ceilings" --seconds "$seconds" "$@" 2> /dev/null \
+        | fields per_second p50_us p99_us server_us bytes_per_operation batch)"
+}
+rows() { # what, clients, depth, orders a commit, kind of keys
+    ceiling "$1" "$2" "$3" --part sqlite --batch "$4" --keys "$5" --accounts $(($2 + 1)) --terminals "$2"
 }
 pgbench() { # what, clients, further arguments
     local what=$1 clients=$2; shift 2
@@ -52,15 +57,18 @@ money() {
     for clients in 1 8 64 256; do
         pgbench tpcb "$clients"
         bank money "$clients" 1
+        # As many in a commit as really were, and as many as can be.
+        rows sqlite "$clients" 1 "$orders" ordered
+        rows sqlite-most "$clients" 1 "$clients" ordered
     done
     for clients in 64 256; do
         pgbench simple-update "$clients" --builtin=simple-update
         bank money-random-keys "$clients" 1 --keys random
-        ceiling sqlite "$clients" 1 --part sqlite --batch "$clients" --keys ordered --accounts $((clients + 1)) --terminals "$clients"
-        ceiling sqlite-random-keys "$clients" 1 --part sqlite --batch "$clients" --keys random --accounts $((clients + 1)) --terminals "$clients"
+        rows sqlite-random-keys "$clients" 1 "$orders" random
     done
     bank money 256 8
-    ceiling sqlite 1024 1 --part sqlite --batch 1024 --keys ordered --accounts 257 --terminals 256
+    rows sqlite 256 8 "$orders" ordered
+    rows sqlite-most 256 8 1024 ordered
 }
 network() {
     ceiling echo 64 1 --part echo --connections 64 --depth 1
@@ -78,7 +86,7 @@ logins() { # by 16 terminals, with the shipped cost: alone, and beside customers
     rate=$("$load" --seconds "$seconds" --json --quiet --skip-verify 2> "$folder/load.log" | fields per_second | awk '{ print int($1 / 5) }')
     bank money-at-a-fifth 64 1 --rate "$rate" "${shipped[@]}"
     login logins-beside-customers --terminals 64 --rate "$rate" "${shipped[@]}"
-    record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us < "$folder/logins.json")"
+    record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us bytes_per_operation orders_a_commit < "$folder/logins.json")"
 }
 
 if [[ " ${PARTS:-money network logins} " = *" money "* ]]; then

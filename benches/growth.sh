@@ -64,7 +64,8 @@ rm -rf "$bank"
 
 for count in ${IDLE:-10 1000 5000 10000 15000}; do
     for run in $(seq "$runs"); do
-        found=$(run_load --terminals 0 --idle "$count" --logins 1)
+        # No terminal may have more than half of all connections.
+        found=$(run_load --terminals 0 --idle "$count" --logins 1 --certificates 8)
         record "memory of an idle connection" "$count" KiB "$(fields idle_kib <<< "$found"),"
         record "processor for idle connections" "$count" percent "$(fields idle_percent <<< "$found"),"
         record "log-ins among idle connections" "$count" "a second" "$(fields logins_per_second login_p99_us <<< "$found")"

@@ -164,10 +164,12 @@ mod tests {
             assert!(matches!(busy, Err(Failure::TooMany(_))));
         }
         drop(places);
+        assert!(!bank.context(&terminal, None).busy);
         let mut near = Vec::new();
         for _ in 0..2 {
             near.push(bank.hasher().place().unwrap().come_up().await.unwrap());
         }
+        assert!(bank.context(&terminal, None).busy);
         tokio::time::pause();
         let late = bank.login(&terminal, 1, number, pin()).await;
         assert!(matches!(late, Err(Failure::TooMany(_))));
