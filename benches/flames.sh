@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Where the server's processor time goes, as flame graphs:
 #   benches/flames.sh [SECONDS] [FOLDER]              4 seconds each, into target/flames
-# Needs perf (Debian's linux-perf) and inferno (cargo install inferno). Depth is what a stack of 16 KiB shows; frames of under
+# Needs perf (Debian's linux-perf), inferno (cargo install inferno), and python3. Depth is what a stack of 16 KiB shows; frames of under
 # half a percent are left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +15,9 @@ cargo build --release --example load
 cargo build --release --bins
 
 still() { # a picture, without the script that makes it answer clicks
-    sed -e '/<script/,/<\/script>/d' -e 's/ onload="init(evt)"//'
+    python3 -c 'import re, sys
+picture = re.sub("<script.*?</script>", "", sys.stdin.read(), flags=re.DOTALL)
+print(re.sub(" onload=\"[^\"]*\"", "", picture))'
 }
 flame() { # name, title, arguments of the load tool
     local name=$1 title=$2 asking server; shift 2
