@@ -192,27 +192,32 @@ impl Default for Metrics {
             "Seconds until the server's certificate ends",
             metrics.certificate_seconds.clone(),
         );
-        registry.register(
-            "storage_writable",
-            "1 while the store can be written, 0 while its disk fails",
-            metrics.storage_writable.clone(),
-        );
-        registry.register(
-            "commits",
-            "Durable commits of the store",
-            metrics.commits.clone(),
-        );
-        registry.register(
-            "committed_calls",
-            "Orders, log-ins and acts of staff in those commits",
-            metrics.committed_calls.clone(),
-        );
+        metrics.register_store();
         metrics.register_tls();
         metrics
     }
 }
 
 impl Metrics {
+    fn register_store(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "storage_writable",
+            "1 while the store can be written, 0 while its disk fails",
+            self.storage_writable.clone(),
+        );
+        registry.register(
+            "commits",
+            "Durable commits of the store",
+            self.commits.clone(),
+        );
+        registry.register(
+            "committed_calls",
+            "Orders, log-ins and acts of staff in those commits",
+            self.committed_calls.clone(),
+        );
+    }
+
     /// What is known of certificates and revocations.
     fn register_tls(&mut self) {
         let registry = &mut self.registry;
