@@ -211,10 +211,11 @@ def growth(path, folder):
         rows = [[f"{size:,}", shown(sizes[size]["value"], 0 if unit == "a second" else 2), shown([v / 1000 for v in sizes[size]["p99_us"]], 2)]
                 for size in places]
         table(["size", unit, "p99 ms"], rows)
-        if folder and len(places) > 1:
-            values = [sizes[size]["value"] for size in places]
+        values = [sizes[size]["value"] for size in places]
+        # Nothing has no place on a logarithmic axis.
+        if folder and len(places) > 1 and min(min(runs) for runs in values) > 0:
             low = 10.0 ** (len(str(int(min(min(v) for v in values)))) - 1)
-            high = low
+            high = low * 10
             while high < max(max(v) for v in values):
                 high *= 10
             plot = Plot(what, unit, low, high)

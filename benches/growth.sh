@@ -2,7 +2,7 @@
 # How cost grows with accounts, entries, connections and cores:
 #   benches/growth.sh [RUNS] [SECONDS] [FOLDER]       5 runs of 6 seconds, into target/growth
 # Writes FOLDER/growth.csv, one line for each measurement; benches/figures.py makes tables and plots of it. Needs 10 GB of
-# disk. ACCOUNTS, ENTRIES, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine meanwhile.
+# disk. ACCOUNTS, ENTRIES, TERMINALS, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine meanwhile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 runs=${1:-5} seconds=${2:-6}
@@ -23,7 +23,7 @@ print(*[("" if found.get(name) is None else found[name]) for name in sys.argv[1:
 }
 run_load() { "$load" --seconds "$seconds" --json --quiet --skip-verify "$@" 2> "$folder/load.log"; }
 
-for accounts in ${ACCOUNTS:-1000 100000 1000000}; do
+for accounts in ${ACCOUNTS:-1000 100000 1000000 10000000}; do
     bank=$folder/accounts
     rm -rf "$bank"
     for run in $(seq "$runs"); do
@@ -61,6 +61,13 @@ print(sqlite3.connect(sys.argv[1]).execute("SELECT coalesce(max(id), 0) FROM ent
     done
 done
 rm -rf "$bank"
+
+for terminals in ${TERMINALS:-10 100 1000 10000}; do
+    for run in $(seq "$runs"); do
+        found=$(run_load --terminals "$terminals")
+        record "money by terminals" "$terminals" "a second" "$(fields per_second p99_us <<< "$found")"
+    done
+done
 
 for count in ${IDLE:-10 1000 5000 10000 15000}; do
     for run in $(seq "$runs"); do
