@@ -208,12 +208,12 @@ impl Metrics {
         );
         registry.register(
             "commits",
-            "Durable commits of the store",
+            "Transactions that the store has committed",
             self.commits.clone(),
         );
         registry.register(
             "committed_calls",
-            "Orders, log-ins and acts of staff in those commits",
+            "Calls in those transactions: orders, tries, claims, acts of staff, sweeps",
             self.committed_calls.clone(),
         );
     }

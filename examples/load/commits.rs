@@ -1,9 +1,14 @@
 //! How often the server commits, and how many orders with each, from its own metrics.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// For an answer; a server that hangs is not waited for.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// What was committed so far.
 #[derive(Clone, Copy)]
@@ -14,6 +19,10 @@ pub(crate) struct Committed {
 
 impl Committed {
     pub(crate) async fn ask(monitor: SocketAddr) -> Option<Self> {
+        timeout(WAIT, Self::asked(monitor)).await.ok()?
+    }
+
+    async fn asked(monitor: SocketAddr) -> Option<Self> {
         let mut stream = TcpStream::connect(monitor).await.ok()?;
         let request = b"GET /metrics HTTP/1.1\r\nhost: bank\r\n\r\n";
         stream.write_all(request).await.ok()?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -68,9 +69,10 @@ impl Socket {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 continue;
             };
-            let desk = Arc::clone(&desk);
-            tokio::spawn(async move {
-                if let Err(error) = answer(stream, &desk, &actor).await {
+            let (desk, here) = (Arc::clone(&desk), Handle::current());
+            // Long lists become text and JSON there, and customers' thread does not wait for it.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = here.block_on(answer(stream, &desk, &actor)) {
                     tracing::warn!(%error, "an operator's connection failed");
                 }
                 drop(place);

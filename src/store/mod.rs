@@ -94,9 +94,9 @@ pub struct Context {
 /// What a store has made durable since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Commits, each with one sync of the disk.
+    /// Transactions; one that has written something syncs the disk once.
     pub commits: u64,
-    /// What they carried: orders, log-ins, acts of staff.
+    /// The calls that they were: an order, a try of a PIN, a claim, an act of staff, a sweep.
     pub calls: u64,
 }
 

@@ -5,13 +5,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::rig::*;
 use crate::domain::RequestedAmount;
 use crate::store::sqlite::{OpenError, SqliteStore};
-use crate::store::{Act, Digest, Done, Order, OrderKind, StoreError};
+use crate::store::{Act, Context, Digest, Done, Order, OrderKind, StoreError};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(path, dollars(), NEW_YEAR)
@@ -215,6 +216,22 @@ fn order(amount: i64, key_text: &str, kind: OrderKind) -> Order {
         amount: RequestedAmount(amount),
         kind,
     }
+}
+
+#[tokio::test]
+async fn while_pins_are_checked_an_order_waits_for_others_to_share_its_commit() {
+    let rig = Rig::sqlite();
+    rig.open("zz-99999", 0).await;
+    let claim = rig.log_in("zz-99999").await;
+    let (busy, store) = (true, rig.store.as_ref().unwrap());
+    let context = Context {
+        busy,
+        ..rig.context()
+    };
+    let began = Instant::now();
+    let order = order(5, "1", OrderKind::Deposit);
+    store.order(&claim, order, context).await.unwrap().unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ const BATCH_MAX: usize = 1_024;
 /// How long an order that may wait does so for others to share its commit. A commit costs as much
 /// of a core as several orders do, whatever it carries (docs/BENCHMARKS.md).
 const GATHERING: Duration = Duration::from_millis(1);
-/// With so many calls behind it, a commit is worth its price at once.
+/// With more calls than these, a commit is worth its price at once.
 const GATHERED: usize = 16;
 /// Terminals remembered at most; more are looked up again.
 const TERMINALS_REMEMBERED_MAX: usize = 10_000;
@@ -226,7 +226,7 @@ fn gather(first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) -> Vec<
 
 /// Whether a commit is put off until more are there than the `behind` that wait already.
 fn is_worth_waiting(first: Burden, behind: usize) -> bool {
-    first.may_wait && behind < GATHERED
+    first.may_wait && first.calls.saturating_add(behind) <= GATHERED
 }
 
 fn finish(jobs: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, tally: &Tally) {
@@ -325,6 +325,7 @@ mod tests {
         assert!(is_worth_waiting(patient, GATHERED - 1));
         assert!(!is_worth_waiting(patient, GATHERED));
         assert!(!is_worth_waiting(other, 0));
+        assert!(!is_worth_waiting(call(64, true).burden(), 0));
         let (_ask, mut queue) = mpsc::channel(1);
         let began = std::time::Instant::now();
         assert_eq!(gather(call(1, true), &mut queue).len(), 1);
