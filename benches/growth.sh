@@ -62,7 +62,7 @@ print(sqlite3.connect(sys.argv[1]).execute("SELECT coalesce(max(id), 0) FROM ent
 done
 rm -rf "$bank"
 
-for terminals in ${TERMINALS:-10 100 1000 10000}; do
+for terminals in ${TERMINALS:-10 100 1000 9000}; do
     for run in $(seq "$runs"); do
         found=$(run_load --terminals "$terminals")
         record "money by terminals" "$terminals" "a second" "$(fields per_second p99_us <<< "$found")"

@@ -5,7 +5,6 @@ mod attack;
 mod listing;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -56,7 +55,6 @@ fn main() -> ExitCode {
         Some(_) => Confinement::default(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(reactors())
         .enable_all()
         .build()
     {
@@ -70,13 +68,6 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(stop) => report_stop(&stop, json),
     }
-}
-
-/// Threads that serve connections: one for two cores. The ledger's writer and the PINs want the
-/// others, and a thread more than has work is woken in vain (docs/BENCHMARKS.md).
-fn reactors() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    cores.div_ceil(2)
 }
 
 /// An error goes to stderr, and with `--json` to stdout as an object too.
