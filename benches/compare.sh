@@ -49,6 +49,10 @@ ceiling() { # what, clients, depth, arguments of the bench
 rows() { # what, clients, depth, orders a commit, kind of keys
     ceiling "$1" "$2" "$3" --part sqlite --batch "$4" --keys "$5" --accounts $(($2 + 1)) --terminals "$2"
 }
+inside() { # customers, depth: the bank without a network, and the plain loop at its batches
+    ceiling inside "$1" "$2" --part bank --connections "$1" --depth "$2" --accounts $(($1 + 1))
+    rows sqlite-inside "$1" "$2" "$(tail -1 "$figures" | awk -F, '{ printf "%.0f", $NF }')" ordered
+}
 pgbench() { # what, clients, further arguments
     local what=$1 clients=$2; shift 2
     record postgresql "$what" "$clients" 1 "$(benches/peers/postgres run "$cluster" "$clients" "$seconds" "$@")"
@@ -61,7 +65,7 @@ money() {
         bank money "$clients" 1
         # As many in a commit as really were, and as many as can be.
         rows sqlite "$clients" 1 "$orders" ordered
-        [ "$clients" = 1 ] || rows sqlite-most "$clients" 1 "$clients" ordered
+        [ "$clients" = 1 ] || { rows sqlite-most "$clients" 1 "$clients" ordered; inside "$clients" 1; }
     done
     for clients in 64 256; do
         pgbench simple-update "$clients" --builtin=simple-update
@@ -71,6 +75,7 @@ money() {
     bank money 256 8
     rows sqlite 256 8 "$orders" ordered
     rows sqlite-most 256 8 1024 ordered
+    inside 256 8
 }
 network() {
     ceiling echo 64 1 --part echo --connections 64 --depth 1

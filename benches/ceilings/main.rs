@@ -2,7 +2,7 @@
 //!
 //! Each part measures one thing that the bank cannot be faster than, and prints it as an object of
 //! JSON, in a line: a TLS echo, bare handshakes, argon2id, the bank's own rows written by a plain
-//! loop, and synced appends. benches/compare.sh runs them in turn with the bank.
+//! loop, the bank without a network, and synced appends. benches/compare.sh runs them in turn with the bank.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,7 @@
     reason = "a measurement that cannot go on stops, and it prints what it found"
 )]
 
+mod bank;
 mod disk;
 mod hashing;
 mod network;
@@ -42,6 +43,8 @@ enum Part {
     Argon2,
     /// The bank's rows of deposits, withdrawals and transfers, in a plain loop over SQLite.
     Sqlite,
+    /// The bank itself, without TLS and sockets.
+    Bank,
     /// Appends of 4 KiB, each synced.
     Disk,
 }
@@ -63,10 +66,10 @@ struct Arguments {
     /// Seconds that count.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Connections of the echo.
+    /// Connections of the echo; customers of the bank.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Messages of one connection on their way at once.
+    /// Messages of one connection, or orders of one customer, on their way at once.
     #[arg(long, default_value_t = 1)]
     depth: usize,
     /// Bytes of a message.
@@ -138,6 +141,7 @@ fn main() {
         Some(Part::Handshakes) => network::handshakes(&arguments),
         Some(Part::Argon2) => hashing::measure(&arguments),
         Some(Part::Sqlite) => rows::measure(&arguments),
+        Some(Part::Bank) => bank::measure(&arguments),
         Some(Part::Disk) => disk::measure(&arguments),
         None => eprintln!("ceilings: say which --part"),
     }
