@@ -71,20 +71,17 @@ pub(crate) fn measure(arguments: &Arguments) {
 
 /// Lets customers order, the first ones of all accounts, and prints what came of it.
 async fn serve(arguments: &Arguments, bank: &Arc<Bank>) {
-    let mut customers = JoinSet::new();
-    let sessions: Vec<Session> = {
-        let mut sessions = Vec::new();
-        for index in 0..arguments.connections {
-            let terminal = format!("till-{index:03}").parse().unwrap();
-            let pin = Pin::parse(PIN).unwrap();
-            let id = u64::try_from(index).unwrap();
-            let opened = bank.login(&terminal, id, number(index), pin).await;
-            sessions.push(opened.unwrap().session);
-        }
-        sessions
-    };
+    let mut sessions = Vec::new();
+    for index in 0..arguments.connections {
+        let terminal = format!("till-{index:03}").parse().unwrap();
+        let pin = Pin::parse(PIN).unwrap();
+        let id = u64::try_from(index).unwrap();
+        let opened = bank.login(&terminal, id, number(index), pin).await;
+        sessions.push(opened.unwrap().session);
+    }
     let from = Instant::now() + WARM_UP;
     let until = from + arguments.span();
+    let mut customers = JoinSet::new();
     for (index, session) in sessions.into_iter().enumerate() {
         let (bank, arguments) = (Arc::clone(bank), arguments.clone());
         customers.spawn(async move { order(&bank, session, index, &arguments, from, until).await });
