@@ -49,8 +49,8 @@ ceiling() { # what, clients, depth, arguments of the bench
 rows() { # what, clients, depth, orders a commit, kind of keys
     ceiling "$1" "$2" "$3" --part sqlite --batch "$4" --keys "$5" --accounts $(($2 + 1)) --terminals "$2"
 }
-inside() { # customers, depth: the bank without a network, and the plain loop at its batches
-    ceiling inside "$1" "$2" --part bank --connections "$1" --depth "$2" --accounts $(($1 + 1))
+inside() { # customers, depth: the bank without a network, and the plain loop with as many in a commit
+    ceiling inside "$1" "$2" --part inside --connections "$1" --depth "$2" --accounts $(($1 + 1))
     rows sqlite-inside "$1" "$2" "$(tail -1 "$figures" | awk -F, '{ printf "%.0f", $NF }')" ordered
 }
 pgbench() { # what, clients, further arguments

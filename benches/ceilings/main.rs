@@ -2,7 +2,8 @@
 //!
 //! Each part measures one thing that the bank cannot be faster than, and prints it as an object of
 //! JSON, in a line: a TLS echo, bare handshakes, argon2id, the bank's own rows written by a plain
-//! loop, the bank without a network, and synced appends. benches/compare.sh runs them in turn with the bank.
+//! loop, the bank without a network, and synced appends. benches/compare.sh runs them in turn with
+//! the bank.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +13,11 @@
     reason = "a measurement that cannot go on stops, and it prints what it found"
 )]
 
+#[path = "../shared/bank.rs"]
 mod bank;
 mod disk;
 mod hashing;
+mod inside;
 mod network;
 mod rows;
 #[path = "../shared/terminal.rs"]
@@ -44,7 +47,7 @@ enum Part {
     /// The bank's rows of deposits, withdrawals and transfers, in a plain loop over SQLite.
     Sqlite,
     /// The bank itself, without TLS and sockets.
-    Bank,
+    Inside,
     /// Appends of 4 KiB, each synced.
     Disk,
 }
@@ -84,7 +87,7 @@ struct Arguments {
     /// Operations committed together.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// How the keys of operations are made.
+    /// How the keys of the plain loop's operations are made; the bank's are ordered.
     #[arg(long, value_enum, default_value_t = Keys::Ordered)]
     keys: Keys,
     /// Customers' accounts: two or more, for transfers.
@@ -141,7 +144,7 @@ fn main() {
         Some(Part::Handshakes) => network::handshakes(&arguments),
         Some(Part::Argon2) => hashing::measure(&arguments),
         Some(Part::Sqlite) => rows::measure(&arguments),
-        Some(Part::Bank) => bank::measure(&arguments),
+        Some(Part::Inside) => inside::measure(&arguments),
         Some(Part::Disk) => disk::measure(&arguments),
         None => eprintln!("ceilings: say which --part"),
     }

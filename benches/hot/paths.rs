@@ -3,18 +3,16 @@
 //!
 //! Nothing here depends on the machine's clock, chance or disk, so that two runs do the same.
 
+#[path = "../shared/bank.rs"]
+mod bank;
+
 use std::future::Future;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use atm_bank::access::lockout::LockoutPolicy;
-use atm_bank::access::pepper::Peppers;
-use atm_bank::access::pin::{HashCost, Kiln, PinHash, PinHasher};
 use atm_bank::bank::{Bank, Moved, Session};
-use atm_bank::domain::{AccountNumber, IdempotencyKey, Pin, RequestedAmount, Timestamp};
-use atm_bank::operator::{Command, Desk, NoFloor, OpenAccount};
-use atm_bank::store::sqlite::SqliteStore;
-use atm_bank::store::{Order, OrderKind, Terms};
+use atm_bank::domain::{AccountNumber, IdempotencyKey, RequestedAmount, Timestamp};
+use atm_bank::store::{Order, OrderKind};
 use atm_bank::surroundings::{Surroundings, Virtual};
 use atm_bank::wire::answer::{Answer, HistoryLine, Members};
 use atm_bank::wire::frame::{self, HEADER_BYTES, Next};
@@ -31,7 +29,6 @@ const HISTORY_LINES: i64 = 10;
 
 const ANNE: &str = "zz-00001";
 const BERT: &str = "zz-00002";
-const PIN: &str = "8264";
 const KEY: &str = "0198f2a4-5b6c-7d8e-9fa0-b1c2d3e4f506";
 
 /// Noon of 2026-01-01, UTC.
@@ -150,15 +147,12 @@ impl Counter {
         let folder = folder.unwrap();
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let clock: Arc<dyn Surroundings> = Arc::new(Virtual::new(NOON, 1));
-        let peppers = Arc::new(Peppers::generate(&*clock));
-        let mut kiln = Kiln::new(Arc::clone(&peppers), CHEAPEST);
-        let hash = kiln.hash(&Pin::parse(PIN).unwrap(), &*clock).unwrap();
-        let hasher = PinHasher::start(peppers, CHEAPEST, 1, Arc::clone(&clock)).unwrap();
-        let currency = "USD".parse().unwrap();
-        let store = SqliteStore::open(&folder.path().join("bank.db"), currency, NOON).unwrap();
-        let bank = Bank::new(Arc::new(store), hasher, clock, TERMS, currency);
-        let bank = Arc::new(bank);
-        let session = runtime.block_on(log_in(&bank, &hash));
+        let (bank, hash) = bank::open(&folder.path().join("bank.db"), clock);
+        let session = runtime.block_on(async {
+            let numbers = [ANNE, BERT].map(number).into_iter();
+            bank::open_accounts(&bank, &hash, numbers, 1_000_000).await;
+            bank::log_in(&bank, 1, number(ANNE)).await
+        });
         Self {
             session,
             bank,
@@ -206,42 +200,6 @@ fn wait<E: std::fmt::Debug>(
     runtime.block_on(order).unwrap()
 }
 
-/// Opens the accounts, as staff do, and logs the first customer in, as a terminal does.
-async fn log_in(bank: &Arc<Bank>, hash: &PinHash) -> Session {
-    let account = |text: &str| OpenAccount {
-        account: text.to_owned(),
-        hash: hash.into(),
-        balance: 1_000_000,
-        demo: false,
-    };
-    let accounts = [ANNE, BERT].map(account).into();
-    let desk = Desk::new(Arc::clone(bank), Arc::new(NoFloor));
-    let report = desk.perform("bench", Command::Open { accounts }).await;
-    assert_eq!(report.exit_code, 0, "{}", report.text);
-    let terminal = "terminal-1".parse().unwrap();
-    let pin = Pin::parse(PIN).unwrap();
-    let opened = bank.login(&terminal, 1, number(ANNE), pin).await;
-    opened.unwrap().session
-}
-
 fn number(text: &str) -> AccountNumber {
     text.parse().unwrap()
 }
-
-/// argon2's least: one PIN is checked before anything is measured.
-const CHEAPEST: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
-
-const TERMS: Terms = Terms {
-    withdrawal_limit: 100_000,
-    daily_withdrawal_limit: 200_000,
-    hold_timeout_ms: 120_000,
-    lockout: LockoutPolicy {
-        tries: 3,
-        lock_ms: 86_400_000,
-    },
-    try_rows_max: 1_000,
-};

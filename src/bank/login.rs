@@ -79,8 +79,6 @@ impl Bank {
         let counted = self.store.count_try(account, context.clone());
         match self.call(counted).await? {
             TryCounted::LockedOut(retry_after_ms) => {
-                // No PIN is checked: nobody's order waits for that (`PinHasher::is_busy`).
-                drop(place);
                 let note = context.note(asked, account);
                 self.note_bounded(note.outcome("locked_out")).await;
                 Err(Failure::LockedOut(retry_after_ms))
