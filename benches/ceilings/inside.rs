@@ -2,7 +2,7 @@
 //! process, each as soon as the one before is durable. What is left to a plain loop at the same
 //! orders a commit is the price of the bank's own rows, checks and threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atm_bank::bank::{Bank, Session};
@@ -40,19 +40,22 @@ async fn serve(arguments: &Arguments, bank: &Arc<Bank>) {
     }
     let from = Instant::now() + WARM_UP;
     let until = from + arguments.span();
+    let took = Arc::new(Mutex::new(Took::default()));
     let mut customers = JoinSet::new();
     for (index, session) in sessions.into_iter().enumerate() {
-        let (bank, arguments) = (Arc::clone(bank), arguments.clone());
-        customers.spawn(async move { order(&bank, session, index, &arguments, from, until).await });
+        let (bank, arguments, took) = (Arc::clone(bank), arguments.clone(), Arc::clone(&took));
+        customers.spawn(async move {
+            order(&bank, session, index, &arguments, (from, until), &took).await;
+        });
     }
     tokio::time::sleep_until(from.into()).await;
     let before = bank.committed();
     tokio::time::sleep_until(until.into()).await;
     let after = bank.committed();
-    let mut took = Took::default();
     while let Some(one) = customers.join_next().await {
-        took.add(&one.unwrap());
+        one.unwrap();
     }
+    let took = took.lock().unwrap();
     let commits = after.commits - before.commits;
     let what = json!({
         "part": "inside",
@@ -62,22 +65,21 @@ async fn serve(arguments: &Arguments, bank: &Arc<Bank>) {
     print(what, &took, took.count(), arguments.span());
 }
 
-/// One customer's deposits, withdrawals and transfers in turn, `depth` at once; how long those
-/// took that began and ended in time.
+/// One customer's deposits, withdrawals and transfers in turn, `depth` at once; records how long
+/// those took that began and ended in time.
 async fn order(
     bank: &Bank,
     mut session: Session,
     index: usize,
     arguments: &Arguments,
-    from: Instant,
-    until: Instant,
-) -> Took {
-    let mut took = Took::default();
+    (from, until): (Instant, Instant),
+    took: &Mutex<Took>,
+) {
     let mut turn = index;
     loop {
         let began = Instant::now();
         if began >= until {
-            return took;
+            return;
         }
         let orders = (0..arguments.depth).map(|_| {
             turn += 1;
@@ -95,7 +97,7 @@ async fn order(
         for one in moved {
             assert!(!one.unwrap().replayed, "an order is new");
             if began >= from && ended < until {
-                took.record(ended - began);
+                took.lock().unwrap().record(ended - began);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atm_bank::pki::{CertificateFolder, MakeRequest};
@@ -172,35 +172,46 @@ fn runtime() -> Runtime {
 }
 
 /// Has workers, each with its number, work at once; counts what they did after a second of warming
-/// up. `what` is how the result is named.
-fn work<F, W>(arguments: &Arguments, what: Value, at_once: usize, worker: W)
+/// up, `each` for a time taken. `what` is how the result is named.
+fn work<F, W>(arguments: &Arguments, what: Value, at_once: usize, each: u64, worker: W)
 where
-    W: Fn(Arc<Peer>, usize, Span) -> F,
-    F: Future<Output = (Took, u64)> + Send + 'static,
+    W: Fn(Arc<Peer>, usize, Clock) -> F,
+    F: Future<Output = ()> + Send + 'static,
 {
     runtime().block_on(async {
         let peer = Arc::new(Peer::start());
         let from = Instant::now() + ROUND_WARM_UP;
-        let until = from + arguments.span();
+        let clock = Clock {
+            from,
+            until: from + arguments.span(),
+            took: Arc::default(),
+        };
         let mut working = JoinSet::new();
         for number in 0..at_once {
-            working.spawn(worker(Arc::clone(&peer), number, Span { from, until }));
+            working.spawn(worker(Arc::clone(&peer), number, clock.clone()));
         }
-        let (mut all, mut done) = (Took::default(), 0);
         while let Some(ended) = working.join_next().await {
-            let (took, count) = ended.unwrap();
-            all.add(&took);
-            done += count;
+            ended.unwrap();
         }
-        print(what, &all, done, arguments.span());
+        let took = clock.took.lock().unwrap();
+        print(what, &took, took.count() * each, arguments.span());
     });
 }
 
-/// When what begins is counted.
-#[derive(Clone, Copy)]
-struct Span {
+/// When what begins is counted, and how long that took.
+#[derive(Clone)]
+struct Clock {
     from: Instant,
     until: Instant,
+    took: Arc<Mutex<Took>>,
+}
+
+impl Clock {
+    fn record(&self, began: Instant) {
+        if began >= self.from {
+            self.took.lock().unwrap().record(began.elapsed());
+        }
+    }
 }
 
 /// Closed loop of round trips, so many messages of each connection on their way.
@@ -214,55 +225,41 @@ pub(crate) fn echo(arguments: &Arguments) {
         "depth": depth,
         "bytes": arguments.bytes,
     });
-    let worker = move |peer, number, span| round_trips(peer, number, span, bytes, depth);
-    work(arguments, what, arguments.connections, worker);
+    let worker = move |peer, number, clock| round_trips(peer, number, clock, bytes);
+    work(arguments, what, arguments.connections, depth, worker);
 }
 
-/// `depth` messages of `bytes` together, again and again.
-async fn round_trips(
-    peer: Arc<Peer>,
-    number: usize,
-    span: Span,
-    bytes: usize,
-    depth: u64,
-) -> (Took, u64) {
+/// So many bytes there and back, again and again.
+async fn round_trips(peer: Arc<Peer>, number: usize, clock: Clock, bytes: usize) {
     let mut stream = peer.connect(number).await;
     let mut message = vec![7; bytes];
-    let (mut took, mut count) = (Took::default(), 0);
     loop {
         let began = Instant::now();
-        if began >= span.until {
-            return (took, count);
+        if began >= clock.until {
+            return;
         }
         stream.write_all(&message).await.unwrap();
         stream.flush().await.unwrap();
         stream.read_exact(&mut message).await.unwrap();
-        if began >= span.from {
-            took.record(began.elapsed());
-            count += depth;
-        }
+        clock.record(began);
     }
 }
 
 /// Handshakes one after another, each with one small message and its answer.
 pub(crate) fn handshakes(arguments: &Arguments) {
     let what = json!({ "part": "handshakes", "at_once": arguments.at_once });
-    work(arguments, what, arguments.at_once, shake_hands);
+    work(arguments, what, arguments.at_once, 1, shake_hands);
 }
 
-async fn shake_hands(peer: Arc<Peer>, number: usize, span: Span) -> (Took, u64) {
-    let (mut took, mut count) = (Took::default(), 0);
+async fn shake_hands(peer: Arc<Peer>, number: usize, clock: Clock) {
     loop {
         let began = Instant::now();
-        if began >= span.until {
-            return (took, count);
+        if began >= clock.until {
+            return;
         }
         let mut stream = peer.connect(number).await;
         ask(&mut stream).await;
-        if began >= span.from {
-            took.record(began.elapsed());
-            count += 1;
-        }
+        clock.record(began);
         // No port waits for stragglers.
         let (tcp, _) = stream.get_ref();
         socket2::SockRef::from(tcp)

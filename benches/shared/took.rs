@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 /// Significant digits of every quantile.
 const DIGITS: u8 = 3;
 
-/// How long things took, microseconds.
+/// How long things took, microseconds. Grows to hundreds of KiB, which are to fit in a cache: one for
+/// all connections, not one for each.
 pub(crate) struct Took(Histogram<u64>);
 
 impl Default for Took {

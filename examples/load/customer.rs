@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::Run;
 use crate::arguments::Keys;
-use crate::report::Served;
 use crate::terminal::{Heard, append};
 use crate::work::{Chance, Op};
 
@@ -35,8 +34,6 @@ pub(crate) struct Customer {
     last_entry: i64,
     chance: Chance,
     text: String,
-    /// What was served, and how fast.
-    pub(crate) served: Served,
 }
 
 impl Customer {
@@ -51,7 +48,6 @@ impl Customer {
             last_entry: 0,
             chance,
             text: String::new(),
-            served: Served::default(),
         }
     }
 
@@ -100,30 +96,30 @@ impl Customer {
     /// Holds an answer against the oldest request.
     pub(crate) fn hear(&mut self, run: &Run, heard: &Heard, now: Instant) {
         let Some(asked) = self.waiting.pop_front() else {
-            return self
-                .served
+            return run
+                .served()
                 .fault(format!("an answer to nothing: {heard:?}"));
         };
         if heard.id != Some(asked.id) || heard.replayed {
-            return self
-                .served
+            return run
+                .served()
                 .fault(format!("an answer to another request: {heard:?}"));
         }
         if heard.code != 0 {
-            return self.served.refused(heard.code);
+            return run.served().refused(heard.code);
         }
         if asked.op.moves_money() {
             let entry = heard.entry.unwrap_or(0);
             if entry <= self.last_entry || heard.balance.is_none() {
-                return self.served.fault(format!("no new entry: {heard:?}"));
+                return run.served().fault(format!("no new entry: {heard:?}"));
             }
             self.last_entry = entry;
             run.books
                 .moved(self.account, asked.op, asked.to, asked.amount);
         } else if asked.op == Op::Balance && heard.balance.is_none() {
-            return self.served.fault(format!("no balance: {heard:?}"));
+            return run.served().fault(format!("no balance: {heard:?}"));
         } else if asked.op == Op::History && heard.entries.is_none() {
-            return self.served.fault(format!("no history: {heard:?}"));
+            return run.served().fault(format!("no history: {heard:?}"));
         }
         run.progress.count();
         if run
@@ -131,7 +127,7 @@ impl Customer {
             .get()
             .is_some_and(|from| asked.due >= *from)
         {
-            self.served
+            run.served()
                 .took(asked.op, now.saturating_duration_since(asked.due));
         }
     }

@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout};
 use crate::Run;
 use crate::alarm::Alarm;
 use crate::customer::Customer;
-use crate::report::Served;
 use crate::terminal::Terminal;
 
 /// Handshakes and log-ins under way at once.
@@ -56,7 +55,7 @@ pub(crate) async fn log_in(run: &Arc<Run>) -> Vec<Seated> {
 }
 
 /// Has everybody ask until the run stops, and hears the last answers.
-pub(crate) async fn serve(run: &Arc<Run>, seated: Vec<Seated>) -> (Vec<Seated>, Served) {
+pub(crate) async fn serve(run: &Arc<Run>, seated: Vec<Seated>) -> Vec<Seated> {
     if seated.is_empty() {
         while !run.stop.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -77,18 +76,13 @@ pub(crate) async fn serve(run: &Arc<Run>, seated: Vec<Seated>) -> (Vec<Seated>, 
         .arguments
         .rate
         .map(|rate| tokio::spawn(pace(Arc::clone(run), rate, clocks)));
-    let (mut seated, mut served) = (Vec::new(), Served::default());
-    while let Some(done) = asking.join_next().await {
-        let (terminal, mut customer) = done.unwrap();
-        served.add(std::mem::take(&mut customer.served));
-        seated.push((terminal, customer));
-    }
+    let seated = asking.join_all().await;
     if let Some(pacing) = pacing
         && let Err(behind) = pacing.await.unwrap()
     {
-        served.fault(behind.to_string());
+        run.served().fault(behind.to_string());
     }
-    (seated, served)
+    seated
 }
 
 /// Closed loop: always `depth` requests on their way.
@@ -108,7 +102,7 @@ async fn at_once(run: Arc<Run>, mut terminal: Terminal, mut customer: Customer) 
         }
     };
     let ended: io::Result<()> = ended.await;
-    end(&mut customer, ended);
+    end(&run, &customer, ended);
     (terminal, customer)
 }
 
@@ -141,15 +135,14 @@ async fn when_due(
         Ok(())
     };
     let ended: io::Result<()> = ended.await;
-    end(&mut customer, ended);
+    end(&run, &customer, ended);
     (terminal, customer)
 }
 
-fn end(customer: &mut Customer, ended: io::Result<()>) {
+fn end(run: &Run, customer: &Customer, ended: io::Result<()>) {
     if let Err(error) = ended {
         let waiting = customer.waiting();
-        customer
-            .served
+        run.served()
             .fault(format!("{error}, {waiting} requests without an answer"));
     }
 }

@@ -38,7 +38,7 @@ mod work;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -48,7 +48,7 @@ use self::arguments::Arguments;
 use self::audit::Books;
 use self::bank::Bank;
 use self::process::Process;
-use self::report::{Cost, Outcome, Progress};
+use self::report::{Cost, Outcome, Progress, Served};
 use self::terminal::Ways;
 
 /// Whatever a run shares among its terminals.
@@ -58,9 +58,17 @@ pub(crate) struct Run {
     pub(crate) ways: Ways,
     pub(crate) books: Books,
     pub(crate) progress: Progress,
+    served: Mutex<Served>,
     /// What is heard before this moment is checked and not counted.
     pub(crate) counted_from: OnceLock<Instant>,
     pub(crate) stop: AtomicBool,
+}
+
+impl Run {
+    /// What customers were served, and how fast: all of them together.
+    pub(crate) fn served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap()
+    }
 }
 
 fn main() -> ExitCode {
@@ -99,6 +107,7 @@ async fn run(arguments: Arguments) -> Vec<String> {
         arguments,
         bank,
         progress: Progress::default(),
+        served: Mutex::default(),
         counted_from: OnceLock::new(),
         stop: AtomicBool::new(false),
     });
@@ -109,11 +118,11 @@ async fn run(arguments: Arguments) -> Vec<String> {
     let storming = tokio::spawn(logins::storm(Arc::clone(&run), busy));
     let shaking = tokio::spawn(handshakes::storm(Arc::clone(&run)));
     let timing = tokio::spawn(time(Arc::clone(&run)));
-    let (seated, served) = drive::serve(&run, terminals).await;
+    let seated = drive::serve(&run, terminals).await;
     let timed = timing.await.unwrap();
     let besides = [storming.await.unwrap(), shaking.await.unwrap()];
     watching.await.unwrap();
-    let mut outcome = Outcome::new(&run, served, besides, idle, timed);
+    let mut outcome = Outcome::new(&run, besides, idle, timed);
     let mut faults = outcome.faults();
     faults.extend(audit::audit(&run, seated).await);
     let moves = run.books.moves();

@@ -44,17 +44,6 @@ impl Served {
         }
     }
 
-    pub(crate) fn add(&mut self, other: Self) {
-        for (op, took) in &other.by_op {
-            self.by_op.entry(op).or_default().add(took);
-        }
-        for (code, count) in other.refused {
-            *self.refused.entry(code).or_default() += count;
-        }
-        self.faults_more += other.faults_more;
-        other.faults.into_iter().for_each(|fault| self.fault(fault));
-    }
-
     fn all(&self) -> Took {
         let mut all = Took::default();
         self.by_op.values().for_each(|took| all.add(took));
@@ -135,12 +124,12 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) fn new(
         run: &Run,
-        served: Served,
         [(logins, mut faults), (handshakes, more)]: [(Took, Vec<String>); 2],
         idle: Option<Idle>,
         (cost, span): (Cost, Duration),
     ) -> Self {
         faults.extend(more);
+        let served = std::mem::take(&mut *run.served());
         Self {
             all: served.all(),
             served,
