@@ -206,6 +206,16 @@ impl RevocationListFacts {
         list.verify_signature(authority.public_key())
             .map_err(|_| FactsError::Signature)
     }
+
+    /// What is signed of a list (`tbsCertList`, with its tag and length), and the signature.
+    ///
+    /// # Errors
+    /// Where the DER is malformed.
+    pub fn signed_parts(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>), FactsError> {
+        let list = parse_list(der)?;
+        let message = list.tbs_cert_list.as_ref().to_vec();
+        Ok((message, list.signature_value.data.to_vec()))
+    }
 }
 
 /// Whether the certificate `der` names `authority_der` as its issuer and carries its signature.

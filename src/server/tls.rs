@@ -1,6 +1,7 @@
 //! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
 
 mod enrolment;
+mod list_signatures;
 mod lists;
 
 use std::fs;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -363,7 +364,10 @@ fn verifier(
                 source,
             })?;
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(CryptoProvider {
+        signature_verification_algorithms: list_signatures::algorithms(),
+        ..aws_lc_rs::default_provider()
+    });
     let chains = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .with_crls(lists)
         .build()

@@ -1,10 +1,12 @@
 //! Lists of revocations: the newest of each authority, and none that is older than the one in force.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
+use super::list_signatures::{self, HeldList};
 use super::{TlsError, Trust, read};
 use crate::pki::{self, RevocationListFacts};
 use crate::server::expiry::{Expiring, Expiry};
@@ -17,6 +19,8 @@ pub(super) struct ListInForce {
     /// The authority's public key: another one of the same name has its own lists.
     key: Vec<u8>,
     age: ListAge,
+    /// Held, so that no handshake after the first need verify the list's signature.
+    _held: Arc<HeldList>,
 }
 
 /// A list's number, which only grows (RFC 5280, 5.2.3), then its date.
@@ -90,6 +94,7 @@ pub(super) fn lists_of(
             authority: facts.subject.clone(),
             key: facts.spki,
             age: age_of(&found),
+            _held: list_signatures::hold(list).map_err(|_| unusable())?,
         });
         expiries.extend(found.next_update.map(|ends| Expiry {
             what: list_kind,
