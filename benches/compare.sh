@@ -92,6 +92,11 @@ logins() { # by 16 terminals, with the shipped cost: alone, and beside customers
     login logins --terminals 0 "${shipped[@]}"
     rate=$("$load" --seconds "$seconds" --json --quiet --skip-verify 2> "$folder/load.log" | fields per_second | awk '{ print int($1 / 5) }')
     bank money-at-a-fifth 64 1 --rate "$rate" "${shipped[@]}"
+    # What full cores alone do to the same customers: hashing that has nothing to do with the bank.
+    chrt --idle 0 "$ceilings" --seconds 600 --part argon2 --threads "$(nproc)" > /dev/null 2>&1 &
+    local hashing=$!
+    bank money-at-a-fifth-beside-argon2 64 1 --rate "$rate" "${shipped[@]}"
+    kill "$hashing" && wait "$hashing" || true
     login logins-beside-customers --terminals 64 --rate "$rate" "${shipped[@]}"
     record bank money-at-a-fifth-beside-logins 64 1 "$(fields per_second p50_us p99_us server_us bytes_per_operation orders_a_commit < "$folder/logins.json")"
 }

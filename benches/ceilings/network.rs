@@ -29,6 +29,8 @@ use crate::{Arguments, folder, print};
 
 const MESSAGE_BYTES_MAX: usize = 16_384;
 const ROUND_WARM_UP: Duration = Duration::from_secs(1);
+/// How long the last answers may take when time is up.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses of loopback that clients come from: each has ports of its own.
 const SOURCES: usize = 8;
 /// A message of the bank's protocol, behind its length.
@@ -188,10 +190,14 @@ where
         };
         let mut working = JoinSet::new();
         for number in 0..at_once {
-            working.spawn(worker(Arc::clone(&peer), number, clock.clone()));
+            let worker = worker(Arc::clone(&peer), number, clock.clone());
+            working.spawn(tokio::time::timeout_at(
+                (clock.until + PATIENCE).into(),
+                worker,
+            ));
         }
         while let Some(ended) = working.join_next().await {
-            ended.unwrap();
+            ended.unwrap().expect("an answer in time");
         }
         let took = clock.took.lock().unwrap();
         print(what, &took, took.count() * each, arguments.span());

@@ -1,8 +1,8 @@
 //! Terminals that come and go: a full handshake, one `ping`, and away.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -13,37 +13,34 @@ use crate::took::Took;
 
 /// What handshakes took, until the run stops, and what was wrong.
 pub(crate) async fn storm(run: Arc<Run>) -> (Took, Vec<String>) {
+    let took = Arc::<Mutex<Took>>::default();
     let mut storming = JoinSet::new();
     for number in 0..run.arguments.handshakes {
-        storming.spawn(again_and_again(Arc::clone(&run), number));
+        let run = Arc::clone(&run);
+        storming.spawn(again_and_again(run, Arc::clone(&took), number));
     }
-    let (mut all, mut faults) = (Took::default(), Vec::new());
-    while let Some(done) = storming.join_next().await {
-        let (took, ended) = done.unwrap();
-        all.add(&took);
+    let mut faults = Vec::new();
+    while let Some(ended) = storming.join_next().await {
+        let ended = ended.unwrap();
         faults.extend(ended.err().map(|error| format!("a handshake: {error}")));
     }
-    (all, faults)
+    let took = Arc::into_inner(took).expect("nobody works any more");
+    (took.into_inner().unwrap(), faults)
 }
 
-async fn again_and_again(run: Arc<Run>, number: usize) -> (Took, io::Result<()>) {
-    let mut took = Took::default();
-    let ended = async {
-        while !run.stop.load(Ordering::Relaxed) {
-            let began = Instant::now();
-            let mut terminal = run.ways.connect(number).await?;
-            append(&mut terminal.out, br#"{"id":1,"op":"ping"}"#);
-            if terminal.ask().await?.code != 0 {
-                return Err(io::Error::other("a ping was refused"));
-            }
-            let counts = !run.stop.load(Ordering::Relaxed);
-            if counts && run.counted_from.get().is_some_and(|from| began >= *from) {
-                took.record(began.elapsed());
-            }
-            terminal.vanish()?;
+async fn again_and_again(run: Arc<Run>, took: Arc<Mutex<Took>>, number: usize) -> io::Result<()> {
+    while !run.stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let mut terminal = run.ways.connect(number).await?;
+        append(&mut terminal.out, br#"{"id":1,"op":"ping"}"#);
+        if terminal.ask().await?.code != 0 {
+            return Err(io::Error::other("a ping was refused"));
         }
-        Ok(())
-    };
-    let ended = ended.await;
-    (took, ended)
+        let counts = !run.stop.load(Ordering::Relaxed);
+        if counts && run.counted_from.get().is_some_and(|from| began >= *from) {
+            took.lock().unwrap().record(began.elapsed());
+        }
+        terminal.vanish()?;
+    }
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Terminals that do nothing but log customers in and out.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -26,41 +26,39 @@ pub(crate) async fn connect(run: &Arc<Run>) -> Vec<(usize, Terminal)> {
 
 /// What log-ins took, until the run stops, and what was wrong.
 pub(crate) async fn storm(run: Arc<Run>, busy: Vec<(usize, Terminal)>) -> (Took, Vec<String>) {
+    let took = Arc::<Mutex<Took>>::default();
     let mut storming = JoinSet::new();
     for (number, terminal) in busy {
-        storming.spawn(again_and_again(Arc::clone(&run), number, terminal));
+        let run = Arc::clone(&run);
+        storming.spawn(again_and_again(run, Arc::clone(&took), number, terminal));
     }
-    let (mut all, mut faults) = (Took::default(), Vec::new());
-    while let Some(done) = storming.join_next().await {
-        let (took, ended) = done.unwrap();
-        all.add(&took);
+    let mut faults = Vec::new();
+    while let Some(ended) = storming.join_next().await {
+        let ended = ended.unwrap();
         faults.extend(ended.err().map(|error| format!("a log-in: {error}")));
     }
-    (all, faults)
+    let took = Arc::into_inner(took).expect("nobody works any more");
+    (took.into_inner().unwrap(), faults)
 }
 
 async fn again_and_again(
     run: Arc<Run>,
+    took: Arc<Mutex<Took>>,
     number: usize,
     mut terminal: Terminal,
-) -> (Took, io::Result<()>) {
+) -> io::Result<()> {
     let (account, pin) = run.bank.customer(number);
-    let mut took = Took::default();
-    let ended = async {
-        while !run.stop.load(Ordering::Relaxed) {
-            let began = Instant::now();
-            terminal.log_in(&account, &pin).await?;
-            let ended = !run.stop.load(Ordering::Relaxed);
-            if ended && run.counted_from.get().is_some_and(|from| began >= *from) {
-                took.record(began.elapsed());
-            }
-            append(&mut terminal.out, br#"{"id":1,"op":"logout"}"#);
-            if terminal.ask().await?.code != 0 {
-                return Err(io::Error::other("a log-out was refused"));
-            }
+    while !run.stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        terminal.log_in(&account, &pin).await?;
+        let ended = !run.stop.load(Ordering::Relaxed);
+        if ended && run.counted_from.get().is_some_and(|from| began >= *from) {
+            took.lock().unwrap().record(began.elapsed());
         }
-        Ok(())
-    };
-    let ended = ended.await;
-    (took, ended)
+        append(&mut terminal.out, br#"{"id":1,"op":"logout"}"#);
+        if terminal.ask().await?.code != 0 {
+            return Err(io::Error::other("a log-out was refused"));
+        }
+    }
+    Ok(())
 }
