@@ -2,7 +2,8 @@
 # How cost grows with accounts, entries, connections and cores:
 #   benches/growth.sh [RUNS] [SECONDS] [FOLDER]       5 runs of 6 seconds, into target/growth
 # Writes FOLDER/growth.csv, one line for each measurement; benches/figures.py makes tables and plots of it. Needs 10 GB of
-# disk. ACCOUNTS, ENTRIES, TERMINALS, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine meanwhile.
+# disk. ACCOUNTS, ENTRIES, TERMINALS, REVOKED, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine
+# meanwhile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 runs=${1:-5} seconds=${2:-6}
@@ -68,6 +69,22 @@ for terminals in ${TERMINALS:-10 100 1000 9000}; do
         record "money by terminals" "$terminals" "a second" "$(fields per_second p99_us <<< "$found")"
     done
 done
+
+bank=$folder/revoked
+for revoked in ${REVOKED:-10 1000 100000 1000000}; do
+    rm -rf "$bank"
+    run_load --terminals 0 --handshakes 1 --folder "$bank" > /dev/null
+    # The register is what lists are made of.
+    awk -v count="$revoked" 'BEGIN { for (i = 0; i < count; i++) printf "6a%030x,till-%d,2026-01-01T00:00:00Z\n", i * 7919, i % 1000 }' \
+        >> "$bank/certs/revoked.csv"
+    target/release/gen-certs renew --out "$bank/certs" > /dev/null
+    for run in $(seq "$runs"); do
+        found=$(run_load --terminals 0 --handshakes 16 --folder "$bank")
+        record "handshakes by revoked certificates" "$revoked" "a second" "$(fields handshakes_per_second handshake_p99_us <<< "$found")"
+        record "start by revoked certificates" "$revoked" ms "$(fields start_ms <<< "$found"),"
+    done
+done
+rm -rf "$bank"
 
 for count in ${IDLE:-10 1000 5000 10000 15000}; do
     for run in $(seq "$runs"); do

@@ -4,8 +4,8 @@
 //! (<https://github.com/rustls/webpki/issues/81>). Here the provider's algorithms remember what they
 //! found good of the lists that a [`super::Trust`] holds: the same algorithm, key, message and
 //! signature, octet by octet, are good again. Whatever else they are asked goes to the provider, so
-//! that nothing is let in that it refuses. What is left is to compare the list's octets, about a tenth
-//! of hashing them.
+//! that nothing is let in that it refuses. What is left to do is to compare the list's octets
+//! (docs/BENCHMARKS.md, how cost grows).
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
