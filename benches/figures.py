@@ -44,10 +44,9 @@ def shown(values, digits=0):
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def ratio(found, ours, theirs, column):
-    """Median of the ratios within each run."""
-    pairs = list(zip(found[ours][column], found[theirs][column]))
-    return statistics.median(one / other for one, other in pairs) if pairs else None
+def ratios(found, ours, theirs, column):
+    """The ratios within each run."""
+    return [one / other for one, other in zip(found[ours][column], found[theirs][column])]
 
 
 def table(head, rows):
@@ -185,11 +184,12 @@ def compare(path, folder):
     table(["who", "what", "clients", "in flight each", "per second", "p50 ms", "p99 ms", "server us each", "orders a commit"], rows)
     rows = []
     for name, ours, theirs, side, bound in RATIOS:
-        value = ratio(found, ours, theirs, "p99_us" if "p99" in name else "per_second")
-        if value is not None:
+        values = ratios(found, ours, theirs, "p99_us" if "p99" in name else "per_second")
+        if values:
+            value = statistics.median(values)
             holds = bound is not None and (value >= bound if side == LEAST else value <= bound)
             held = "" if bound is None else ("reached" if holds else "MISSED")
-            rows.append([name, f"{value:.2f}", "-" if bound is None else f"{side} {bound}", held])
+            rows.append([name, shown(values, 2), "-" if bound is None else f"{side} {bound}", held])
     table(["ratio of", "median", "wanted", ""], rows)
     if folder:
         column = lambda who, what, name: [found[(who, what, clients, 1)][name] for clients in CLIENTS]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How cost grows with accounts, entries, connections and cores:
+# How cost grows with accounts, entries, terminals, revoked certificates, idle connections and cores:
 #   benches/growth.sh [RUNS] [SECONDS] [FOLDER]       5 runs of 6 seconds, into target/growth
 # Writes FOLDER/growth.csv, one line for each measurement; benches/figures.py makes tables and plots of it. Needs 10 GB of
 # disk. ACCOUNTS, ENTRIES, TERMINALS, REVOKED, IDLE and CORES, lists of sizes, say how far it goes. Nothing else should run on the machine

@@ -5,7 +5,7 @@
 //! found good of the lists that a [`super::Trust`] holds: the same algorithm, key, message and
 //! signature, octet by octet, are good again. Whatever else they are asked goes to the provider, so
 //! that nothing is let in that it refuses. What is left to do is to compare the list's octets
-//! (docs/BENCHMARKS.md, how cost grows).
+//! (docs/BENCHMARKS.md, how cost grows). Whoever loads a list verifies it besides.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
