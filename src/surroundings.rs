@@ -1,15 +1,21 @@
 //! The world outside the rules: time and chance. Handed in, so that tests and simulations can
 //! hand in their own.
 
+use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
-use crate::domain::{HoldName, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::domain::{
+    ClockGuard, ClockMark, ClockPolicy, ClockReading, HoldName, Timestamp, TrustedClock,
+};
 
 /// Where the present moment and randomness come from.
-pub trait Surroundings: Send + Sync + 'static {
+pub trait Surroundings: fmt::Debug + Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
 
@@ -18,6 +24,21 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// Sixteen bytes that nobody can guess (or, in a simulation, that the seed gives).
     fn random(&self) -> [u8; 16];
+
+    /// The latest that the present moment may be: what only begins to hold is judged by it. It is
+    /// later than [`Surroundings::now`] where a guarded clock's wall is.
+    fn latest(&self) -> Timestamp {
+        match self.guarded().map(Guarded::state) {
+            Some(state) if state.guard.is_some() => state.trusted.max(state.wall),
+            _ => self.now(),
+        }
+    }
+
+    /// The guarded clock that [`Surroundings::now`] is read from; `None` where time is taken as it
+    /// comes.
+    fn guarded(&self) -> Option<&Guarded> {
+        None
+    }
 }
 
 /// A new name for a hold: a UUID of version 7 (RFC 9562) of the present moment.
@@ -50,10 +71,7 @@ impl Default for System {
 
 impl Surroundings for System {
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        wall_clock()
     }
 
     fn elapsed(&self) -> Duration {
@@ -69,6 +87,139 @@ impl Surroundings for System {
         }
         bytes
     }
+}
+
+/// What a [`Guarded`] clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockState {
+    /// The bank's time.
+    pub trusted: Timestamp,
+    /// The wall clock's.
+    pub wall: Timestamp,
+    /// Why the wall clock is not believed, where it is not.
+    pub guard: Option<ClockGuard>,
+}
+
+impl ClockState {
+    /// Whether money is served: not where the wall clock was too far ahead at a start, because the
+    /// bank cannot tell what its time is at all.
+    #[must_use]
+    pub fn serves_money(&self) -> bool {
+        self.guard != Some(ClockGuard::Ahead)
+    }
+}
+
+/// The machine, with a clock that is believed only as far as [`TrustedClock`] does.
+pub struct Guarded {
+    system: System,
+    read: Box<dyn Fn() -> ClockReading + Send + Sync>,
+    clock: Mutex<(TrustedClock, ClockPolicy)>,
+}
+
+impl Guarded {
+    /// Begins from what a store kept of the clock, on this machine.
+    #[must_use]
+    pub fn begin(mark: Option<ClockMark>, policy: ClockPolicy) -> Self {
+        // Where it cannot be read, every start is one in another boot.
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let boot_id = boot_id.unwrap_or_default();
+        Self::over(read_clocks, boot_id.trim(), mark, policy)
+    }
+
+    /// Begins over clocks that are handed in.
+    pub fn over(
+        read: impl Fn() -> ClockReading + Send + Sync + 'static,
+        boot_id: &str,
+        mark: Option<ClockMark>,
+        policy: ClockPolicy,
+    ) -> Self {
+        let clock = TrustedClock::begin(mark, boot_id, policy, read());
+        Self {
+            system: System::default(),
+            read: Box::new(read),
+            clock: Mutex::new((clock, policy)),
+        }
+    }
+
+    /// Compares the wall clock with the trusted one, which is to be done each second.
+    pub fn look(&self) {
+        let now = (self.read)();
+        let (clock, policy) = &mut *self.clock();
+        clock.look(*policy, now);
+    }
+
+    /// Takes the wall clock as it is, at the word of staff.
+    pub fn accept(&self) {
+        let now = (self.read)();
+        self.clock().0.accept(now);
+    }
+
+    /// Another policy, from now on.
+    pub fn set_policy(&self, policy: ClockPolicy) {
+        self.clock().1 = policy;
+    }
+
+    /// What a store is to keep.
+    pub fn mark(&self) -> ClockMark {
+        let now = (self.read)();
+        self.clock().0.mark(now.boot_ms)
+    }
+
+    /// Both clocks now.
+    pub fn state(&self) -> ClockState {
+        let now = (self.read)();
+        let clock = &self.clock().0;
+        ClockState {
+            trusted: clock.at(now.boot_ms),
+            wall: now.wall,
+            guard: clock.guard(),
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, (TrustedClock, ClockPolicy)> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guarded({:?})", self.state())
+    }
+}
+
+impl Surroundings for Guarded {
+    fn now(&self) -> Timestamp {
+        self.state().trusted
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.system.elapsed()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.system.random()
+    }
+
+    fn guarded(&self) -> Option<&Guarded> {
+        Some(self)
+    }
+}
+
+/// The wall clock, and CLOCK_BOOTTIME, which counts sleep too and which nobody sets.
+fn read_clocks() -> ClockReading {
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let seconds_ms = since_boot.tv_sec.saturating_mul(1_000);
+    ClockReading {
+        wall: wall_clock(),
+        boot_ms: seconds_ms.saturating_add(since_boot.tv_nsec / 1_000_000),
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A clock that stands until it is moved, and chance that repeats from a seed.

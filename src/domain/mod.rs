@@ -12,6 +12,7 @@
 )]
 
 pub mod account;
+pub mod clock;
 pub mod enrolment;
 pub mod entry;
 pub mod hold;
@@ -25,6 +26,7 @@ pub mod terminal;
 pub mod timestamp;
 
 pub use account::AccountNumber;
+pub use clock::{ClockGuard, ClockMark, ClockPolicy, ClockReading, TrustedClock};
 pub use enrolment::EnrolmentCode;
 pub use entry::{EntryKind, EntryNumber};
 pub use key::{HoldName, IdempotencyKey};
