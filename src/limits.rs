@@ -79,6 +79,10 @@ pub mod default {
     pub const ENROLMENT_CONNECTIONS_PER_IP_MAX: i64 = 4;
     /// How long a server's lease of a shared store lasts without renewal.
     pub const LEASE_MS: i64 = 10_000;
+    /// All corrections of the wall clock that are believed within an hour, together.
+    pub const JUMP_MS: i64 = 60_000;
+    /// How far ahead of the last trusted moment a wall clock is believed at a start.
+    pub const AHEAD_AT_START_MS: i64 = 7 * 86_400_000;
 }
 
 /// The largest count, rate or time that the configuration takes.
@@ -225,6 +229,8 @@ pub const SPRAY_NUMBERS_MAX: usize = 200_000;
 pub const SPRAY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Where that was not enough, it is worth waiting a little.
 pub const SPRAY_BUSY_RETRY: Duration = Duration::from_secs(1);
+/// How often the wall clock is compared with the trusted one.
+pub const CLOCK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -138,6 +138,10 @@ pub struct Metrics {
     tls_reloads: Family<OutcomeLabels, Counter>,
     /// 1 while the store can be written, 0 while its disk fails.
     pub storage_writable: Gauge<i64, AtomicI64>,
+    /// 1 while the wall clock is not believed.
+    pub clock_guarded: Gauge<i64, AtomicI64>,
+    /// The wall clock less the trusted one.
+    pub clock_difference_seconds: Gauge<i64, AtomicI64>,
     commits: Counter,
     committed_calls: Counter,
 }
@@ -157,6 +161,8 @@ impl Default for Metrics {
             revocation_list_seconds: Family::default(),
             tls_reloads: Family::default(),
             storage_writable: Gauge::default(),
+            clock_guarded: Gauge::default(),
+            clock_difference_seconds: Gauge::default(),
             commits: Counter::default(),
             committed_calls: Counter::default(),
         };
@@ -205,6 +211,16 @@ impl Metrics {
             "storage_writable",
             "1 while the store can be written, 0 while its disk fails",
             self.storage_writable.clone(),
+        );
+        registry.register(
+            "clock_guarded",
+            "1 while the wall clock is not believed and the bank counts time by itself",
+            self.clock_guarded.clone(),
+        );
+        registry.register(
+            "clock_difference_seconds",
+            "Seconds that the wall clock is ahead of the bank's time",
+            self.clock_difference_seconds.clone(),
         );
         registry.register(
             "commits",

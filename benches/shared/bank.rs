@@ -32,6 +32,7 @@ const TERMS: Terms = Terms {
         lock_ms: 86_400_000,
     },
     try_rows_max: 1_000,
+    keys_kept_ms: atm_bank::store::KEY_KEPT_MS,
 };
 
 /// A bank with a new store at `path`, and the hash of everybody's PIN.

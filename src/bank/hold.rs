@@ -106,6 +106,7 @@ impl Bank {
         terminal: &TerminalName,
         settlement: Settlement,
     ) -> Result<Settled, Failure> {
+        self.must_know_the_time()?;
         let claim = session.as_deref().map(Session::claim);
         let connection = session.as_deref().map(Session::connection);
         let context = self.context(terminal, connection);

@@ -21,7 +21,8 @@ impl Bank {
     ///
     /// # Errors
     /// [`Failure::NoMatch`] for an unknown account, a wrong PIN, a closed account, all alike;
-    /// [`Failure::LockedOut`], [`Failure::InUse`], [`Failure::TooMany`], or the store's.
+    /// [`Failure::LockedOut`], [`Failure::InUse`], [`Failure::TooMany`], or the store's;
+    /// [`Failure::Storage`] also where the bank cannot tell its time.
     pub async fn login(
         &self,
         terminal: &TerminalName,
@@ -29,6 +30,7 @@ impl Bank {
         account: AccountNumber,
         pin: Pin,
     ) -> Result<Opened, Failure> {
+        self.must_know_the_time()?;
         let _turn = self.turn(account).await?;
         let context = self.context(terminal, Some(connection));
         let asked = Event::Login;
@@ -144,6 +146,7 @@ mod tests {
                 lock_ms: 1_000_000,
             },
             try_rows_max: 10,
+            keys_kept_ms: crate::store::KEY_KEPT_MS,
         };
         let bank = Bank::new(store, hasher, Arc::clone(&system), terms, currency);
         let pin = || Pin::parse("8264").unwrap();

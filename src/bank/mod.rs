@@ -4,6 +4,7 @@
 //! that made it, by the sweeper, or by the staff's `Office`.
 
 mod balance;
+mod clock;
 mod enrolment;
 mod failure;
 mod history;

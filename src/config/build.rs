@@ -17,7 +17,7 @@ use super::{
 };
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{HashCost, OWASP_MINIMUM};
-use crate::domain::Currency;
+use crate::domain::{ClockPolicy, Currency};
 use crate::limits;
 
 /// Costs that OWASP's Password Storage Cheat Sheet calls as strong as its minimum: KiB, passes.
@@ -52,6 +52,10 @@ impl Reader {
         let limits = self.limits();
         let pin = self.pin(&tls.dir, &store.url);
         let accounts = self.accounts();
+        let clock = ClockPolicy {
+            jump_ms: self.natural(&keys::JUMP_MS),
+            ahead_at_start_ms: self.natural(&keys::AHEAD_AT_START_MS),
+        };
         let metrics = self.metrics(&server);
         let log = self.log();
         self.warn_of_strangers(&server, &tls);
@@ -62,6 +66,7 @@ impl Reader {
             limits,
             pin,
             accounts: accounts?,
+            clock,
             store,
             metrics,
             log,

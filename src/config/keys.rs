@@ -214,6 +214,8 @@ keys!(Number in NUMBERS {
         number("enroll", "max_connections", default::ENROLMENT_CONNECTIONS_MAX);
     ENROLMENT_CONNECTIONS_PER_IP =
         number("enroll", "max_connections_per_ip", default::ENROLMENT_CONNECTIONS_PER_IP_MAX);
+    JUMP_MS = number("clock", "jump_ms", default::JUMP_MS);
+    AHEAD_AT_START_MS = number("clock", "ahead_at_start_ms", default::AHEAD_AT_START_MS);
     LEASE_MS = number("store", "lease_ms", default::LEASE_MS);
 });
 

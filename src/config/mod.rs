@@ -23,8 +23,8 @@ pub use fault::{ConfigErrors, ConfigFault, Place};
 
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::HashCost;
-use crate::domain::Currency;
-use crate::store::Terms;
+use crate::domain::{ClockPolicy, Currency};
+use crate::store::{KEY_KEPT_MS, Terms};
 
 /// The file that is read where none is named and it exists.
 pub const DEFAULT_FILE: &str = "config/bank_server.toml";
@@ -47,6 +47,8 @@ pub struct Config {
     pub pin: PinConfig,
     /// `[accounts]`
     pub accounts: AccountsConfig,
+    /// `[clock]`: what is believed of the wall clock.
+    pub clock: ClockPolicy,
     /// `[store]`
     pub store: StoreConfig,
     /// `[metrics]`
@@ -291,6 +293,7 @@ impl Config {
             hold_timeout_ms: self.accounts.hold_timeout_ms,
             lockout: self.pin.lockout,
             try_rows_max: self.limits.try_rows,
+            keys_kept_ms: KEY_KEPT_MS.saturating_add(self.clock.ahead_at_start_ms),
         }
     }
 }

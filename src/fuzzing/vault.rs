@@ -1,6 +1,6 @@
 //! Certificates and keys, made once for the process, because making them takes longer than a run.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -11,6 +11,7 @@ use crate::config::{ClientAuth, Config, Overrides};
 use crate::domain::{TerminalName, Timestamp};
 use crate::pki::{Authority, CertificateFolder, MakeRequest};
 use crate::server::tls::Trust;
+use crate::surroundings::{Surroundings, Virtual};
 
 /// What every certificate begins at, and banks too: 2026-01-01, an hour before midnight.
 pub(super) const BEGINNING_MS: i64 = 1_767_308_400_000;
@@ -87,7 +88,9 @@ impl Vault {
         let trust = |client_auth| {
             let mut tls = config.tls.clone();
             tls.client_auth = client_auth;
-            Trust::load(&tls, Timestamp::from_unix_ms(BEGINNING_MS)).expect("certificates")
+            let moment = Timestamp::from_unix_ms(BEGINNING_MS);
+            let clock: Arc<dyn Surroundings> = Arc::new(Virtual::new(moment, 1));
+            Trust::load(&tls, &clock).expect("certificates")
         };
         Self {
             authority: CertificateDer::from_pem_file(folder.authority_file())

@@ -36,6 +36,7 @@ const TERMS: Terms = Terms {
         lock_ms: LOCK_MS,
     },
     try_rows_max: 1_000,
+    keys_kept_ms: crate::store::KEY_KEPT_MS,
 };
 
 /// No rate is met here.

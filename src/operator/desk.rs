@@ -140,6 +140,7 @@ impl Desk {
             | Command::Terminals
             | Command::LateCaptures { .. }
             | Command::Invitations
+            | Command::Clock
             | Command::Peppers
             | Command::Audit { .. } => note(Event::StaffRead).detail(command.name()),
             _ => return None,
@@ -202,6 +203,8 @@ impl Desk {
                 let _ = self.bank.sessions().end(closed);
                 self.report(done, &account)
             }
+            Command::Clock => self.clock(office).await,
+            Command::AcceptClock => self.accept_clock(office).await,
             Command::Peppers => self.peppers(office).await,
             Command::RotatePepper => self.rotate_pepper(office).await,
             Command::RetirePepper { pepper } => self.retire_pepper(office, &pepper).await,
@@ -378,6 +381,9 @@ impl Desk {
             Done::Invitations(open) => Ok(Report::invitations(&open)),
             Done::Opened { .. }
             | Done::Certificates(_)
+            | Done::Clock(_)
+            | Done::Mended(_)
+            | Done::Acknowledged { .. }
             | Done::Peppers(_)
             | Done::NoSuchAccount
             | Done::Refused(_) => Err(unexpected()),

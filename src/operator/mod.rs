@@ -4,6 +4,7 @@
 //! the operator's socket, or in the command's own process where no server runs.
 
 pub mod accounts_file;
+mod clock;
 mod desk;
 mod report;
 pub mod socket;
@@ -163,6 +164,10 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// The bank's clock, the wall's, and what taking the wall's as the time would do.
+    Clock,
+    /// Takes the wall clock's as the time.
+    AcceptClock,
     /// On which peppers the accounts stand.
     Peppers,
     /// Puts a new pepper first.
@@ -213,6 +218,8 @@ impl Command {
             Self::Backup { .. } => "backup",
             Self::LateCaptures { .. } => "late-captures",
             Self::Audit { .. } => "audit",
+            Self::Clock => "clock",
+            Self::AcceptClock => "clock accept",
             Self::Peppers => "pepper show",
             Self::RotatePepper => "pepper rotate",
             Self::RetirePepper { .. } => "pepper retire",

@@ -295,6 +295,9 @@ impl Report {
         for fault in &audit.faults {
             text.push_str(&format!("\nFAULT: {}", printable::line(fault)));
         }
+        for noted in &audit.noted {
+            text.push_str(&format!("\nnoted: {}", printable::line(noted)));
+        }
         if audit.faults.is_empty() {
             text.push_str("\nthe ledger is whole, and the audit log");
         }
@@ -309,6 +312,7 @@ impl Report {
             "audit_records": audit.log.count,
             "head": audit.head.to_string(),
             "full_head": audit.full_head().to_string(),
+            "noted": audit.noted,
             "faults": audit.faults,
         });
         Self {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Server;
+use crate::domain::ClockGuard;
 use crate::limits;
 use crate::store::Committed;
 
@@ -58,6 +59,13 @@ impl Server {
                 self.metrics.storage_writable.set(writable);
                 let Committed { commits, calls } = self.bank.committed();
                 self.metrics.set_committed(commits, calls);
+                if let Some(clock) = self.bank.clock() {
+                    let ahead_ms = clock.wall.unix_ms().saturating_sub(clock.trusted.unix_ms());
+                    self.metrics
+                        .clock_guarded
+                        .set(i64::from(clock.guard.is_some()));
+                    self.metrics.clock_difference_seconds.set(ahead_ms / 1_000);
+                }
                 (
                     StatusCode::OK,
                     "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -75,7 +83,19 @@ impl Server {
                 "text/plain",
                 "storage unavailable\n".to_owned(),
             ),
-            (&Method::GET, "/health/ready") => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
+            (&Method::GET, "/health/ready") => {
+                let guard = self.bank.clock().and_then(|clock| clock.guard);
+                let (status, text) = match guard {
+                    None => (StatusCode::OK, "ready\n".to_owned()),
+                    Some(guard @ ClockGuard::Ahead) => {
+                        let text = format!("no money is served: {guard}\n");
+                        (StatusCode::SERVICE_UNAVAILABLE, text)
+                    }
+                    // One step of the clock must not take a bank out of its load balancer.
+                    Some(guard) => (StatusCode::OK, format!("ready; clock guarded: {guard}\n")),
+                };
+                (status, "text/plain", text)
+            }
             _ => (
                 StatusCode::NOT_FOUND,
                 "text/plain",

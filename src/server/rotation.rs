@@ -152,7 +152,7 @@ impl Server {
     /// What the files say, unless a list of revocations is older than the one in force: it would let
     /// in again who was revoked since.
     fn load_trust(&self, config: &TlsConfig) -> Result<Trust, TlsError> {
-        let trust = Trust::load(config, self.now())?;
+        let trust = Trust::load(config, self.bank.surroundings())?;
         trust.refuse_to_go_back_behind(&self.trust.load())?;
         Ok(trust)
     }

@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -29,6 +30,7 @@ use crate::config::{ClientAuth, TlsConfig};
 use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
 use crate::pki::{self, PkiError};
+use crate::surroundings::Surroundings;
 use crate::wire::ALPN;
 
 /// Something is wrong with the certificates or keys.
@@ -138,14 +140,13 @@ impl Trust {
     ///
     /// # Errors
     /// [`TlsError`], naming the file and the mend.
-    pub fn load(config: &TlsConfig, now: Timestamp) -> Result<Self, TlsError> {
+    pub fn load(config: &TlsConfig, clock: &Arc<dyn Surroundings>) -> Result<Self, TlsError> {
         let stamps = stamps(config);
-        let now_seconds = now.unix_ms().div_euclid(1_000);
         let chain = certificates(&config.cert)?;
         let mut expiries = vec![Expiry {
             what: Expiring::Certificate,
             of: String::new(),
-            ends: check_dates(&config.cert, &chain, now_seconds)?,
+            ends: check_dates(&config.cert, &chain, &**clock)?,
         }];
         refuse_exposed(&config.key)?;
         let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|_| TlsError::Unusable {
@@ -162,22 +163,26 @@ impl Trust {
         let required = config.client_auth == ClientAuth::Required;
         let verifier = match required || issuing.is_some() {
             false => None,
-            true => Some(verifier(config, below, (&mut expiries, &mut lists))?),
+            true => Some(verifier(config, clock, below, (&mut expiries, &mut lists))?),
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
             source,
         };
         let enrolment = match (issuing, &verifier) {
-            (Some(one), Some(verifier)) => {
-                Some(Enrolment::new(config, (&chain, &key), one, verifier)?)
-            }
+            (Some(one), Some(verifier)) => Some(Enrolment::new(
+                config,
+                (&chain, &key),
+                one,
+                (verifier, clock),
+            )?),
             _ => None,
         };
         let verifier = verifier.filter(|_| required);
         let verifier =
             verifier.map(|verifier| -> Arc<dyn ClientCertVerifier> { Arc::new(verifier) });
-        let server = server_config((chain, key), verifier.as_ref(), ALPN).map_err(refused)?;
+        let server =
+            server_config((chain, key), verifier.as_ref(), (clock, ALPN)).map_err(refused)?;
         Ok(Self {
             server: Arc::new(server),
             enrolment: enrolment.map(Arc::new),
@@ -224,8 +229,7 @@ fn admits(
     chain: &[CertificateDer<'static>],
     now: Timestamp,
 ) -> bool {
-    let seconds = u64::try_from(now.unix_ms().div_euclid(1_000)).unwrap_or(0);
-    let moment = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    let moment = unix_time(now);
     chain
         .split_first()
         .is_some_and(|(own, others)| verifier.verify_client_cert(own, others, moment).is_ok())
@@ -235,10 +239,11 @@ fn admits(
 fn server_config(
     (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
     verifier: Option<&Arc<dyn ClientCertVerifier>>,
-    alpn: &[u8],
+    (clock, alpn): (&Arc<dyn Surroundings>, &[u8]),
 ) -> Result<ServerConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider)
+    let time = Arc::new(BankTime(Arc::clone(clock)));
+    let builder = ServerConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
@@ -251,6 +256,21 @@ fn server_config(
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.max_early_data_size = 0;
     Ok(server)
+}
+
+/// The bank's time, for rustls.
+#[derive(Debug)]
+struct BankTime(Arc<dyn Surroundings>);
+
+impl TimeProvider for BankTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(self.0.now()))
+    }
+}
+
+fn unix_time(moment: Timestamp) -> UnixTime {
+    let seconds = u64::try_from(moment.unix_ms().div_euclid(1_000)).unwrap_or(0);
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }
 
 /// The terminal's name in a chain that the handshake has verified.
@@ -302,8 +322,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 fn check_dates(
     path: &Path,
     chain: &[CertificateDer<'_>],
-    now_seconds: i64,
+    clock: &dyn Surroundings,
 ) -> Result<i64, TlsError> {
+    let seconds = |moment: Timestamp| moment.unix_ms().div_euclid(1_000);
     let unusable = || TlsError::Unusable {
         path: path.to_owned(),
         what: "certificate (PEM)",
@@ -314,10 +335,10 @@ fn check_dates(
         path: path.to_owned(),
         why,
     };
-    if ends < now_seconds {
+    if ends < seconds(clock.now()) {
         return Err(not_now("has ended"));
     }
-    if begins > now_seconds {
+    if begins > seconds(clock.latest()) {
         return Err(not_now("is not valid yet"));
     }
     Ok(ends)
@@ -348,6 +369,7 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
 
 fn verifier(
     config: &TlsConfig,
+    clock: &Arc<dyn Surroundings>,
     below: Vec<CertificateRevocationListDer<'static>>,
     found: Found<'_>,
 ) -> Result<TerminalVerifier, TlsError> {
@@ -377,6 +399,7 @@ fn verifier(
         })?;
     Ok(TerminalVerifier {
         chains,
+        clock: Arc::clone(clock),
         mandatory: true,
     })
 }
@@ -387,6 +410,7 @@ fn verifier(
 #[derive(Debug, Clone)]
 struct TerminalVerifier {
     chains: Arc<dyn ClientCertVerifier>,
+    clock: Arc<dyn Surroundings>,
     mandatory: bool,
 }
 
@@ -397,6 +421,19 @@ impl TerminalVerifier {
             mandatory: false,
             ..self
         }
+    }
+
+    /// The moment to judge a chain at: `now`, or where the clock is guarded and a certificate begins
+    /// later, that beginning, if it may have come. Ends are then judged a little early: never late.
+    fn moment(&self, chain: &[&CertificateDer<'_>], now: UnixTime) -> UnixTime {
+        let latest = unix_time(self.clock.latest());
+        if latest <= now {
+            return now;
+        }
+        let begins = chain.iter().filter_map(|one| pki::validity(one).ok());
+        let begins = begins.map(|(begins, _)| begins).max().unwrap_or(0);
+        let begins = Timestamp::from_unix_ms(begins.saturating_mul(1_000));
+        unix_time(begins).clamp(now, latest)
     }
 }
 
@@ -424,9 +461,11 @@ impl ClientCertVerifier for TerminalVerifier {
                 CertificateError::ApplicationVerificationFailure,
             ));
         }
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
+        let moment = self.moment(&chain, now);
         let verified = self
             .chains
-            .verify_client_cert(end_entity, intermediates, now)?;
+            .verify_client_cert(end_entity, intermediates, moment)?;
         match pki::terminal_name(end_entity) {
             Ok(_) => Ok(verified),
             Err(_) => Err(Error::InvalidCertificate(

@@ -1,16 +1,15 @@
 //! `check`: everything that could keep the server from starting, without starting it.
 
 use std::path::Path;
-
-use time::OffsetDateTime;
+use std::sync::Arc;
 
 use super::Source;
-use super::open::{check_peppers, sqlite_path};
+use super::open::{check_peppers, clock, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
-use crate::domain::Timestamp;
 use crate::server::tls::{Trust, is_credential};
+use crate::surroundings::{ClockState, Guarded, Surroundings};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -30,6 +29,19 @@ impl CheckReport {
         } else {
             exit::CONFIG
         }
+    }
+
+    fn look_at_clock(&mut self, clock: &ClockState) {
+        let Some(guard) = clock.guard else { return };
+        let (trusted, wall) = (clock.trusted, clock.wall);
+        self.warnings.push(format!(
+            "{guard}: it says {wall}, and the bank's time is {trusted}; {}; mend: set the clock right, or run \
+             bank_server clock accept",
+            match clock.serves_money() {
+                true => "the bank would serve by its own time",
+                false => "the bank would serve no money",
+            }
+        ));
     }
 
     fn note<T>(&mut self, result: Result<T, Stop>) -> Option<T> {
@@ -71,10 +83,12 @@ fn issuing(config: &Config, report: &mut CheckReport) {
 }
 
 fn files(config: &Config, report: &mut CheckReport) {
-    let now = OffsetDateTime::now_utc();
-    let moment = Timestamp::from_unix_ms(now.unix_timestamp().saturating_mul(1_000));
-    if let Some(trust) = report.note(Trust::load(&config.tls, moment).map_err(Stop::from)) {
-        report.warnings.extend(trust.warnings(moment));
+    // Where the store cannot be read, that is said further down.
+    let clock = clock(config).unwrap_or_else(|_| Arc::new(Guarded::begin(None, config.clock)));
+    report.look_at_clock(&clock.state());
+    let surroundings: Arc<dyn Surroundings> = clock;
+    if let Some(trust) = report.note(Trust::load(&config.tls, &surroundings).map_err(Stop::from)) {
+        report.warnings.extend(trust.warnings(surroundings.now()));
     }
     issuing(config, report);
     let authority_key = config.tls.key.with_file_name("ca.key");

@@ -12,7 +12,7 @@ use crate::operator::Floor;
 use crate::pki::IssuingAuthority;
 use crate::server::tls::Enrolment;
 use crate::store::{Act, Done, IssuedRecord, Office};
-use crate::surroundings::{Surroundings as _, System};
+use crate::surroundings::Surroundings;
 
 /// Puts on the list what the store knows to be revoked and the list does not have, because a command
 /// was cut off or the list was made anew. Tells whether the list was written.
@@ -45,11 +45,17 @@ pub(super) async fn make_good(
 }
 
 /// No server runs: there is nobody to put out, but a list to be written.
-pub(super) struct ClosedFloor(Option<IssuingFiles>);
+pub(super) struct ClosedFloor {
+    files: Option<IssuingFiles>,
+    clock: Arc<dyn Surroundings>,
+}
 
 impl ClosedFloor {
-    pub(super) fn of(config: &Config) -> Arc<dyn Floor> {
-        Arc::new(Self(config.tls.issuing.clone()))
+    pub(super) fn of(config: &Config, bank: &Bank) -> Arc<dyn Floor> {
+        Arc::new(Self {
+            files: config.tls.issuing.clone(),
+            clock: Arc::clone(bank.surroundings()),
+        })
     }
 }
 
@@ -57,10 +63,10 @@ impl Floor for ClosedFloor {
     fn set_disabled(&self, _: &TerminalName, _: bool) {}
 
     fn revoke(&self, _: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
-        let Some(files) = &self.0 else {
+        let Some(files) = &self.files else {
             return Err(crate::server::RevokeError::Off.to_string());
         };
-        let now = System::default().now();
+        let now = self.clock.now();
         IssuingAuthority::load(&files.cert, &files.key)
             .and_then(|authority| enroll::publish(&authority, &files.crl, revoked, now))
             .map(|_| ())

@@ -69,8 +69,9 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     }
     let makes = matches!(command, Command::Open { .. });
     let open = OpenBank::open(config, makes)?;
-    let desk = Desk::new(open.bank(), issuing::ClosedFloor::of(config))
-        .with_pepper_file(open::pepper_file(config));
+    let bank = open.bank();
+    let floor = issuing::ClosedFloor::of(config, &bank);
+    let desk = Desk::new(bank, floor).with_pepper_file(open::pepper_file(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     Ok(desk.perform(&actor, command).await)
 }

@@ -13,7 +13,7 @@ use crate::config::{Config, StoreUrl};
 use crate::server::tls::is_credential;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::surroundings::{Surroundings, System};
+use crate::surroundings::{Guarded, Surroundings};
 
 /// A bank whose store is open, and nobody else's meanwhile.
 pub struct OpenBank {
@@ -29,8 +29,20 @@ impl OpenBank {
     /// # Errors
     /// [`Stop`], in words that say what to do.
     pub fn open(config: &Config, make: bool) -> Result<Self, Stop> {
+        Self::open_with(config, make, clock(config)?)
+    }
+
+    /// As [`OpenBank::open`], with the store's clock as [`clock`] has judged it.
+    ///
+    /// # Errors
+    /// [`Stop`], in words that say what to do.
+    pub(super) fn open_with(
+        config: &Config,
+        make: bool,
+        clock: Arc<Guarded>,
+    ) -> Result<Self, Stop> {
         let path = sqlite_path(config)?;
-        let surroundings: Arc<dyn Surroundings> = Arc::new(System::default());
+        let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
         let made_store = !path.exists();
         if made_store && !make {
             return Err(no_store(&path));
@@ -38,7 +50,8 @@ impl OpenBank {
         refuse_empty(&path)?;
         let peppers = Arc::new(peppers(config, made_store, &*surroundings)?);
         let currency = config.accounts.currency;
-        let store = SqliteStore::open(&path, currency, surroundings.now())?;
+        let now = surroundings.now();
+        let store = SqliteStore::open_with_clock(&path, currency, now, move || Some(clock.mark()))?;
         check_peppers(&path, config, &peppers)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let threads = config.pin.max_concurrent;
@@ -61,6 +74,21 @@ impl OpenBank {
     pub fn bank(&self) -> Arc<Bank> {
         Arc::clone(&self.bank)
     }
+}
+
+/// The clock as the configured store judges it, before the store itself is opened: certificates are
+/// judged by it. Where there is no store the wall clock is believed.
+///
+/// # Errors
+/// [`Stop`], in words that say what to do.
+pub(super) fn clock(config: &Config) -> Result<Arc<Guarded>, Stop> {
+    let path = sqlite_path(config)?;
+    let is_there = fs::metadata(&path).is_ok_and(|found| found.len() > 0);
+    let mark = match is_there {
+        true => SqliteStore::clock_mark(&path)?,
+        false => None,
+    };
+    Ok(Arc::new(Guarded::begin(mark, config.clock)))
 }
 
 /// There is no store, and whoever asks makes none.

@@ -9,11 +9,11 @@ use super::open::{check_peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
-use crate::domain::{TerminalName, Timestamp};
+use crate::domain::TerminalName;
 use crate::server::tls::is_credential;
 use crate::store::sqlite::{SqliteStore, give_to_owner};
 use crate::store::{Act, Context, Event, Note, Office, Store as _};
-use crate::surroundings::{Surroundings as _, System};
+use crate::surroundings::{Guarded, Surroundings as _, System};
 
 /// SQLite's files beside a store that was not closed in order.
 const PARTS: [&str; 2] = ["-wal", "-shm"];
@@ -36,7 +36,7 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
     let copied = beside(&path, ".restoring");
     copy(backup, &copied, &path)?;
     // Opened once as a store, so that what cannot be served never takes the place of what can.
-    let opened = try_out(config, &copied, backup, moment).await;
+    let opened = try_out(config, &copied, backup).await;
     let _ = fs::remove_file(beside(&copied, "-lock"));
     if let Err(stop) = opened {
         let _ = fs::remove_file(&copied);
@@ -55,13 +55,14 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
 }
 
 /// Opens the copy as a store and writes into its audit log that it was restored.
-async fn try_out(
-    config: &Config,
-    copied: &Path,
-    backup: &Path,
-    moment: Timestamp,
-) -> Result<(), Stop> {
-    let store = SqliteStore::open(copied, config.accounts.currency, moment)?;
+async fn try_out(config: &Config, copied: &Path, backup: &Path) -> Result<(), Stop> {
+    // As a start will: what is written here is stamped by the backup's own clock.
+    let clock = Guarded::begin(SqliteStore::clock_mark(copied)?, config.clock);
+    let moment = clock.now();
+    let store =
+        SqliteStore::open_with_clock(copied, config.accounts.currency, moment, move || {
+            Some(clock.mark())
+        })?;
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     let note = Note::new(Event::Restore, moment).by_staff(&actor);
     let note = note.detail(backup.display().to_string());

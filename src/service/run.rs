@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
-use super::open::{OpenBank, pepper_file, sqlite_path};
+use super::open::{self, OpenBank, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
 use super::{Source, issuing, supervisor};
@@ -28,7 +28,7 @@ use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Act, Done, Event, IssuedRecord, Note, Office};
-use crate::surroundings::{Surroundings as _, System};
+use crate::surroundings::Surroundings;
 use crate::telemetry::{Metrics, start_log};
 
 /// How `run` was asked for.
@@ -88,10 +88,12 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     if quick {
         quick_start::make_certificates(&config, &mut made)?;
     }
-    let mut trust = Trust::load(&config.tls, System::default().now())?;
-    let open = OpenBank::open(&config, true)?;
+    let clock = open::clock(&config)?;
+    let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
+    let mut trust = Trust::load(&config.tls, &surroundings)?;
+    let open = OpenBank::open_with(&config, true, clock)?;
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
-        trust = Trust::load(&config.tls, System::default().now())?;
+        trust = Trust::load(&config.tls, &surroundings)?;
     }
     if open.made_store && !quick {
         let store = sqlite_path(&config)?;
@@ -207,10 +209,11 @@ fn background(
     server: &Arc<Server>,
     desk: Arc<Desk>,
     (staff, monitors, address): (Socket, Option<TcpListener>, SocketAddr),
-) -> [JoinHandle<()>; 5] {
-    let (sweeping, reporting) = (Arc::clone(bank), Arc::clone(bank));
+) -> [JoinHandle<()>; 6] {
+    let (sweeping, reporting, timed) = (Arc::clone(bank), Arc::clone(bank), Arc::clone(bank));
     let (watching, monitored) = (Arc::clone(server), Arc::clone(server));
     [
+        tokio::spawn(async move { timed.keep_clock().await }),
         tokio::spawn(async move { sweeping.keep_sweeping().await }),
         tokio::spawn(async move { staff.serve(desk).await }),
         tokio::spawn(async move { watching.keep_watching().await }),
@@ -407,9 +410,13 @@ impl Reloading {
         let words = |error: ChangeError| error.to_string();
         // Looked at before anything is changed, and taken once all else was.
         self.peppers.check(hasher).map_err(words)?;
+        let policy = config.clock;
         self.server
             .reload(config)
             .map_err(|error| error.to_string())?;
+        if let Some(clock) = self.bank.surroundings().guarded() {
+            clock.set_policy(policy);
+        }
         self.peppers.reread(hasher).map_err(words)
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod balances;
 mod claims;
+mod clock;
 mod commits;
 mod enrolment;
 mod holds;

@@ -29,8 +29,8 @@ pub use digest::{Digest, LogHead, NotADigest};
 pub use enrolment::{CodeHash, Invitation, IssuedRecord, NewCertificate, Recorded, Warrant};
 pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
-    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, PepperUse, RecordsAsked,
-    TerminalReport,
+    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, ClockEffects, Done, MendCursor, NewAccount,
+    Office, PepperUse, RecordsAsked, TerminalReport,
 };
 pub use seats::{Claim, Seat};
 
@@ -73,6 +73,8 @@ pub struct Terms {
     pub lockout: LockoutPolicy,
     /// Rows of tries beyond which account numbers without a row are refused.
     pub try_rows_max: u64,
+    /// How long a key's answer is kept, [`KEY_KEPT_MS`] at least.
+    pub keys_kept_ms: u64,
 }
 
 /// When and where a call is made.
@@ -249,7 +251,8 @@ pub struct Swept {
     pub tries: usize,
 }
 
-/// How long a key's answer is kept: a day more than promised.
+/// How long a key's answer is kept at least: a day more than promised. A start may believe a wall
+/// clock that is ahead by as much as is configured; by that much more are they kept.
 pub const KEY_KEPT_MS: u64 = 31 * 86_400_000;
 
 /// Rows of each kind (holds, keys, tries) that one round of sweeping touches at most, so that it holds nobody up.

@@ -79,6 +79,13 @@ pub enum Event {
     CertificateEnrolled,
     /// A terminal's certificate was renewed.
     CertificateRenewed,
+    /// The wall clock is not believed; the detail says why.
+    ClockGuarded,
+    /// The wall clock is believed again.
+    ClockBelieved,
+    /// Staff took the wall clock as it is; what is stamped later up to the entry and the record in the
+    /// detail is known of.
+    ClockAccepted,
 }
 
 impl Event {
@@ -120,6 +127,9 @@ impl Event {
             Self::CertificateUninvited => "certificate_uninvited",
             Self::CertificateEnrolled => "certificate_enrolled",
             Self::CertificateRenewed => "certificate_renewed",
+            Self::ClockGuarded => "clock_guarded",
+            Self::ClockBelieved => "clock_believed",
+            Self::ClockAccepted => "clock_accepted",
         }
     }
 }
@@ -297,6 +307,7 @@ impl Act {
                 .detail(format!("until {expires_at}")),
             Self::Uninvite(name) => note(Event::CertificateUninvited).about(name.clone()),
             Self::RevokeCertificates(name) => note(Event::TerminalRevoked).about(name.clone()),
+            Self::ClockAccepted { was } => note(Event::ClockAccepted).detail(format!("was {was}")),
             _ => return None,
         })
     }
@@ -328,6 +339,9 @@ impl Note {
                 format!("opened {opened}, existing {}", existing.len())
             }
             Done::Posted { entry, .. } => format!("entry {entry}"),
+            Done::Acknowledged { entries, records } => {
+                format!("entries through {entries}, records through {records}")
+            }
             Done::Certificates(revoked) => format!("certificates {}", revoked.len()),
             Done::NoSuchAccount => {
                 self.outcome = "no_such_account";

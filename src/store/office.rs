@@ -148,6 +148,16 @@ pub enum Act {
     Peppers,
     /// Forgets a pepper that no account stands on; no hash made with it is taken any more.
     RetirePepper(PepperId),
+    /// What taking this wall clock's moment as the time would do.
+    ClockEffects(Timestamp),
+    /// Mends some of the rows that are stamped later than now: business days, holds, keys, tries and
+    /// enrolment codes. Entries and records never change.
+    MendClock(MendCursor),
+    /// The wall clock was taken as it is; entries and records that are stamped later are known of.
+    ClockAccepted {
+        /// What the time had been.
+        was: Timestamp,
+    },
 }
 
 /// A pepper that hashes in the store were made with.
@@ -158,6 +168,45 @@ pub struct PepperUse {
     /// Accounts whose PIN's hash was made with it; closed ones, whose PIN is never looked at again,
     /// do not count.
     pub accounts: u64,
+}
+
+/// How far [`Act::MendClock`] has come; begins with its default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MendCursor {
+    /// Which rows.
+    pub part: u8,
+    /// Those with larger numbers than this.
+    pub after: i64,
+}
+
+/// What taking a wall clock's moment as the time would do: what would be over at once, and what
+/// would be stamped in the future.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ClockEffects {
+    /// Open holds that would expire.
+    pub holds_over: u64,
+    /// Kept answers that would be forgotten.
+    pub keys_over: u64,
+    /// Counts of wrong PINs that would be forgotten, locks among them.
+    pub tries_over: u64,
+    /// One-time PINs that would run out.
+    pub one_time_pins_over: u64,
+    /// Enrolment codes that would run out.
+    pub codes_over: u64,
+    /// Entries of the future; they stay.
+    pub entries_ahead: u64,
+    /// Audit records of the future; they stay.
+    pub records_ahead: u64,
+    /// Accounts whose business day is to come; it becomes today's.
+    pub days_ahead: u64,
+    /// Holds of the future; they become of now.
+    pub holds_ahead: u64,
+    /// Kept answers of the future; they become of now.
+    pub keys_ahead: u64,
+    /// Counts of wrong PINs of the future; they become of now.
+    pub tries_ahead: u64,
+    /// Enrolment codes of the future; they become of now.
+    pub codes_ahead: u64,
 }
 
 /// Which records of the audit log.
@@ -218,6 +267,17 @@ pub enum Done {
     Count(u64),
     /// Peppers, in the order of their names.
     Peppers(Vec<PepperUse>),
+    /// What taking a moment as the time would do.
+    Clock(Box<ClockEffects>),
+    /// Some rows were mended; where to go on, `None` once all were seen.
+    Mended(Option<MendCursor>),
+    /// Entries and records up to these numbers are known of, however they are stamped.
+    Acknowledged {
+        /// The last entry.
+        entries: i64,
+        /// The last record.
+        records: i64,
+    },
     /// There is no such account.
     NoSuchAccount,
     /// It was refused; nothing changed. The words are for staff.
@@ -329,6 +389,8 @@ pub struct Audit {
     pub head: Digest,
     /// The audit log's end now.
     pub log: LogHead,
+    /// What is odd but known of, in words: stamps of the future that staff acknowledged.
+    pub noted: Vec<String>,
     /// Everything that is wrong, in words; empty where nothing is.
     pub faults: Vec<String>,
 }

@@ -17,6 +17,7 @@ mod audit;
 mod bounds;
 mod canary;
 mod certificates;
+mod clock;
 mod confinement;
 mod crash;
 mod disk;

@@ -56,6 +56,7 @@ impl Rig {
                 lock_ms: 1_000_000_000,
             },
             try_rows_max: 1_000,
+            keys_kept_ms: crate::store::KEY_KEPT_MS,
         };
         let pin = Pin::parse(RIGHT).unwrap();
         let hash = Kiln::new(peppers, CHEAP).hash(&pin, &*around).unwrap();

@@ -55,6 +55,11 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIGEST")]
         head: Option<String>,
     },
+    /// The bank's time, the wall clock's, and why they differ.
+    Clock {
+        #[command(subcommand)]
+        task: Option<ClockTask>,
+    },
     /// The audit log: who did what, when and where.
     Audit(AuditArguments),
     /// Withdrawals captured after their hold had expired, newest first.
@@ -190,6 +195,17 @@ pub(crate) enum TerminalTask {
     Revoke {
         /// Its name.
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ClockTask {
+    /// Take the wall clock's as the bank's time, after telling what would expire. Mends what is stamped
+    /// in the future.
+    Accept {
+        /// Without asking.
+        #[arg(long)]
+        yes: bool,
     },
 }
 

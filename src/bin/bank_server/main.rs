@@ -4,7 +4,7 @@ mod arguments;
 mod attack;
 mod listing;
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 use zeroizing_alloc::ZeroAlloc;
 
-use self::arguments::{AccountTask, Arguments, PepperTask, RunArguments, Task, TerminalTask};
+use self::arguments::{
+    AccountTask, Arguments, ClockTask, PepperTask, RunArguments, Task, TerminalTask,
+};
 use self::attack::attack;
 use self::listing::{audit, list, statement, terminals};
 
@@ -168,6 +170,10 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         Task::Terminal(TerminalTask::Uninvite { name }) => Command::Uninvite { terminal: name },
         Task::Terminal(TerminalTask::Revoke { name }) => Command::RevokeTerminal { terminal: name },
         Task::Verify { head } => Command::Verify { head },
+        Task::Clock { task: None } => Command::Clock,
+        Task::Clock {
+            task: Some(ClockTask::Accept { yes }),
+        } => return accept_clock(config, yes, json).await,
         Task::LateCaptures { limit } => Command::LateCaptures { limit },
         Task::Pepper(PepperTask::Show) => Command::Peppers,
         Task::Pepper(PepperTask::Rotate) => return rotate(config, json).await,
@@ -178,6 +184,28 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         }
     };
     show(&perform(config, command).await?, json)
+}
+
+/// What would expire is told first; whoever is asked must say so.
+async fn accept_clock(config: &Config, yes: bool, json: bool) -> Result<u8, Stop> {
+    if !yes {
+        let told = perform(config, Command::Clock).await?;
+        if told.exit_code != 0 {
+            return show(&told, json);
+        }
+        say(&told.text);
+        if json || !io::stdin().is_terminal() {
+            let reason = "this cannot be undone; add --yes to accept the wall clock";
+            return Err(Stop::new(exit::USAGE, reason));
+        }
+        say("Take the wall clock's time? Type yes:");
+        let mut answer = String::new();
+        let read = io::stdin().lock().take(64).read_line(&mut answer);
+        if read.is_err() || answer.trim() != "yes" {
+            return Err(Stop::new(exit::DATA, "nothing was changed"));
+        }
+    }
+    show(&perform(config, Command::AcceptClock).await?, json)
 }
 
 async fn rotate(config: &Config, json: bool) -> Result<u8, Stop> {

@@ -27,6 +27,7 @@ pub(super) const CUSTOMERS: [(&str, &str, i64); 2] =
     [("aa-10001", "8264", 102_432), ("bb-20002", "5093", 5_000)];
 
 /// The clock of the runtime, and chance from a seed.
+#[derive(Debug)]
 struct Paused {
     began: Instant,
     chance: Virtual,

@@ -26,6 +26,7 @@ pub(super) fn terms(choice: u8) -> Terms {
         hold_timeout_ms: 120_000,
         lockout: lockout(3, 86_400_000),
         try_rows_max: 1_000,
+        keys_kept_ms: crate::store::KEY_KEPT_MS,
     };
     match choice {
         1 => Terms {
@@ -314,7 +315,12 @@ impl<S: Store> Bank<S> {
     /// # Panics
     /// Where it finds a fault.
     pub(super) fn verify(&self, before: Option<Digest>, context: &Context) -> (String, Digest) {
-        match self.act(Act::Verify(before), context) {
+        // Beyond all stamps: steps set the clock back, which a bank's own never is.
+        let context = Context {
+            now: Timestamp::from_unix_ms(i64::MAX / 2),
+            ..context.clone()
+        };
+        match self.act(Act::Verify(before), &context) {
             Ok(Done::Audit(audit)) => {
                 assert_eq!(audit.faults, Vec::<String>::new(), "a fault in the books");
                 (format!("{audit:?}"), audit.head)

@@ -26,6 +26,7 @@ fn terms() -> Terms {
         hold_timeout_ms: 1_000,
         lockout,
         try_rows_max: 10,
+        keys_kept_ms: crate::store::KEY_KEPT_MS,
     }
 }
 

@@ -54,8 +54,8 @@ impl Door {
         let hasher = PinHasher::start(peppers, config.pin.cost, 1, Arc::clone(&around)).unwrap();
         let currency = config.accounts.currency;
         let store = Arc::new(MemoryStore::new(currency, now));
+        let trust = Trust::load(&config.tls, &around).unwrap();
         let bank = Bank::new(store, hasher, around, config.terms(), currency);
-        let trust = Trust::load(&config.tls, now).unwrap();
         let metrics = Arc::new(Metrics::default());
         let server = Server::new(Arc::new(bank), metrics, config, trust, HashSet::new());
         Self {

@@ -53,7 +53,7 @@ impl World {
         let currency = config.accounts.currency;
         let store = Arc::new(MemoryStore::new(currency, surroundings.now()));
         let bank = Bank::new(store, hasher, surroundings, config.terms(), currency);
-        let trust = Trust::load(&config.tls, clock.now()).unwrap();
+        let trust = Trust::load(&config.tls, bank.surroundings()).unwrap();
         let metrics = Arc::new(Metrics::default());
         let server = Server::new(
             Arc::new(bank),
@@ -124,7 +124,7 @@ fn over_months_each_end_is_warned_of_once_a_threshold_and_again_after_a_change()
     assert_eq!(world.said_in(40), [("server's certificate", 4)].into());
     assert_eq!(world.said_in(200), BTreeMap::new());
     assert_eq!(world.said_in(60), [("revocation list", 4)].into());
-    let trust = Trust::load(&renewed(&world), world.clock.now()).unwrap();
+    let trust = world.server.load_trust(&renewed(&world)).unwrap();
     world
         .server
         .put_in_force(trust, &mut world.server.rotation());
@@ -143,7 +143,10 @@ fn renewed(world: &World) -> crate::config::TlsConfig {
 fn what_is_near_its_end_is_said_again_after_a_change() {
     let world = World::new();
     assert_eq!(world.said_in(DAYS - 20)["server's certificate"], 1);
-    let trust = Trust::load(&config(world.folder.path()).tls, world.clock.now()).unwrap();
+    let trust = world
+        .server
+        .load_trust(&config(world.folder.path()).tls)
+        .unwrap();
     world
         .server
         .put_in_force(trust, &mut world.server.rotation());

@@ -13,6 +13,7 @@ use super::{
 use crate::config::{IssuingFiles, TlsConfig};
 use crate::pki::{self, IssuingAuthority};
 use crate::server::expiry::Expiring;
+use crate::surroundings::Surroundings;
 use crate::wire::ENROLL_ALPN;
 
 /// What a server needs to give terminals their certificates.
@@ -30,7 +31,7 @@ impl Enrolment {
         config: &TlsConfig,
         (chain, key): (&[CertificateDer<'static>], &PrivateKeyDer<'static>),
         issuing: IssuingAuthority,
-        verifier: &TerminalVerifier,
+        (verifier, clock): (&TerminalVerifier, &Arc<dyn Surroundings>),
     ) -> Result<Self, TlsError> {
         let chain = with_authority(config, chain)?;
         let optional: Arc<dyn ClientCertVerifier> = Arc::new(verifier.clone().may_be_missing());
@@ -38,7 +39,8 @@ impl Enrolment {
             path: config.cert.clone(),
             source,
         };
-        let server = server_config((chain, key.clone_key()), Some(&optional), ENROLL_ALPN);
+        let protocol = (clock, ENROLL_ALPN);
+        let server = server_config((chain, key.clone_key()), Some(&optional), protocol);
         Ok(Self {
             server: Arc::new(server.map_err(refused)?),
             issuing,

@@ -103,6 +103,7 @@ const VERSION_4: &str = "
     CREATE INDEX entry_debit ON entry (debit, id);
     CREATE INDEX entry_credit ON entry (credit, id);
     DROP TABLE posting_mark;
+    DROP TABLE clock;
     CREATE TABLE request_4 (
         id          INTEGER PRIMARY KEY,
         key         TEXT    NOT NULL,

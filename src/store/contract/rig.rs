@@ -90,6 +90,7 @@ impl Rig {
             hold_timeout_ms: 120_000,
             lockout,
             try_rows_max: 1_000,
+            keys_kept_ms: crate::store::KEY_KEPT_MS,
         };
         Self {
             store,

@@ -6,7 +6,7 @@ use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
 use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::{AccountNumber, Timestamp};
 use crate::store::{
-    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+    Balances, Context, Event, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
 
 /// What a right PIN led to; the seat is the caller's matter.
@@ -173,7 +173,8 @@ impl Books {
         Ok(PinChange::Done)
     }
 
-    pub(super) fn sweep(&mut self, now: Timestamp) -> Swept {
+    pub(super) fn sweep(&mut self, context: &Context) -> Swept {
+        let now = context.now;
         let due = self.holds.values();
         let due = due.filter(|held| held.hold.expiry(now).is_some());
         let accounts: std::collections::BTreeSet<_> = due.map(|held| held.account).collect();
@@ -181,7 +182,7 @@ impl Books {
         for number in accounts {
             swept.holds += self.expire_some(number, now, SWEEP_ROWS_MAX - swept.holds);
         }
-        swept.keys = self.forget_keys(now.minus_ms(KEY_KEPT_MS));
+        swept.keys = self.forget_keys(now.minus_ms(context.terms.keys_kept_ms));
         let over = |tries: &Tries| tries.expires_at.is_some_and(|end| end <= now);
         let over = self.tries.iter().filter(|(_, tries)| over(tries));
         let mut over: Vec<_> = over

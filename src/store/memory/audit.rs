@@ -61,6 +61,7 @@ impl Books {
         let open = self.holds.values();
         let open = open.filter(|held| held.hold.state == HoldState::Open);
         Audit {
+            noted: Vec::new(),
             accounts: count(self.customers.len()),
             entries: count(self.entries.len()),
             open_holds: count(open.count()),

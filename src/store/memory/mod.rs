@@ -266,7 +266,7 @@ impl Store for MemoryStore {
     }
 
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
-        Box::pin(async move { self.call(|books| Ok(books.sweep(context.now))) })
+        Box::pin(async move { self.call(|books| Ok(books.sweep(&context))) })
     }
 
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {

@@ -11,7 +11,7 @@ use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::{
-    Balances, Context, Event, KEY_KEPT_MS, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
+    Balances, Context, Event, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
 
 /// A row of `credential` with what its account says.
@@ -302,7 +302,7 @@ impl Books<'_> {
         Ok(row.optional()?)
     }
 
-    fn save_tries(
+    pub(super) fn save_tries(
         &self,
         number: AccountNumber,
         record: &TryRecord,
@@ -374,7 +374,7 @@ impl Books<'_> {
             let expired = self.expire_some(&mut account, now, most)?;
             swept.holds = swept.holds.saturating_add(expired);
         }
-        let forgotten = now.minus_ms(KEY_KEPT_MS).unix_ms();
+        let forgotten = now.minus_ms(context.terms.keys_kept_ms).unix_ms();
         swept.keys = self
             .connection
             .prepare_cached(

@@ -53,14 +53,22 @@ impl Faults {
 }
 
 /// Audits the ledger as it stands in one snapshot.
-pub(super) fn audit(connection: &Connection, before: Option<Digest>) -> Result<Audit, StoreError> {
+pub(super) fn audit(
+    connection: &Connection,
+    before: Option<Digest>,
+    now: Timestamp,
+) -> Result<Audit, StoreError> {
     connection.execute_batch("BEGIN")?;
-    let audit = audit_snapshot(connection, before);
+    let audit = audit_snapshot(connection, before, now);
     connection.execute_batch("COMMIT")?;
     audit
 }
 
-fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Audit, StoreError> {
+fn audit_snapshot(
+    connection: &Connection,
+    before: Option<Digest>,
+    now: Timestamp,
+) -> Result<Audit, StoreError> {
     let mut faults = Faults::default();
     integrity(connection, &mut faults)?;
     let mut accounts = accounts(connection)?;
@@ -85,6 +93,7 @@ fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Aud
     holds(connection, &mut faults)?;
     days(connection, &mut faults)?;
     keys(connection, &mut faults)?;
+    let noted = super::clock::audit_stamps(connection, now, &mut faults)?;
     let ledger_total = accounts.values().fold(0_i64, |sum, account| {
         sum.wrapping_add(account.stored.money.0)
     });
@@ -105,6 +114,7 @@ fn audit_snapshot(connection: &Connection, before: Option<Digest>) -> Result<Aud
         ledger_total,
         head: digest_of(&accounts, last),
         log,
+        noted,
         faults: faults.into_words(),
     })
 }

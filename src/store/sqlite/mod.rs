@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod apart;
 mod audit;
+mod clock;
 mod disk;
 mod enrolment;
 mod money;
@@ -40,7 +41,9 @@ use super::{
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
-use crate::domain::{AccountNumber, Currency, EntryNumber, Refusal, TerminalName, Timestamp};
+use crate::domain::{
+    AccountNumber, ClockMark, Currency, EntryNumber, Refusal, TerminalName, Timestamp,
+};
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -59,11 +62,25 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes it where there is none. No other process may have it.
+    /// Opens the store, or makes it where there is none. No other process may have it. It keeps
+    /// nothing of a clock.
     ///
     /// # Errors
     /// [`OpenError`], in words that say what to do.
     pub fn open(path: &Path, currency: Currency, now: Timestamp) -> Result<Self, OpenError> {
+        Self::open_with_clock(path, currency, now, || None)
+    }
+
+    /// As [`SqliteStore::open`]; what `clock` says is kept with each commit.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words that say what to do.
+    pub fn open_with_clock(
+        path: &Path,
+        currency: Currency,
+        now: Timestamp,
+        clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
@@ -83,7 +100,9 @@ impl SqliteStore {
                 .spawn({
                     let (writable, seats) = (writable.clone(), Arc::clone(&seats));
                     let committed = Arc::clone(&committed);
-                    move || writer::serve(&writing, jobs, &writable, &seats, &committed)
+                    move || {
+                        writer::serve(&writing, jobs, &writable, (&seats, &clock), &committed);
+                    }
                 })
                 .map_err(system)?,
             thread::Builder::new()
@@ -127,6 +146,18 @@ impl SqliteStore {
             source,
         };
         open::peppers(&open::reader(path)?).map_err(damaged)
+    }
+
+    /// What the store that may be in use keeps of the bank's clock; `None` where it has no stamp yet.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn clock_mark(path: &Path) -> Result<Option<ClockMark>, OpenError> {
+        let damaged = |source| OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+        clock::read_mark(&open::reader(path)?).map_err(damaged)
     }
 
     /// Names of terminals that staff do not let in.
@@ -364,6 +395,7 @@ impl Store for SqliteStore {
                 | Act::Records(_)
                 | Act::DemoAccounts
                 | Act::Peppers
+                | Act::ClockEffects(_)
                 | Act::Verify(_) => {
                     self.read_apart(move |connection| office::read(connection, &act, &context))
                         .await

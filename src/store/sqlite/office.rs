@@ -86,6 +86,8 @@ impl Books<'_> {
                 Ok(Done::Yes)
             }
             Act::RetirePepper(pepper) => self.retire_pepper(pepper),
+            Act::MendClock(cursor) => self.mend_clock(*cursor, context),
+            Act::ClockAccepted { .. } => self.acknowledge_stamps(),
             act => self.certificate_act(act, context.now),
         }
     }
@@ -306,8 +308,11 @@ pub(super) fn read(
             ))
         }
         Act::Verify(head) => Ok(Done::Audit(Box::new(super::audit::audit(
-            connection, *head,
+            connection,
+            *head,
+            context.now,
         )?))),
+        Act::ClockEffects(wall) => super::clock::effects(connection, *wall, context),
         _ => Err(StoreError::Unsupported),
     }
 }

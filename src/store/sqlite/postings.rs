@@ -35,6 +35,25 @@ pub(super) fn newest_first(
     Ok(lines)
 }
 
+/// The account's postings back to the first that is older than `from`, newest first.
+pub(super) fn since(
+    connection: &Connection,
+    account: i64,
+    from: Timestamp,
+) -> Result<Vec<Line>, StoreError> {
+    let mut lines = Vec::new();
+    let mut entry = at_or_above(connection, account, i64::MAX)?;
+    while entry > 0 {
+        let (line, previous) = step(connection, account, entry)?;
+        if line.at < from {
+            break;
+        }
+        lines.push(line);
+        entry = previous;
+    }
+    Ok(lines)
+}
+
 /// The account's postings with numbers above `after` and of moments that are `wanted`, oldest
 /// first, `limit` at most.
 pub(super) fn oldest_first(

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::accounts::AccountMemory;
+use super::clock::Clock;
 use super::disk::Writable;
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
@@ -52,6 +53,8 @@ pub(super) struct Memory {
     pub(super) try_rows: Option<u64>,
     /// The key that stand-ins are drawn with.
     pub(super) stand_in_key: Option<StandInKey>,
+    /// When the clock was last written, milliseconds since the machine booted.
+    pub(super) clock_written_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -181,20 +184,21 @@ pub(super) fn serve(
     connection: &Connection,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     writable: &Writable,
-    seats: &Seats,
+    (seats, clock): (&Seats, &Clock),
     tally: &Tally,
 ) {
     let mut memory = Memory::default();
     while let Some(first) = queue.blocking_recv() {
         let mut batch = gather(first, &mut queue);
         tracing::trace!(batch = batch.len(), "commit");
-        match transact(connection, &mut memory, writable, &mut batch) {
+        match transact(connection, &mut memory, (writable, clock), &mut batch) {
             // One call spoilt the batch: each goes again, alone.
             Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(_)) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
                     let mut single = vec![job];
-                    let committed = transact(connection, &mut memory, writable, &mut single);
+                    let committed =
+                        transact(connection, &mut memory, (writable, clock), &mut single);
                     seats.post(memory.accounts.take_posted());
                     finish(single, &committed, tally);
                 }
@@ -241,11 +245,11 @@ fn finish(jobs: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, tally: &T
 fn transact(
     connection: &Connection,
     memory: &mut Memory,
-    writable: &Writable,
+    (writable, clock): (&Writable, &Clock),
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
     writable.make_sure(connection)?;
-    let result = begin_run_commit(connection, memory, jobs);
+    let result = begin_run_commit(connection, memory, clock, jobs);
     if let Err(error) = &result {
         if matches!(error, StoreError::Disk(_)) {
             writable.doubt(error);
@@ -262,14 +266,17 @@ fn transact(
 fn begin_run_commit(
     connection: &Connection,
     memory: &mut Memory,
+    clock: &Clock,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
+    let changes = connection.total_changes();
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut books = Books { connection, memory };
     for job in jobs.iter_mut() {
         job.run(&mut books)?;
     }
     books.write_accounts()?;
+    books.mark_clock(clock, connection.total_changes() != changes)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::pki::{
     Revoked,
 };
 use crate::server::tls::Trust;
+use crate::surroundings::{Surroundings, Virtual};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -260,7 +261,8 @@ fn the_handshakes_verifier_remembers_and_lets_in_whom_it_let_in_before() {
     certificates.make_missing(&request).unwrap();
     certificates.revoke("b").unwrap();
     let moment = Timestamp::from_unix_ms(NOW * 1_000);
-    let load = || Trust::load(&tls(folder.path()), moment).unwrap();
+    let clock: Arc<dyn Surroundings> = Arc::new(Virtual::new(moment, 1));
+    let load = || Trust::load(&tls(folder.path()), &clock).unwrap();
     let is_remembered = || {
         let list = CertificateRevocationListDer::from_pem_file(folder.path().join("crl.pem"));
         let (message, signature) = RevocationListFacts::signed_parts(&list.unwrap()).unwrap();

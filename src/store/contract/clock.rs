@@ -1,0 +1,204 @@
+//! The bank's clock in a file: written with what is committed, judged by a start; and what a wrong
+//! clock stamped, mended by staff.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::Connection;
+
+use super::rig::*;
+use super::sqlite::tamper;
+use crate::domain::{ClockMark, Timestamp};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Act, Claim, ClockEffects, Done, MendCursor, TryCounted};
+
+/// A mark of a boot that is not this machine's.
+fn mark(boot_ms: i64) -> ClockMark {
+    ClockMark {
+        trusted: NEW_YEAR.plus_ms(u64::try_from(boot_ms).unwrap()),
+        boot_id: "one".to_owned(),
+        boot_ms,
+        offset_ms: 7,
+        guard: None,
+        corrections: vec![(1, 250)],
+    }
+}
+
+#[tokio::test]
+async fn a_commit_writes_the_clock_and_a_bank_that_does_nothing_every_ten_minutes() {
+    let mut rig = Rig::sqlite();
+    rig.shut_store();
+    let boot_ms = Arc::new(AtomicI64::new(1_000));
+    let clock = Arc::clone(&boot_ms);
+    let clock = move || Some(mark(clock.load(Ordering::SeqCst)));
+    let store = SqliteStore::open_with_clock(&rig.path(), dollars(), NEW_YEAR, clock).unwrap();
+    rig.store = Some(Arc::new(store));
+    let stored = || SqliteStore::clock_mark(&rig.path()).unwrap();
+    rig.open(ANNE, 1_000).await;
+    assert_eq!(stored(), Some(mark(1_000)));
+    boot_ms.store(2_000, Ordering::SeqCst);
+    rig.sweep().await;
+    assert_eq!(stored(), Some(mark(1_000)));
+    let anne = rig.log_in(ANNE).await;
+    assert_eq!(stored(), Some(mark(2_000)));
+    boot_ms.store(3_000, Ordering::SeqCst);
+    assert!(rig.withdraw(&anne, 5_000).await.is_err());
+    assert_eq!(stored(), Some(mark(2_000)));
+    boot_ms.store(602_000, Ordering::SeqCst);
+    rig.sweep().await;
+    assert_eq!(stored(), Some(mark(602_000)));
+}
+
+#[tokio::test]
+async fn an_older_store_begins_with_its_newest_stamps_and_one_of_before_does_not_rule() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.advance(MONTH);
+    rig.open(BERT, 1_000).await;
+    rig.advance(5_000 - MONTH);
+    rig.open("cc-00003", 1_000).await;
+    let newest = rig.context().now;
+    rig.shut_store();
+    tamper(&rig.path(), "DROP TABLE clock; PRAGMA user_version = 5;");
+    let trusted = |rig: &Rig| {
+        SqliteStore::clock_mark(&rig.path())
+            .unwrap()
+            .unwrap()
+            .trusted
+    };
+    assert_eq!(trusted(&rig), newest);
+    rig.open_store();
+    assert_eq!(trusted(&rig), newest);
+    let mark = SqliteStore::clock_mark(&rig.path()).unwrap().unwrap();
+    assert_eq!((mark.boot_id.as_str(), mark.guard), ("", None));
+}
+
+async fn effects(rig: &Rig, wall: Timestamp) -> ClockEffects {
+    match rig.act(Act::ClockEffects(wall)).await {
+        Done::Clock(effects) => *effects,
+        done => panic!("{done:?}"),
+    }
+}
+
+/// What staff do once the clock was set back; the number of calls that it took.
+async fn accept(rig: &Rig, was: Timestamp) -> usize {
+    let (mut calls, mut cursor) = (0, Some(MendCursor::default()));
+    while let Some(from) = cursor {
+        calls += 1;
+        cursor = match rig.act(Act::MendClock(from)).await {
+            Done::Mended(next) => next,
+            done => panic!("{done:?}"),
+        };
+    }
+    let done = rig.act(Act::ClockAccepted { was }).await;
+    assert!(matches!(done, Done::Acknowledged { .. }), "{done:?}");
+    calls
+}
+
+const MONTH: i64 = 32 * DAY;
+
+/// A bank whose clock was a month ahead for some orders and tries, and is right again: the customer's
+/// claim, and what the time had been.
+async fn was_a_month_ahead(rig: &mut Rig) -> (Claim, Timestamp) {
+    rig.terms.daily_withdrawal_limit = 5_000;
+    for account in [ANNE, BERT, "cc-00003", "cc-00004"] {
+        rig.open(account, 100_000).await;
+    }
+    let anne = rig.log_in(ANNE).await;
+    rig.withdraw(&anne, 300).await.unwrap();
+    rig.authorize(&anne, "h-0", 50).await.unwrap();
+    rig.capture("h-0", 40).await.unwrap();
+    rig.advance(MONTH);
+    let was = rig.context().now;
+    rig.withdraw(&anne, 2_000).await.unwrap();
+    rig.authorize(&anne, "h-1", 700).await.unwrap();
+    rig.capture("h-1", 600).await.unwrap();
+    rig.authorize(&anne, "h-2", 10).await.unwrap();
+    for _ in 0..3 {
+        assert!(matches!(rig.count_try(BERT).await, TryCounted::Check(_)));
+    }
+    rig.assert_clean().await;
+    rig.advance(-MONTH);
+    (anne, was)
+}
+
+#[tokio::test]
+async fn what_a_wrong_clock_stamped_is_a_fault_until_staff_accept_the_right_one() {
+    let mut rig = Rig::sqlite();
+    let (anne, was) = was_a_month_ahead(&mut rig).await;
+    let faults = rig.verify(None).await.faults.join("\n");
+    for fault in [
+        "entry 7: it is stamped",
+        "audit record ",
+        "1 business days of accounts",
+        "2 holds",
+        "4 kept answers",
+        "1 counts of wrong PINs",
+    ] {
+        assert!(faults.contains(fault), "{fault} not in {faults}");
+    }
+    assert!(accept(&rig, was).await > 4, "in slices");
+    let audit = rig.verify(None).await;
+    assert_eq!(audit.faults, Vec::<String>::new());
+    let noted = audit.noted.join("\n");
+    assert!(noted.contains("2 entries up to 8"), "{noted}");
+    assert!(noted.contains("records up to"), "{noted}");
+    // What is stamped in the future later on is a fault again.
+    rig.advance(MONTH);
+    rig.deposit(&anne, 1).await.unwrap();
+    rig.advance(-MONTH);
+    let faults = rig.verify(None).await.faults.join("\n");
+    assert!(faults.contains("entry 9: it is stamped"), "{faults}");
+    let stamped: i64 = Connection::open(rig.path())
+        .unwrap()
+        .query_row("SELECT min(at) FROM entry WHERE id > 6", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(stamped, was.unix_ms(), "entries never change");
+}
+
+#[tokio::test]
+async fn staff_bring_days_holds_keys_and_tries_of_the_future_back_to_now() {
+    let mut rig = Rig::sqlite();
+    let (anne, was) = was_a_month_ahead(&mut rig).await;
+    let ahead = |effects: ClockEffects| {
+        let rows = (effects.days_ahead, effects.holds_ahead, effects.keys_ahead);
+        (effects.entries_ahead, rows, effects.tries_ahead)
+    };
+    let now = rig.context().now;
+    assert_eq!(ahead(effects(&rig, now).await), (2, (1, 2, 4), 1));
+    accept(&rig, was).await;
+    assert_eq!(ahead(effects(&rig, now).await), (2, (0, 0, 0), 0));
+    // 300 were withdrawn today, 40 captured; the holds of the future are of today now: 600 and 10.
+    let left = rig.terms.daily_withdrawal_limit - (300 + 40 + 600 + 10);
+    assert!(rig.withdraw(&anne, left + 1).await.is_err());
+    rig.withdraw(&anne, left).await.unwrap();
+    let tried = rig.count_try(BERT).await;
+    assert!(matches!(tried, TryCounted::LockedOut(Some(_))), "{tried:?}");
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn taking_a_later_clock_tells_first_what_would_be_over() {
+    let rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.deposit(&anne, 1).await.unwrap();
+    rig.authorize(&anne, "h-1", 700).await.unwrap();
+    assert!(matches!(rig.count_try(BERT).await, TryCounted::Check(_)));
+    let now = rig.context().now;
+    let seen = |effects: ClockEffects| {
+        (
+            effects.holds_over,
+            effects.keys_over,
+            effects.tries_over,
+            effects.entries_ahead,
+        )
+    };
+    assert_eq!(seen(effects(&rig, now).await), (0, 0, 0, 0));
+    let soon = now.plus_ms(rig.terms.hold_timeout_ms);
+    assert_eq!(seen(effects(&rig, soon).await), (1, 0, 0, 0));
+    let later = now.plus_ms(rig.terms.keys_kept_ms + 1);
+    assert_eq!(seen(effects(&rig, later).await), (1, 2, 1, 0));
+}
