@@ -19,7 +19,7 @@ const CODES: [u16; 22] = [
     0, 10, 11, 12, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 50, 52,
 ];
 /// Members that an answer may have, true or not.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 17] = [
     "",
     r#","balance":5,"available":-3,"currency":"JPY""#,
     r#","balance":9223372036854775807,"available":-9223372036854775808,"currency":"no""#,
@@ -34,6 +34,9 @@ const MEMBERS: [&str; 14] = [
     r#","entries":[{"entry":1,"at":"2026-01-01T00:00:00.000Z","kind":"deposit","amount":1,"balance":1,"terminal":"t","counterparty":"\u2028"}]"#,
     r#","balance":1.5"#,
     r#","balance":null"#,
+    r#","time":"2026-01-31T09:30:00.000Z""#,
+    r#","time":"\u001b[2J9999-99-99T25:61:61.000Z""#,
+    r#","time":[7,null]"#,
 ];
 
 /// Lets a terminal talk with a bank that sends what the bytes say, or read a journal's line. The

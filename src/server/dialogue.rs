@@ -221,7 +221,10 @@ impl Dialogue {
     async fn carry_out(&mut self, request: Request) -> Result<Members, Failed> {
         let bank = Arc::clone(&self.shared.bank);
         match request {
-            Request::Ping => Ok(Members::default()),
+            Request::Ping => Ok(Members {
+                time: Some(self.time()),
+                ..Members::default()
+            }),
             Request::Login { account, pin } => {
                 if self.session.is_some() {
                     return Err(Failed::Code(Code::AlreadyLoggedIn));
@@ -313,6 +316,7 @@ impl Dialogue {
 
     fn begin(&mut self, opened: Opened) -> Members {
         let must_change_pin = opened.session.must_change_pin().then_some(true);
+        let time = Some(self.time());
         self.session_started_ms = self.elapsed_ms();
         self.shared.metrics.sessions.inc();
         self.session = Some(opened.session);
@@ -320,8 +324,14 @@ impl Dialogue {
             session: Some(self.times),
             currency: Some(self.shared.bank.currency().code().to_owned()),
             must_change_pin,
+            time,
             ..balance_members(Some(opened.balances))
         }
+    }
+
+    /// The bank's clock, as answers tell it.
+    fn time(&self) -> String {
+        self.shared.bank.surroundings().now().to_string()
     }
 
     fn refuse_unreadable(&mut self, id: Option<u64>, unreadable: Unreadable) -> (Answer, Then) {

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::code::Code;
 use super::frame::{self, FrameSizeError, SERVER_PAYLOAD_BYTES_MAX};
@@ -56,6 +57,13 @@ pub struct Members {
     /// True where nothing but a new PIN is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub must_change_pin: Option<bool>,
+    /// The bank's clock: RFC 3339, UTC, milliseconds. What is no text is read as if it were not
+    /// there: it spoils no answer about money.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "text_or_nothing"
+    )]
+    pub time: Option<String>,
     /// The account's entries, newest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<HistoryLine>>,
@@ -154,6 +162,10 @@ impl Answer {
     }
 }
 
+fn text_or_nothing<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(source)?.as_str().map(str::to_owned))
+}
+
 /// Appends what a server says as a frame.
 pub(super) fn append_frame(
     message: &impl Serialize,
@@ -197,6 +209,24 @@ mod tests {
         let answer = Answer::parse(br#"{"id":1,"code":0,"balance":-5,"later":{"x":1}}"#).unwrap();
         assert_eq!(answer.members.balance, Some(-5));
         assert_eq!(Answer::parse(b"{}"), None);
+    }
+
+    #[test]
+    fn a_time_that_is_no_text_is_none_and_spoils_nothing() {
+        for (time, read) in [
+            (
+                r#""2026-01-31T09:30:00.000Z""#,
+                Some("2026-01-31T09:30:00.000Z"),
+            ),
+            (r#""tomorrow""#, Some("tomorrow")),
+            ("7", None),
+            ("null", None),
+            (r#"{"now":[1]}"#, None),
+        ] {
+            let text = format!(r#"{{"id":1,"code":0,"time":{time},"balance":5}}"#);
+            let members = Answer::parse(text.as_bytes()).unwrap().members;
+            assert_eq!((members.time.as_deref(), members.balance), (read, Some(5)));
+        }
     }
 
     #[test]

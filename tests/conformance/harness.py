@@ -98,8 +98,8 @@ def parallel(jobs):
 
 MONEY = {"balance": int, "available": int}
 SHAPES = {  # op: (members there must be, members there may be), besides id and code
-    "ping": ({}, {}),
-    "login": ({"session": dict, "currency": str, **MONEY}, {"must_change_pin": bool}),
+    "ping": ({"time": str}, {}),
+    "login": ({"session": dict, "currency": str, "time": str, **MONEY}, {"must_change_pin": bool}),
     "balance": ({"currency": str, **MONEY}, {}),
     "deposit": ({"entry": int, **MONEY}, {"replayed": bool}),
     "withdraw": ({"entry": int, **MONEY}, {"replayed": bool}),
@@ -136,6 +136,14 @@ def members(found: dict, must: dict, may: dict, what: str):
         elif wanted is bool and value is not True:
             wrong.append(f"{what} has `{name}` that is not true where it is there: {value!r}")
     return wrong
+
+
+def pong(answer: dict, number: int):
+    """The answer to a ping of this id: nothing but id, code and the bank's time."""
+    wrong = members({k: v for k, v in code(answer).items() if k not in ("id", "code")}, *SHAPES["ping"], "the answer to a ping")
+    if wrong:
+        raise Mismatch("; ".join(wrong))
+    same(answer["id"], number, "the id of the answer")
 
 
 def shape_faults(op: str, answer: dict):

@@ -1,10 +1,11 @@
 """What is inside a frame: JSON, members, their forms, and what each op answers."""
 
+import datetime
 import json
 import re
 import time
 
-from .harness import Mismatch, code, frame, group, holds_true, key, members, same, whole
+from .harness import Mismatch, code, frame, group, holds_true, key, members, pong, same, whole
 
 # ---------------------------------------------------------------- malformed messages
 
@@ -18,7 +19,7 @@ def refused_10(c, payload, id_rule=EITHER, codes=10):
     answer = code(c.raw(payload), codes)
     allowed = {NULL: (None,), ECHO: (7,), EITHER: (None, 7)}[id_rule]
     holds_true(answer["id"] in allowed, f"an id of {' or '.join(map(str, allowed))}", answer)
-    same(c.raw({"id": 8, "op": "ping"}), {"id": 8, "code": 0}, "answer to a ping afterwards")
+    pong(c.raw({"id": 8, "op": "ping"}), 8)
 
 
 NOT_JSON = {
@@ -102,7 +103,7 @@ for title, payload in FINE.items():
 
     @text.check(f"{title}: served, and the id echoed")
     def _(b, payload=payload):
-        same(b.connect().raw(payload), {"id": json.loads(payload)["id"], "code": 0}, "answer")
+        pong(b.connect().raw(payload), json.loads(payload)["id"])
 
 
 @text.check("an unknown op is answered with 12 and its id, and the connection stays open")
@@ -393,16 +394,25 @@ MONEY = {"balance": int, "available": int}
 ENTRY = {"entry": int, **MONEY}
 
 
-@answers.check("ping: exactly id and code")
+def now_told(answer):
+    """`time`: RFC 3339, UTC, milliseconds, and the clock of this machine, on which the bank runs."""
+    told = answer["time"]
+    holds_true(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told), "a time in its form", told)
+    moment = datetime.datetime.fromisoformat(told).timestamp()
+    holds_true(abs(moment - time.time()) < 30, "the present time", told)
+
+
+@answers.check("ping: exactly id, code and time")
 def _(b):
-    exactly(b.connect().call("ping"), {})
-    exactly(b.session().call("ping"), {})
+    now_told(exactly(b.connect().call("ping"), {"time": str}))
+    now_told(exactly(b.session().call("ping"), {"time": str}))
 
 
-@answers.check("login: session (idle_timeout_ms, max_timeout_ms as configured), balance, available, currency; no must_change_pin where none is due")
+@answers.check("login: session (idle_timeout_ms, max_timeout_ms as configured), balance, available, currency, time; no must_change_pin where none is due")
 def _(b):
     c = b.connect()
-    answer = exactly(c.login(), {"session": dict, "currency": str, **MONEY})
+    answer = exactly(c.login(), {"session": dict, "currency": str, "time": str, **MONEY})
+    now_told(answer)
     same(answer["session"], {"idle_timeout_ms": 61_000, "max_timeout_ms": 901_000}, "session")
     same((answer["balance"], answer["available"], answer["currency"]), (100_000, 100_000, "USD"), "balance, available, currency")
 

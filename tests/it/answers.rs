@@ -130,7 +130,7 @@ fn telling(payload: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     texts("", &answer, &mut found);
     // Moments have a point between digits, by their form.
-    found.retain(|(member, _)| member != "at");
+    found.retain(|(member, _)| member != "at" && member != "time");
     let is_telling = |text: &str| {
         let lower = text.to_lowercase();
         is_version(text) || TELLING.iter().any(|word| lower.contains(word))

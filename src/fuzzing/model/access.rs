@@ -47,6 +47,7 @@ impl Model {
             }),
             currency: Some("USD".to_owned()),
             must_change_pin: must_change_pin.then_some(true),
+            time: Some(self.time()),
             ..self.balances(number)
         })
     }

@@ -271,8 +271,17 @@ impl Model {
             Ask::Keyed(keyed) => self.keyed(connection, keyed, fault),
             Ask::Logout if self.end_session(connection) => done(Members::default()),
             Ask::Logout => refused(Code::NotLoggedIn),
-            Ask::Ping | Ask::Unreadable { .. } => done(Members::default()),
+            Ask::Ping => done(Members {
+                time: Some(self.time()),
+                ..Members::default()
+            }),
+            Ask::Unreadable { .. } => done(Members::default()),
         }
+    }
+
+    /// The bank's clock, as answers tell it.
+    pub(super) fn time(&self) -> String {
+        Timestamp::from_unix_ms(self.now_ms).to_string()
     }
 
     /// 23 or 25, where only a customer with a PIN of their own is served.
