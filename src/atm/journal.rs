@@ -5,6 +5,7 @@
 //! made whole under another name, and only ever grows by whole lines: its last whole line is what
 //! is to be repeated. A lock on it says that its terminal lives. No PIN is ever in it.
 
+mod age;
 mod record;
 
 use std::collections::BTreeSet;
@@ -17,12 +18,12 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use age::Kept;
 pub use record::{Order, Origin, Record};
 
-use crate::domain::{IdempotencyKey, Timestamp};
+use super::clock::Stamp;
+use crate::domain::IdempotencyKey;
 
-/// The bank keeps keys for 30 days; a day before that a repeat might be a second withdrawal.
-const REPEATED_FOR_MS: u64 = 29 * 86_400_000;
 const SUFFIX: &str = "json";
 const UNBORN_PREFIX: &str = "new-";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
@@ -45,7 +46,7 @@ pub fn new_key() -> IdempotencyKey {
 #[derive(Debug)]
 pub struct Journal {
     folder: Option<PathBuf>,
-    in_memory: Vec<Record>,
+    in_memory: Vec<Pending>,
     warnings: Vec<String>,
     warned: bool,
     /// The files that a warning was about.
@@ -56,8 +57,8 @@ pub struct Journal {
 enum Found {
     /// This process works on it from now on.
     Taken(Pending),
-    /// It is for another bank, terminal or customer, or for a later time.
-    Left(Record),
+    /// It is for another bank, terminal or customer.
+    Left(Record, Kept),
     /// Another process works on it, or has just finished it.
     Busy,
 }
@@ -66,6 +67,7 @@ enum Found {
 #[derive(Debug)]
 pub struct Pending {
     record: Record,
+    kept: Kept,
     file: Option<(File, PathBuf)>,
 }
 
@@ -134,7 +136,11 @@ impl Journal {
                     None
                 }
             });
-        Pending { record, file }
+        Pending {
+            record,
+            kept: Kept::from_now(),
+            file,
+        }
     }
 
     /// Writes down what comes next in the same withdrawal. Where that fails, and where it has no
@@ -178,16 +184,18 @@ impl Journal {
     /// The outcome is not known yet: it stays for later.
     pub fn put_back(&mut self, pending: Pending) {
         if pending.file.is_none() {
-            self.in_memory.push(pending.record);
+            self.in_memory.push(pending);
         }
     }
 
     /// The requests of `origin` that no living process works on and that `wanted` picks, oldest
-    /// first; from now on this process works on them.
+    /// first; from now on this process works on them. Which of them are too old to be repeated,
+    /// [`Pending::why_never_repeated`] says. Of others that are, the attendant is told where the
+    /// bank may have told its time, so that it is `now`.
     pub fn unfinished(
         &mut self,
         origin: &Origin,
-        now: Timestamp,
+        now: Option<Stamp>,
         wanted: impl Fn(&Record) -> bool,
     ) -> Vec<Pending> {
         let mut found = Vec::new();
@@ -195,46 +203,42 @@ impl Journal {
             match adopt(&path, |record| {
                 record.origin.is_same_bank(origin) && wanted(record)
             }) {
-                Ok(Found::Taken(pending)) if is_too_old(&pending.record, now) => {
-                    self.set_aside(pending, "a request is older than the bank remembers");
-                }
                 Ok(Found::Taken(pending)) => found.push(pending),
-                Ok(Found::Left(record)) if is_too_old(&record, now) => {
+                Ok(Found::Left(record, kept)) => {
+                    let Some(why) = now.and_then(|now| kept.doubt(record.at, now)) else {
+                        continue;
+                    };
                     let of = record.origin.terminal.map_or_else(
                         || "a terminal without certificate".to_owned(),
                         |terminal| terminal.to_string(),
                     );
                     let reason = format!(
-                        "a {} of {of} was settled by nobody and is older than the bank remembers; \
-                         ask the bank about it",
+                        "a {} of {of} was settled by nobody and {why}; ask the bank about it",
                         record.order.request().op()
                     );
                     self.tell_once(path, &reason);
                 }
-                Ok(Found::Left(_) | Found::Busy) => {}
+                Ok(Found::Busy) => {}
                 Err(error) => {
                     let reason = format!("a request in flight is left alone, {error}");
                     self.tell_once(path, &reason);
                 }
             }
         }
-        let (picked, rest) = std::mem::take(&mut self.in_memory)
+        let (picked, rest): (Vec<Pending>, _) = std::mem::take(&mut self.in_memory)
             .into_iter()
-            .partition(&wanted);
+            .partition(|pending| wanted(&pending.record));
         self.in_memory = rest;
-        let picked: Vec<Record> = picked;
-        found.extend(
-            picked
-                .into_iter()
-                .map(|record| Pending { record, file: None }),
-        );
+        found.extend(picked);
         found
     }
 
     /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
     pub fn set_aside(&mut self, pending: Pending, reason: &str) {
         let Some((_locked, path)) = &pending.file else {
-            self.tell(format!("{reason}; ask the bank about it"));
+            // No file will tell it later.
+            let named = pending.record.named();
+            self.tell(format!("{reason}; ask the bank about it: {named}"));
             return;
         };
         let aside = path.with_extension("old");
@@ -271,10 +275,14 @@ impl Pending {
     pub const fn record(&self) -> &Record {
         &self.record
     }
-}
 
-fn is_too_old(record: &Record, now: Timestamp) -> bool {
-    record.at.ms_until(now) > REPEATED_FOR_MS
+    /// Why it may not be repeated at the moment `now`, where it may not: the bank may have forgotten
+    /// its key, and do it once more. A hold is settled once, whatever became of its keys.
+    #[must_use]
+    pub fn why_never_repeated(&self, now: Stamp) -> Option<&'static str> {
+        let doubt = self.kept.doubt(self.record.at, now);
+        doubt.filter(|_| !self.record.order.needs_no_login())
+    }
 }
 
 fn prepare(folder: &Path) -> io::Result<()> {
@@ -383,10 +391,11 @@ fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
     if metadata.uid() != own_uid() || !metadata.is_file() {
         return Err(io::Error::other("it is not a file of this user's own"));
     }
+    let kept = Kept::since(metadata.modified()?);
     // Looked at before it is locked, so that it is not withheld from whom it concerns.
     let (record, _) = read_record(&mut file)?;
     if !wanted(&record) {
-        return Ok(Found::Left(record));
+        return Ok(Found::Left(record, kept));
     }
     match file.try_lock() {
         Ok(()) => {}
@@ -404,6 +413,7 @@ fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
     }
     Ok(Found::Taken(Pending {
         record,
+        kept,
         file: Some((file, path.into())),
     }))
 }

@@ -3,6 +3,7 @@
 //! - [`address`], [`trust`], `chain`: where the bank is, and how it and this terminal prove themselves
 //! - [`enrol`], [`identity`]: how it gets its certificate and the next ones, and keeps them
 //! - [`connection`]: one TLS connection, requests and answers, each wait under a deadline
+//! - [`clock`]: the bank's time, by which what is old is told
 //! - [`journal`]: money requests in flight, on disk until their outcome is known
 //! - [`teller`]: one terminal's dealings with the bank; everything below goes through it
 //! - [`script`], [`console`], [`screen`]: commands from a file, line mode, the full screen
@@ -12,6 +13,7 @@
 
 pub mod address;
 mod chain;
+pub mod clock;
 pub mod connection;
 pub mod console;
 pub mod enrol;

@@ -6,18 +6,19 @@ mod verdict;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 pub use recovery::{Outcome, Recovered};
 use verdict::Verdict;
 pub use verdict::is_never_booked;
 
+use super::clock::BankClock;
 use super::connection::{Bank, Connection, closing};
 use super::enrol::Renewal;
 use super::error::Error;
 use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
 use super::words;
-use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount, Timestamp};
+use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
 use crate::wire::request::{Keyed, Request};
@@ -43,6 +44,7 @@ pub struct Teller {
     wrong_pins: u32,
     session: Option<Session>,
     journal: Journal,
+    clock: BankClock,
     news: VecDeque<News>,
     recovered: Vec<Recovered>,
     back_off_ms: u64,
@@ -97,6 +99,7 @@ impl Teller {
             wrong_pins: 0,
             session: None,
             journal,
+            clock: BankClock::default(),
             news: VecDeque::new(),
             recovered: Vec::new(),
             back_off_ms: BACK_OFF_MS,
@@ -348,7 +351,7 @@ impl Teller {
             account: self.session.map(|session| session.account),
             currency: self.session.map(|session| session.currency),
             origin: self.origin.clone(),
-            at: now(),
+            at: self.clock.now(),
         })
     }
 
@@ -392,6 +395,11 @@ impl Teller {
             }
             maybe_done = true;
             self.wait_before_repeat(attempt, retry_after_ms).await;
+            // The machine may have slept for weeks.
+            if let Some(why) = pending.why_never_repeated(self.clock.now()) {
+                self.leave(pending, why);
+                return Err(Error::Lost(format!("the request {why}")));
+            }
             if self.connection.is_none()
                 && let Ok(connection) = self.bank.connect().await
             {
@@ -443,6 +451,9 @@ impl Teller {
             }
         };
         self.last_heard = Instant::now();
+        if let Some(time) = &answer.members.time {
+            self.clock.hear(time);
+        }
         let mut notices = Vec::new();
         while let Some(notice) = connection.earlier_notice() {
             notices.push(notice);
@@ -479,11 +490,4 @@ pub fn new_keyed(minor: i64) -> Keyed {
 /// Whether it is worth asking again while the customer waits.
 const fn is_repeated_soon(code: Code) -> bool {
     matches!(code, Code::StorageUnavailable | Code::TooMany)
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

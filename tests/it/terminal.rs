@@ -1,6 +1,7 @@
 //! The terminal's real binary against a bank that answers as each test tells it to.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod ages;
 mod captures;
 mod conversation;
 mod fake_bank;

@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use crate::wire::request::{Keyed, Request};
 
+use super::super::clock::Stamp;
 use super::super::trust::KeyDigest;
 
 /// A request that moves money, with its key: asking twice is asking once.
@@ -66,8 +67,8 @@ pub struct Record {
     pub currency: Option<Currency>,
     /// Between whom.
     pub origin: Origin,
-    /// When it was first sent.
-    pub at: Timestamp,
+    /// When it was made.
+    pub at: Stamp,
 }
 
 /// The same as it stands in a file.
@@ -81,6 +82,8 @@ struct Line {
     key: String,
     currency: Option<String>,
     at_unix_ms: i64,
+    /// Older files have none.
+    bank_time_unix_ms: Option<i64>,
     bank: Vec<String>,
     terminal: Option<String>,
 }
@@ -161,6 +164,18 @@ impl Order {
 }
 
 impl Record {
+    /// What the bank's staff find it by.
+    #[must_use]
+    pub fn named(&self) -> String {
+        let account = self.account.map_or_else(
+            || "no account".to_owned(),
+            |account| format!("account {account}"),
+        );
+        let amount = self.order.amount().unwrap_or_default();
+        let (op, key) = (self.order.request().op(), self.order.key());
+        format!("{op} of {amount} minor units, {account}, key {key}")
+    }
+
     /// One line of JSON, without its end.
     ///
     /// # Errors
@@ -178,7 +193,8 @@ impl Record {
             hold: self.order.hold().map(ToString::to_string),
             key: self.order.key().to_string(),
             currency: self.currency.map(|currency| currency.to_string()),
-            at_unix_ms: self.at.unix_ms(),
+            at_unix_ms: self.at.own.unix_ms(),
+            bank_time_unix_ms: self.at.bank.map(Timestamp::unix_ms),
             bank: self.origin.bank.clone(),
             terminal: self.origin.terminal.as_ref().map(ToString::to_string),
         };
@@ -223,7 +239,10 @@ impl Record {
                 bank: line.bank,
                 terminal: parse(line.terminal.as_deref())?,
             },
-            at: Timestamp::from_unix_ms(line.at_unix_ms),
+            at: Stamp {
+                own: Timestamp::from_unix_ms(line.at_unix_ms),
+                bank: line.bank_time_unix_ms.map(Timestamp::from_unix_ms),
+            },
         })
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::RequestedAmount;
+use crate::domain::{RequestedAmount, Timestamp};
 use crate::wire::request::Keyed;
 
 fn keyed(minor: i64) -> Keyed {
@@ -24,7 +24,18 @@ fn record(order: Order) -> Record {
         account: Some("zz-99999".parse().unwrap()),
         currency: Some("USD".parse().unwrap()),
         origin: origin("aa"),
-        at: Timestamp::from_unix_ms(1_000),
+        at: stamp(0),
+    }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// So many days after the bank told 2026-01-01; this machine's clock stands at 1970.
+fn stamp(days: u64) -> Stamp {
+    let told = Timestamp::parse("2026-01-01").unwrap();
+    Stamp {
+        own: Timestamp::from_unix_ms(1_000),
+        bank: Some(told.plus_ms(days * DAY_MS)),
     }
 }
 
@@ -35,7 +46,7 @@ fn open(folder: &Path) -> Journal {
 }
 
 fn all(journal: &mut Journal) -> Vec<Record> {
-    let found = journal.unfinished(&origin("aa"), Timestamp::from_unix_ms(2_000), |_| true);
+    let found = journal.unfinished(&origin("aa"), Some(stamp(0)), |_| true);
     found.into_iter().map(|pending| pending.record).collect()
 }
 
@@ -74,8 +85,7 @@ fn a_request_of_a_living_process_is_left_alone() {
 fn a_request_to_another_bank_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).begin(record(Order::Deposit(keyed(1)))));
-    let now = Timestamp::from_unix_ms(2_000);
-    let found = open(folder.path()).unfinished(&origin("bb"), now, |_| true);
+    let found = open(folder.path()).unfinished(&origin("bb"), Some(stamp(0)), |_| true);
     assert!(found.is_empty());
     assert_eq!(all(&mut open(folder.path())).len(), 1);
 }
@@ -99,18 +109,120 @@ fn the_last_whole_line_of_a_withdrawal_counts_and_a_torn_one_does_not() {
 }
 
 #[test]
-fn a_request_older_than_the_bank_remembers_is_never_repeated() {
+fn only_what_settles_a_hold_is_repeated_at_any_age() {
+    let hold = || "h-1".parse().unwrap();
+    let to = "zz-00001".parse().unwrap();
+    let settling = [
+        Order::Capture {
+            hold: hold(),
+            keyed: keyed(1),
+        },
+        Order::Release {
+            hold: hold(),
+            key: new_key(),
+            amount: None,
+        },
+    ];
+    let others = [
+        Order::Deposit(keyed(1)),
+        Order::Withdraw(keyed(1)),
+        Order::Transfer {
+            to,
+            keyed: keyed(1),
+        },
+        Order::Authorize(keyed(1)),
+    ];
+    for folder in [None, Some(tempfile::tempdir().unwrap())] {
+        let mut journal = Journal::open(folder.as_ref().map(|folder| folder.path().into()));
+        for (orders, for_ever) in [(&settling[..], true), (&others[..], false)] {
+            for order in orders {
+                let pending = journal.begin(record(order.clone()));
+                assert_eq!(pending.why_never_repeated(stamp(29)), None, "{order:?}");
+                let doubt = pending.why_never_repeated(stamp(30));
+                assert_eq!(doubt.is_none(), for_ever, "{order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_put_aside_is_never_found_again_and_the_attendant_has_what_finds_it_at_the_bank() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path()).begin(record(Order::Withdraw(keyed(1)))));
-    let mut journal = open(folder.path());
-    let later = Timestamp::from_unix_ms(1_000).plus_ms(REPEATED_FOR_MS + 1);
-    assert!(
-        journal
-            .unfinished(&origin("aa"), later, |_| true)
-            .is_empty()
-    );
-    assert!(journal.take_warnings().concat().contains("ask the bank"));
-    assert_eq!(all(&mut journal), []);
+    for folder in [None, Some(folder.path().to_owned())] {
+        let in_memory = folder.is_none();
+        let mut journal = Journal::open(folder);
+        journal.take_warnings();
+        let order = keyed(4_711);
+        let pending = journal.begin(record(Order::Deposit(order.clone())));
+        journal.set_aside(pending, "a request is old");
+        let told = journal.take_warnings().concat();
+        assert!(told.contains("a request is old; ask the bank about it"));
+        let named = format!(
+            "deposit of 4711 minor units, account zz-99999, key {}",
+            order.key
+        );
+        assert_eq!(told.contains(&named), in_memory, "{told}");
+        assert_eq!(all(&mut journal), []);
+    }
+    let left = fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let text = fs::read_to_string(left.path()).unwrap();
+    assert_eq!(left.path().extension().unwrap(), "old");
+    assert!(text.contains("zz-99999") && text.contains("4711"), "{text}");
+}
+
+#[test]
+fn a_request_in_memory_ages_as_one_on_disk_does_however_often_it_is_put_back() {
+    let mut journal = Journal::open(None);
+    let mut pending = journal.begin(record(Order::Deposit(keyed(1))));
+    pending.record.at.bank = None;
+    pending.kept = Kept::for_days(31);
+    for _ in 0..2 {
+        journal.put_back(pending);
+        pending = journal.unfinished(&origin("aa"), None, |_| true).remove(0);
+    }
+    let own = pending.record.at.own.plus_ms(31 * DAY_MS);
+    let now = Stamp { own, bank: None };
+    assert!(pending.why_never_repeated(now).unwrap().contains("older"));
+}
+
+#[test]
+fn a_file_of_an_older_terminal_is_read_and_judged_by_its_stamp_and_its_own_age() {
+    const LINE: &str = r#"{"account":"zz-99999","op":"deposit","amount":500,"to":null,"hold":null,"key":"0198f2a4-5b6c-7d8e-9fa0-b1c2d3e4f506","currency":"USD","at_unix_ms":AT,"bank":["aa"],"terminal":"terminal-1"}"#;
+    let (file_days, day) = (20, std::time::Duration::from_millis(DAY_MS));
+    let now = super::super::clock::own_now();
+    let found = |stamp_days: u64, now: Stamp| {
+        let folder = tempfile::tempdir().unwrap();
+        let at = super::super::clock::own_now().minus_ms(stamp_days * DAY_MS);
+        let path = folder.path().join("01.json");
+        fs::write(
+            &path,
+            LINE.replace("AT", &at.unix_ms().to_string())
+                + "
+",
+        )
+        .unwrap();
+        let written = std::time::SystemTime::now() - day * file_days;
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.set_modified(written).unwrap();
+        let mut journal = open(folder.path());
+        let mut found = journal.unfinished(&origin("aa"), None, |_| true);
+        let pending = found.pop().unwrap();
+        (pending.record.at.bank, pending.why_never_repeated(now))
+    };
+    let own = Stamp {
+        own: now,
+        bank: None,
+    };
+    assert_eq!(found(20, own), (None, None));
+    assert!(found(22, own).1.unwrap().contains("clocks disagree"));
+    assert!(found(18, own).1.unwrap().contains("clocks disagree"));
+    // This machine's clock was set back by twenty days since.
+    let bank = Some(now.plus_ms(20 * DAY_MS));
+    assert!(found(20, Stamp { bank, ..own }).1.is_some());
 }
 
 #[test]
@@ -127,19 +239,20 @@ fn a_request_too_old_under_an_old_name_or_authority_is_told_of_once_and_left() {
     ] {
         drop(open(folder.path()).begin(written.clone()));
         let mut journal = open(folder.path());
-        let mut look = |after_ms| {
-            let at = Timestamp::from_unix_ms(1_000).plus_ms(after_ms);
+        let mut look = |at| {
             let of_name = |record: &Record| record.origin.terminal == wanted;
             assert!(journal.unfinished(&now, at, of_name).is_empty());
             journal.take_warnings()
         };
-        assert_eq!(look(REPEATED_FOR_MS), [""; 0]);
-        let told = look(REPEATED_FOR_MS + 1).concat();
+        assert_eq!(look(Some(stamp(29))), [""; 0]);
+        // Until the bank has told its time nothing is said.
+        assert_eq!(look(None), [""; 0]);
+        let told = look(Some(stamp(30))).concat();
         assert!(
             told.contains("a deposit of terminal-1") && told.contains("ask the bank"),
             "{told}"
         );
-        assert_eq!(look(REPEATED_FOR_MS + 2), [""; 0]);
+        assert_eq!(look(Some(stamp(31))), [""; 0]);
         let path = files_of(folder.path()).pop().unwrap();
         fs::remove_file(path).unwrap();
     }
@@ -174,6 +287,7 @@ fn what_has_no_file_or_a_full_disk_cannot_go_on_to_a_capture_but_to_a_release() 
         let mut journal = Journal::open(None);
         let mut pending = Pending {
             record: authorize.clone(),
+            kept: Kept::from_now(),
             file,
         };
         assert!(!journal.advance(&mut pending, capture()));
@@ -304,8 +418,9 @@ fn any_order() -> impl Strategy<Value = Order> {
 
 proptest! {
     #[test]
-    fn every_request_reads_back_as_it_was_written(order in any_order()) {
-        let written = record(order);
+    fn every_request_reads_back_as_it_was_written(order in any_order(), told in any::<Option<i64>>()) {
+        let mut written = record(order);
+        written.at.bank = told.map(Timestamp::from_unix_ms);
         let line = String::from_utf8(written.to_line().unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));
         prop_assert_eq!(Record::from_line(&line), Some(written));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Teller, Verdict, now};
+use super::{Teller, Verdict};
 use crate::atm::error::Error;
 use crate::atm::journal::{Order, Pending, Record, new_key};
 use crate::atm::words;
@@ -31,6 +31,8 @@ pub enum Outcome {
     DidNotHappen,
     /// The bank cannot say yet.
     StillUnknown,
+    /// This terminal will not ask any more; the bank's staff will have to look.
+    ForStaff,
 }
 
 impl Outcome {
@@ -41,6 +43,7 @@ impl Outcome {
             Self::WentThrough => "went_through",
             Self::DidNotHappen => "did_not_happen",
             Self::StillUnknown => "still_unknown",
+            Self::ForStaff => "for_staff",
         }
     }
 }
@@ -63,6 +66,7 @@ impl fmt::Display for Recovered {
             Outcome::WentThrough => " went through.",
             Outcome::DidNotHappen => " did not happen.",
             Outcome::StillUnknown => " is not settled yet; the bank will be asked again.",
+            Outcome::ForStaff => " is not settled. Please ask your bank's staff about it.",
         })
     }
 }
@@ -74,7 +78,8 @@ impl Teller {
         let terminal = self.origin.terminal.clone();
         let wanted =
             |record: &Record| record.order.needs_no_login() && record.origin.terminal == terminal;
-        let pending = self.journal.unfinished(&self.origin, now(), wanted);
+        // The bank has not told its time yet, by which alone what is old is told of.
+        let pending = self.journal.unfinished(&self.origin, None, wanted);
         self.recover(pending).await
     }
 
@@ -88,7 +93,8 @@ impl Teller {
             record.account == Some(session.account)
                 && (!record.order.is_of_hold() || record.origin.terminal == terminal)
         };
-        let pending = self.journal.unfinished(&self.origin, now(), wanted);
+        let now = Some(self.clock.now());
+        let pending = self.journal.unfinished(&self.origin, now, wanted);
         self.recover(pending).await
     }
 
@@ -104,10 +110,16 @@ impl Teller {
         Ok(())
     }
 
-    /// Repeats one request with its own key; an authorized hold is then released, because
-    /// nothing of it was dispensed.
+    /// Repeats one request with its own key, unless it is too old; an authorized hold is then
+    /// released, because nothing of it was dispensed.
     async fn repeat(&mut self, mut pending: Pending) -> Result<(), Error> {
         loop {
+            if let Some(why) = pending.why_never_repeated(self.clock.now()) {
+                let record = pending.record().clone();
+                self.journal.set_aside(pending, &format!("a request {why}"));
+                self.remember(record, Outcome::ForStaff);
+                return Ok(());
+            }
             let record = pending.record().clone();
             let answer = match self.exchange(&record.order.request()).await {
                 Ok(answer) => answer,
@@ -136,13 +148,8 @@ impl Teller {
 
     fn conclude(&mut self, pending: Pending, answer: &Answer) {
         let verdict = Verdict::of(pending.record(), answer, true);
-        let Record {
-            order,
-            account,
-            currency,
-            ..
-        } = pending.record().clone();
-        let nothing_dispensed = matches!(order, Order::Authorize(_) | Order::Release { .. });
+        let record = pending.record().clone();
+        let nothing_dispensed = matches!(record.order, Order::Authorize(_) | Order::Release { .. });
         let outcome = match verdict {
             Verdict::Unknown => {
                 self.leave(pending, answer.code.message());
@@ -150,7 +157,7 @@ impl Teller {
             }
             Verdict::ForStaff => {
                 self.hand_to_staff(pending, answer);
-                Outcome::StillUnknown
+                Outcome::ForStaff
             }
             Verdict::Known => {
                 self.journal.finish(pending);
@@ -161,6 +168,16 @@ impl Teller {
                 }
             }
         };
+        self.remember(record, outcome);
+    }
+
+    fn remember(&mut self, record: Record, outcome: Outcome) {
+        let Record {
+            order,
+            account,
+            currency,
+            ..
+        } = record;
         // What is repeated until it is settled is told as it stands last.
         self.recovered
             .retain(|earlier| earlier.order != order || earlier.account != account);

@@ -46,7 +46,7 @@ pub(super) struct Seen {
 /// A running bank. Its threads end with the test's process.
 pub(super) struct FakeBank {
     pub(super) port: u16,
-    pub(super) papers: Papers,
+    pub(super) papers: Arc<Papers>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -108,11 +108,17 @@ impl FakeBank {
         Self::start_with(Papers::new(&["localhost", "127.0.0.1"]), &[b"atm/1"], react)
     }
 
+    /// Starts the same bank once more, with other answers.
+    pub(super) fn again(&self, react: impl FnMut(&Value) -> Reaction + Send + 'static) -> Self {
+        Self::start_with(Arc::clone(&self.papers), &[b"atm/1"], react)
+    }
+
     pub(super) fn start_with(
-        papers: Papers,
+        papers: impl Into<Arc<Papers>>,
         protocols: &[&[u8]],
         react: impl FnMut(&Value) -> Reaction + Send + 'static,
     ) -> Self {
+        let papers = papers.into();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
