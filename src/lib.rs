@@ -19,6 +19,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`domain`] | the bank's words: money, entries, holds, rules; pure |
+//! | [`durable`] | files and folders that are there whole, or not at all |
 //! | [`limits`] | most bounds and deadlines, and their defaults; others stand where they are used |
 //! | [`surroundings`] | time and chance, handed in |
 //! | [`wire`] | what travels: frames, requests, answers, codes |
@@ -30,7 +31,7 @@
 //! | [`config`], [`telemetry`] | what is configured, what can be watched |
 //! | [`server`] | TCP, TLS, connections |
 //! | [`operator`] | what the bank's staff do |
-//! | `atm` | the terminal; knows only `wire` and `domain` |
+//! | `atm` | the terminal; knows only `wire`, `domain` and `durable` |
 //! | [`attack`] | what an operator's own deployment is attacked with |
 //! | [`service`] | everything put together, for the binaries |
 //! | [`fuzzing`] | what fuzz targets and simulations drive; no road of the product leads here |
@@ -46,6 +47,7 @@ pub mod attack;
 pub mod bank;
 pub mod config;
 pub mod domain;
+pub mod durable;
 pub mod enroll;
 pub mod fuzzing;
 pub mod limits;

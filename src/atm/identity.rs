@@ -13,21 +13,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData as _};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::Error;
+use crate::domain::pem::{self, Wanted};
 
 /// A reader waits so long for a writer in the middle of its two renames.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(10);
-/// Characters of a line in PEM (RFC 7468).
-const PEM_LINE: usize = 64;
 /// A certificate chain takes no more, nor does a key, in PEM.
 const FILE_BYTES: usize = 16_384;
 
@@ -141,25 +137,34 @@ impl Pair {
 
     /// Whether the certificate belongs to the key that is in place.
     fn fits(&self, certificate: &Path) -> bool {
-        let key = fs::read_to_string(&self.key).map(Zeroizing::new);
-        let key = key.ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
-        key.is_some_and(|key| is_for(certificate, &key))
+        read_key(&self.key).is_some_and(|key| is_for(certificate, &key))
     }
 }
 
 /// Whether the first certificate of a file is for this key.
 fn is_for(certificate: &Path, key: &KeyPair) -> bool {
-    CertificateDer::from_pem_file(certificate).is_ok_and(|own| {
-        X509Certificate::from_der(&own)
+    let found = fs::read(certificate).ok();
+    let found = found.and_then(|text| pem::read(&text, Wanted::Certificates).ok());
+    let own = found.and_then(|found| found.into_iter().next());
+    own.is_some_and(|own| {
+        X509Certificate::from_der(&own.der)
             .is_ok_and(|(_, own)| own.public_key().raw == key.subject_public_key_info())
     })
 }
 
+/// The key in a file; `None` where there is none that can be used.
+fn read_key(path: &Path) -> Option<KeyPair> {
+    let text = fs::read(path).map(Zeroizing::new).ok()?;
+    let key = pem::read(&text, Wanted::PrivateKey)
+        .ok()?
+        .into_iter()
+        .next()?;
+    KeyPair::try_from(&PrivateKeyDer::try_from(key.der).ok()?).ok()
+}
+
 /// The key in a file, made there, mode 0600, where there is none.
 pub(super) fn key_in(path: &Path) -> Result<KeyPair, Error> {
-    if let Ok(pem) = fs::read_to_string(path).map(Zeroizing::new)
-        && let Ok(key) = KeyPair::from_pem(&pem)
-    {
+    if let Some(key) = read_key(path) {
         return Ok(key);
     }
     let key = new_key()?;
@@ -234,18 +239,7 @@ fn next(path: &Path) -> PathBuf {
 
 /// The chain as PEM.
 pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in chain {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        for (index, digit) in STANDARD.encode(certificate).chars().enumerate() {
-            if index != 0 && index.is_multiple_of(PEM_LINE) {
-                text.push('\n');
-            }
-            text.push(digit);
-        }
-        text.push_str("\n-----END CERTIFICATE-----\n");
-    }
-    text
+    chain.iter().map(|one| pem::certificate(one)).collect()
 }
 
 /// Who holds it is the only one at the pair; gone with the process.

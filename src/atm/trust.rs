@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -18,6 +17,7 @@ use super::chain::ShortChain;
 use super::error::Error;
 use super::identity::Pair;
 use crate::domain::TerminalName;
+use crate::domain::pem::{self, Block, Wanted};
 use crate::wire::ALPN;
 
 /// Larger certificate and key files are none.
@@ -218,15 +218,13 @@ pub(super) fn read_certificates(
     mend: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Error> {
     let bytes = read(&open(path, mend)?, path, mend)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(Error::Settings(format!(
-            "{} has no certificate in PEM form",
-            path.display()
-        ))),
-        Err(error) => Err(Error::Settings(format!("{}: {error}", path.display()))),
-    }
+    let found = blocks(&bytes, path, Wanted::Certificates)?;
+    Ok(found.into_iter().map(|block| block.der.into()).collect())
+}
+
+fn blocks(bytes: &[u8], path: &Path, wanted: Wanted) -> Result<Vec<Block>, Error> {
+    let unusable = |fault| Error::Settings(format!("{}: {fault}", path.display()));
+    pem::read(bytes, wanted).map_err(unusable)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
@@ -244,9 +242,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         )));
     }
     let bytes = read(&file, path, MEND_IDENTITY)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+    let found = blocks(&bytes, path, Wanted::PrivateKey)?.into_iter().next();
+    let key = found.and_then(|key| PrivateKeyDer::try_from(key.der).ok());
+    key.ok_or_else(|| {
         Error::Settings(format!(
-            "{} has no private key in PEM form: {error}",
+            "{} has no private key that can be used: ECDSA, Ed25519 or RSA",
             path.display()
         ))
     })

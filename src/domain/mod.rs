@@ -18,6 +18,7 @@ pub mod entry;
 pub mod hold;
 pub mod key;
 pub mod money;
+pub mod pem;
 pub mod pin;
 pub mod policy;
 pub mod printable;

@@ -6,6 +6,7 @@ use super::Input;
 use super::vault::{BEGINNING_MS, Vault};
 use crate::config::ClientAuth;
 use crate::domain::Timestamp;
+use crate::domain::pem::{self, Wanted};
 use crate::pki::{
     CertificateFacts, RevocationListFacts, Serial, SigningRequest, TERMINAL_URI, issued_by,
     spki_sha256, terminal_name, validity,
@@ -15,7 +16,7 @@ use crate::pki::{
 const CHANGES_MAX: usize = 8;
 
 /// Reads a certificate, also as a signing request, or a list. The bytes: what it is, and then DER, or the changes to an issued
-/// one: a place (two bytes, counted around), and the octet that comes there.
+/// one: a place (two bytes, counted around), and the octet that comes there. After 0xff comes a file in PEM.
 ///
 /// # Panics
 /// Where readers of the same DER disagree, a name is read that is not there, or anything but what
@@ -23,7 +24,9 @@ const CHANGES_MAX: usize = 8;
 pub fn certificate(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let vault = Vault::open();
-    match input.byte() % 4 {
+    let kind = input.byte();
+    match kind % 4 {
+        _ if kind == 0xff => reads_pem(input.rest()),
         0 => {
             let der = input.rest();
             reads_signing_request(der);
@@ -37,6 +40,39 @@ pub fn certificate(bytes: &[u8]) {
         }
         2 => reads_list(input.rest()),
         _ => reads_list(&changed(&vault.list, &mut input)),
+    }
+}
+
+/// What is taken counts whole: each frame that anybody could see in it is one of a block that was
+/// read, and each block is written in it as it was read.
+fn reads_pem(text: &[u8]) {
+    for wanted in [
+        Wanted::Certificates,
+        Wanted::RevocationLists,
+        Wanted::PrivateKey,
+    ] {
+        let Ok(blocks) = pem::read(text, wanted) else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(text).to_ascii_uppercase();
+        let parameters = text.matches("-----BEGIN EC PARAMETERS-----").count();
+        let frames = text.matches("-----BEGIN").count() + text.matches("----- BEGIN").count();
+        assert_eq!(frames, blocks.len() + parameters, "a block is passed over");
+        assert_eq!(
+            frames,
+            text.matches("-----END ").count(),
+            "an end is passed over"
+        );
+        let lists: String = blocks
+            .iter()
+            .map(|block| pem::revocation_list(&block.der))
+            .collect();
+        let again = pem::read(lists.as_bytes(), Wanted::RevocationLists).expect("what was written");
+        let same = again
+            .iter()
+            .zip(&blocks)
+            .all(|(again, block)| again.der == block.der);
+        assert!(same && again.len() == blocks.len(), "not what was written");
     }
 }
 

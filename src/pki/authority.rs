@@ -9,7 +9,6 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
     RevokedCertParams, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
 };
@@ -18,10 +17,10 @@ use zeroize::Zeroizing;
 
 use super::error::PkiError;
 use super::facts::{CertificateFacts, Revoked, Serial};
-use super::files::{self, TEXT_MAX};
 use super::names::ServerName;
+use super::reading;
 use super::request::{AlternativeName, CertificateRequest, RevocationRequest, Usage};
-use crate::domain::TerminalName;
+use crate::domain::{TerminalName, pem};
 
 /// How long the server's and the terminals' certificates hold unless told otherwise, in days. More
 /// than this, some systems (Apple's) refuse in a server's certificate.
@@ -109,7 +108,8 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let file = PathBuf::from("ca.pem");
-        let facts = authority_facts(certificate.der(), &file)?;
+        let facts = CertificateFacts::read(certificate.der())
+            .map_err(|reason| reading::damaged(&file, 1, reason))?;
         let pem = certificate.pem();
         let trusted = TrustedAuthority {
             file,
@@ -126,11 +126,10 @@ impl Authority {
     /// # Errors
     /// Where a file is not there, cannot be read, is damaged, or the two do not belong together.
     pub fn load(certificate_file: &Path, key_file: &Path) -> Result<Self, PkiError> {
-        let key_pem = files::read_text(key_file, TEXT_MAX)?.ok_or_else(|| PkiError::Missing {
+        let key = reading::signing_key(key_file)?.ok_or_else(|| PkiError::Missing {
             path: key_file.to_owned(),
             mend: "the authority's key is needed to sign: put it back for the time of this run",
         })?;
-        let key = key_from_pem(&Zeroizing::new(key_pem), key_file)?;
         let public_key = key.subject_public_key_info();
         let own = authorities(certificate_file)?
             .into_iter()
@@ -269,7 +268,7 @@ impl Authority {
         let list = CertificateRevocationListParams {
             this_update: request.this_update,
             next_update: request.next_update,
-            crl_number: SerialNumber::from(request.number),
+            crl_number: SerialNumber::from(request.number.octets()),
             issuing_distribution_point: None,
             revoked_certs: revoked,
             // Left to itself rcgen would hash the key anew and miss what a foreign authority wrote.
@@ -312,62 +311,19 @@ pub(super) struct TrustedAuthority {
 
 /// All authorities in a PEM file; at least one.
 pub(super) fn authorities(path: &Path) -> Result<Vec<TrustedAuthority>, PkiError> {
-    let text = files::read_text(path, TEXT_MAX)?.ok_or_else(|| PkiError::Missing {
-        path: path.to_owned(),
-        mend: "run gen-certs to make certificates, or restore it from a backup",
-    })?;
-    let trusted = |pem: &str| {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| not_pem(path, "certificate"))?;
-        let facts = authority_facts(&der, path)?;
-        Ok(TrustedAuthority {
-            file: path.to_owned(),
-            pem: pem.to_owned(),
-            der,
-            facts,
-        })
+    let trusted = |(der, facts): (CertificateDer<'static>, CertificateFacts)| TrustedAuthority {
+        file: path.to_owned(),
+        pem: pem::certificate(&der),
+        der,
+        facts,
     };
-    let found: Vec<_> = files::pem_blocks(&text, "CERTIFICATE")
-        .map(trusted)
-        .collect::<Result<_, PkiError>>()?;
-    if found.is_empty() {
-        Err(not_pem(path, "certificate"))
-    } else {
-        Ok(found)
-    }
-}
-
-/// Reads a private key; whether it belongs to a certificate is for the caller to see.
-pub(super) fn key_from_pem(pem: &str, path: &Path) -> Result<KeyPair, PkiError> {
-    KeyPair::from_pem(pem).map_err(|_| not_pem(path, "private key (PKCS#8)"))
+    let found = reading::read_authorities(path)?;
+    Ok(found.into_iter().map(trusted).collect())
 }
 
 /// The instant so many seconds after 1970.
 pub(super) fn instant(unix_seconds: i64) -> Result<OffsetDateTime, PkiError> {
     OffsetDateTime::from_unix_timestamp(unix_seconds).map_err(|_| PkiError::OutOfTime)
-}
-
-pub(super) fn not_pem(path: &Path, expected: &'static str) -> PkiError {
-    PkiError::NotPem {
-        path: path.to_owned(),
-        expected,
-    }
-}
-
-fn authority_facts(der: &[u8], path: &Path) -> Result<CertificateFacts, PkiError> {
-    let facts = CertificateFacts::read(der).map_err(|reason| PkiError::Damaged {
-        path: path.to_owned(),
-        reason,
-    })?;
-    let lacks = match (facts.may_sign_certificates, facts.may_sign_lists) {
-        (false, _) => "basic constraints CA:TRUE or key usage keyCertSign",
-        (true, false) => "key usage cRLSign",
-        (true, true) => return Ok(facts),
-    };
-    Err(PkiError::NotAnAuthority {
-        path: path.to_owned(),
-        lacks,
-    })
 }
 
 fn end_after(start: OffsetDateTime, days: u32) -> Result<OffsetDateTime, PkiError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::domain::pem;
 use crate::domain::terminal::NotATerminalName;
 
 /// Why a certificate or a revocation list could not be understood.
@@ -19,9 +20,27 @@ pub enum FactsError {
     /// A number is larger than this program counts.
     #[error("a number in it is out of range")]
     OutOfRange,
-    /// The list is not signed with the key of the authority it names.
+    /// It is not signed with the key of the authority it names.
     #[error("its signature does not fit the authority it names")]
     Signature,
+    /// It is signed in a way that no handshake takes.
+    #[error(
+        "it is signed with an algorithm or a key that is not taken (SHA-1, another curve); mend: sign it with SHA-256, \
+         SHA-384 or SHA-512 and ECDSA P-256, P-384 or P-521, Ed25519 or RSA"
+    )]
+    Algorithm,
+    /// The list is of version 1, or has no extension.
+    #[error(
+        "the list is of version 1 or has no extensions, so it has no number; mend: have it made as version 2 \
+         (openssl ca: crl_extensions with crlNumber and authorityKeyIdentifier)"
+    )]
+    OldList,
+    /// The list does not say when the next one is due.
+    #[error("the list does not say when the next is due (nextUpdate); mend: have it say so")]
+    NoNextUpdate,
+    /// The list holds only what has changed since another.
+    #[error("the list is a delta of another one; mend: bring the whole list")]
+    Delta,
 }
 
 /// Why a client's certificate does not name a terminal. Always the peer's fault.
@@ -82,27 +101,43 @@ pub enum PkiError {
         /// What to do.
         mend: &'static str,
     },
-    /// A file holds no PEM block of the kind its name promises.
-    #[error(
-        "{path}: holds no {expected} in PEM; restore it from a backup, or replace all certificates with --force",
-        path = path.display()
-    )]
+    /// A file is not PEM, or holds something that would not count.
+    #[error("{path}: {fault}", path = path.display())]
     NotPem {
         /// The file.
         path: PathBuf,
-        /// The kind of block.
-        expected: &'static str,
+        /// The line, and what is wrong with it.
+        fault: pem::Fault,
     },
-    /// A PEM block is there but its content is damaged.
-    #[error(
-        "{path}: {reason}; restore it from a backup, or remove it and run gen-certs again",
-        path = path.display()
-    )]
+    /// A PEM block is there but its content cannot be used.
+    #[error("{path}: line {line}: {reason}", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
+        /// The line at which the block begins, from 1.
+        line: usize,
         /// What is wrong with it.
         reason: FactsError,
+    },
+    /// A file that holds one list holds more.
+    #[error(
+        "{path}: line {line}: a second list; mend: keep the newest one of the issuing authority",
+        path = path.display()
+    )]
+    SeveralLists {
+        /// The file.
+        path: PathBuf,
+        /// The line at which the last of them begins.
+        line: usize,
+    },
+    /// A private key is there but cannot be used.
+    #[error(
+        "{path}: no private key that can be used; it must be ECDSA P-256, P-384 or P-521, Ed25519 or RSA",
+        path = path.display()
+    )]
+    BadKey {
+        /// The file.
+        path: PathBuf,
     },
     /// A certificate and the key beside it are not a pair.
     #[error(
@@ -269,6 +304,8 @@ impl PkiError {
             Self::NotPem { .. }
             | Self::TooLarge { .. }
             | Self::Damaged { .. }
+            | Self::BadKey { .. }
+            | Self::SeveralLists { .. }
             | Self::NotAPair { .. }
             | Self::Stranger { .. }
             | Self::IssuedElsewhere { .. }

@@ -6,11 +6,14 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
+use x509_parser::oid_registry::{OID_X509_EXT_CRL_NUMBER, OID_X509_EXT_DELTA_CRL_INDICATOR};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 use super::error::{FactsError, NameError};
 use super::names::TERMINAL_URI;
+use super::signature;
 use crate::domain::TerminalName;
 use crate::domain::terminal::NotATerminalName;
 
@@ -157,41 +160,132 @@ pub struct Revoked {
     pub at: i64,
 }
 
+/// A revocation list's number: 20 octets at most (RFC 5280, 5.2.3), big endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListNumber([u8; SERIAL_OCTETS_MAX]);
+
+impl ListNumber {
+    /// From big-endian octets; `None` where it is larger than 20 octets.
+    pub fn from_octets(octets: &[u8]) -> Option<Self> {
+        let digits = octets.iter().skip_while(|octet| **octet == 0);
+        let length = digits.clone().count();
+        let mut number = [0; SERIAL_OCTETS_MAX];
+        let place = number
+            .iter_mut()
+            .skip(SERIAL_OCTETS_MAX.checked_sub(length)?);
+        place.zip(digits).for_each(|(place, octet)| *place = *octet);
+        Some(Self(number))
+    }
+
+    /// The big-endian octets, without zeros before them.
+    pub fn octets(&self) -> Vec<u8> {
+        self.0
+            .iter()
+            .copied()
+            .skip_while(|octet| *octet == 0)
+            .collect()
+    }
+
+    /// The next number; `None` after the last.
+    pub fn next(mut self) -> Option<Self> {
+        for octet in self.0.iter_mut().rev() {
+            *octet = octet.wrapping_add(1);
+            if *octet != 0 {
+                return Some(self);
+            }
+        }
+        None
+    }
+}
+
+impl From<u64> for ListNumber {
+    fn from(number: u64) -> Self {
+        let mut octets = [0; SERIAL_OCTETS_MAX];
+        let place = octets
+            .iter_mut()
+            .rev()
+            .zip(number.to_be_bytes().into_iter().rev());
+        place.for_each(|(place, octet)| *place = octet);
+        Self(octets)
+    }
+}
+
+/// A number where it fits 64 bits, else its hexadecimal digits after `0x`.
+impl Serialize for ListNumber {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let octets = self.octets();
+        if octets.len() > 8 {
+            return serializer.collect_str(self);
+        }
+        let value = octets
+            .iter()
+            .fold(0_u64, |sum, octet| sum << 8 | u64::from(*octet));
+        serializer.serialize_u64(value)
+    }
+}
+
+impl fmt::Display for ListNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("0x")?;
+        let octets = self.octets();
+        octets
+            .iter()
+            .try_for_each(|octet| write!(formatter, "{octet:02x}"))
+    }
+}
+
 /// What a revocation list says of itself. Nothing here has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationListFacts {
+    /// The issuer, as text for people.
+    pub issuer: String,
     /// DER of the issuer's name, equal to the `subject_der` of the authority that signed it.
     pub issuer_der: Vec<u8>,
     /// The list's number, where it has one (RFC 5280, 5.2.3).
-    pub number: Option<u64>,
+    pub number: Option<ListNumber>,
     /// When the list was made, seconds since 1970 UTC.
     pub this_update: i64,
     /// When a newer list is due, seconds since 1970 UTC. After it the list is overdue.
-    pub next_update: Option<i64>,
+    pub next_update: i64,
     /// The revoked certificates, in the list's order.
     pub revoked: Vec<Revoked>,
 }
 
 impl RevocationListFacts {
-    /// Reads one revocation list from DER.
+    /// Reads one revocation list from DER. What a handshake could not look a certificate up in is
+    /// refused here, where its reason can be told.
     ///
     /// # Errors
-    /// Where the DER is malformed or the list's number is larger than 64 bits.
+    /// Where the DER is malformed, the list's number is larger than 20 octets, an extension stands there
+    /// twice, or the list is one of version 1, of no next update, or a delta.
     pub fn read(der: &[u8]) -> Result<Self, FactsError> {
         let list = parse_list(der)?;
-        let number = match list.crl_number() {
-            Some(number) => Some(u64::try_from(number).map_err(|_| FactsError::OutOfRange)?),
-            None => None,
+        let extensions = list.tbs_cert_list.extensions_map();
+        let extensions = extensions.map_err(|_| FactsError::Extension)?;
+        if list.version() != Some(X509Version::V2) || extensions.is_empty() {
+            return Err(FactsError::OldList);
+        }
+        if extensions.contains_key(&OID_X509_EXT_DELTA_CRL_INDICATOR) {
+            return Err(FactsError::Delta);
+        }
+        let next_update = list.next_update().ok_or(FactsError::NoNextUpdate)?;
+        let number = match (list.crl_number(), extensions.get(&OID_X509_EXT_CRL_NUMBER)) {
+            (Some(number), _) => {
+                Some(ListNumber::from_octets(&number.to_bytes_be()).ok_or(FactsError::OutOfRange)?)
+            }
+            (None, Some(_)) => return Err(FactsError::Extension),
+            (None, None) => None,
         };
         let revoked = list.iter_revoked_certificates().map(|entry| Revoked {
             serial: Serial::from_octets(entry.raw_serial()),
             at: entry.revocation_date.timestamp(),
         });
         Ok(Self {
+            issuer: list.issuer().to_string(),
             issuer_der: list.issuer().as_raw().to_vec(),
             number,
             this_update: list.last_update().timestamp(),
-            next_update: list.next_update().map(|date| date.timestamp()),
+            next_update: next_update.timestamp(),
             revoked: revoked.collect(),
         })
     }
@@ -199,12 +293,10 @@ impl RevocationListFacts {
     /// Whether the list in `list_der` was signed with the key of the certificate `authority_der`.
     ///
     /// # Errors
-    /// Where either is malformed, or the signature does not fit.
+    /// Where either is malformed, the signature does not fit, or is of a kind that is not taken.
     pub fn verify(list_der: &[u8], authority_der: &[u8]) -> Result<(), FactsError> {
-        let authority = parse(authority_der)?;
-        let list = parse_list(list_der)?;
-        list.verify_signature(authority.public_key())
-            .map_err(|_| FactsError::Signature)
+        parse_list(list_der)?;
+        signature::verify(list_der, parse(authority_der)?.public_key().raw)
     }
 
     /// What is signed of a list (`tbsCertList`, with its tag and length), and the signature.
@@ -227,10 +319,7 @@ pub fn issued_by(der: &[u8], authority_der: &[u8]) -> Result<bool, FactsError> {
     let certificate = parse(der)?;
     let authority = parse(authority_der)?;
     let named = certificate.issuer().as_raw() == authority.subject().as_raw();
-    Ok(named
-        && certificate
-            .verify_signature(Some(authority.public_key()))
-            .is_ok())
+    Ok(named && signature::verify(der, authority.public_key().raw).is_ok())
 }
 
 /// The terminal that a client's certificate names. The caller has verified the certificate's chain.

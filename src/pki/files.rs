@@ -1,13 +1,14 @@
 //! Files of keys and certificates: never half written, keys never readable by others.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::PkiError;
+use crate::durable;
 
 /// The most bytes of a certificate's or key's file.
 pub(super) const TEXT_MAX: u64 = 1 << 20;
@@ -38,6 +39,16 @@ impl Readers {
 
 /// Reads a text of at most `limit` bytes; `None` where there is no such file.
 pub(super) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, PkiError> {
+    let not_text = |_| PkiError::Read {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
+    };
+    let octets = read_octets(path, limit)?;
+    octets.map(String::from_utf8).transpose().map_err(not_text)
+}
+
+/// Reads a file of at most `limit` bytes; `None` where there is no such file.
+pub(super) fn read_octets(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, PkiError> {
     let failed = |source| PkiError::Read {
         path: path.to_owned(),
         source,
@@ -57,23 +68,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, PkiEr
             limit,
         });
     }
-    let not_text = |_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not text"));
-    String::from_utf8(octets).map(Some).map_err(not_text)
-}
-
-/// The PEM blocks of one kind in a text, from their `BEGIN` to the end of their `END` line. A block
-/// that never ends runs to the text's end, so that reading it fails instead of passing it over.
-pub(super) fn pem_blocks<'a>(text: &'a str, kind: &str) -> impl Iterator<Item = &'a str> {
-    let begin = format!("-----BEGIN {kind}-----");
-    let end = format!("-----END {kind}-----");
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let from = rest.get(rest.find(&begin)?..)?;
-        let length = from.find(&end).map_or(from.len(), |at| at + end.len());
-        let (block, after) = from.split_at_checked(length)?;
-        rest = after;
-        Some(block)
-    })
+    Ok(Some(octets))
 }
 
 /// Whether something stands at `path`, a dangling link included.
@@ -90,80 +85,30 @@ pub(super) fn exists(path: &Path) -> Result<bool, PkiError> {
 
 /// Makes a folder, and those above it, that its owner alone can enter; one that exists is left as is.
 pub(super) fn make_folder(path: &Path) -> Result<(), PkiError> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| PkiError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    durable::make_folder(path).map_err(|source| not_written(path, source))
 }
 
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]
 pub(super) struct Draft {
-    draft: PathBuf,
+    draft: durable::Draft,
     place: PathBuf,
-    done: bool,
 }
 
 impl Draft {
-    /// Writes the content to disk beside `place`. The caller holds the folder's lock, so a draft that
-    /// is there already was left by a run that died.
+    /// Writes the content to disk beside `place`.
     pub(super) fn write(place: &Path, content: &str, readers: Readers) -> Result<Self, PkiError> {
-        let draft = draft_of(place);
-        let failed = |source| PkiError::Write {
-            path: place.to_owned(),
-            source,
-        };
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(readers.mode())
-            .open(&draft);
-        let mut file = opened.map_err(failed)?;
-        let written = Self {
-            draft,
+        let draft = durable::Draft::write(place, content.as_bytes(), readers.mode());
+        Ok(Self {
+            draft: draft.map_err(|source| not_written(place, source))?,
             place: place.to_owned(),
-            done: false,
-        };
-        // Again, because the umask may have taken from a certificate's mode.
-        file.set_permissions(Permissions::from_mode(readers.mode()))
-            .map_err(failed)?;
-        file.write_all(content.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-        Ok(written)
+        })
     }
 
     /// Puts the file in its place, over what was there, and makes that durable.
-    pub(super) fn settle(mut self) -> Result<(), PkiError> {
-        let failed = |source| PkiError::Write {
-            path: self.place.clone(),
-            source,
-        };
-        fs::rename(&self.draft, &self.place).map_err(failed)?;
-        self.done = true;
-        let folder = self
-            .place
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let opened = File::open(folder.unwrap_or(Path::new(".")));
-        opened.and_then(|folder| folder.sync_all()).map_err(failed)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.done {
-            // The error that brought us here is the one to tell.
-            let _ = fs::remove_file(&self.draft);
-        }
+    pub(super) fn settle(self) -> Result<(), PkiError> {
+        let settled = self.draft.settle();
+        settled.map_err(|source| not_written(&self.place, source))
     }
 }
 
@@ -172,9 +117,11 @@ pub(super) fn write_text(path: &Path, content: &str, readers: Readers) -> Result
     Draft::write(path, content, readers)?.settle()
 }
 
-fn draft_of(place: &Path) -> PathBuf {
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    place.with_file_name(format!(".{name}.draft"))
+fn not_written(path: &Path, source: io::Error) -> PkiError {
+    PkiError::Write {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The right to write in a folder, held by one run at a time; the system takes it back when the

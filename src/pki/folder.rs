@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
-use super::authority::{TrustedAuthority, key_from_pem, not_pem};
+use super::authority::TrustedAuthority;
 use super::error::{PkiError, TerminalFileError};
 use super::facts::{CertificateFacts, issued_by, terminal_name};
-use super::files::{self, Draft, FolderLock, Readers, TEXT_MAX};
+use super::files::{self, Draft, FolderLock, Readers};
+use super::reading;
 use crate::domain::TerminalName;
 
 /// A folder of certificates as `gen-certs` keeps it: `ca.pem`, `ca.key`, `server.pem`, `server.key`,
@@ -245,10 +244,7 @@ impl Pair {
 
     /// The key, where its file is there.
     pub(super) fn read_key(&self) -> Result<Option<KeyPair>, PkiError> {
-        match files::read_text(&self.key, TEXT_MAX)? {
-            Some(pem) => key_from_pem(&Zeroizing::new(pem), &self.key).map(Some),
-            None => Ok(None),
-        }
+        reading::signing_key(&self.key)
     }
 
     /// Makes sure that one of the authorities issued the certificate and that the key, where it is
@@ -281,14 +277,6 @@ impl Pair {
 
 /// Reads a certificate's file, where it is there.
 pub(super) fn read_leaf(path: &Path) -> Result<Option<Leaf>, PkiError> {
-    let Some(text) = files::read_text(path, TEXT_MAX)? else {
-        return Ok(None);
-    };
-    let der = CertificateDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| not_pem(path, "certificate"))?;
-    let facts = CertificateFacts::read(&der).map_err(|reason| PkiError::Damaged {
-        path: path.to_owned(),
-        reason,
-    })?;
-    Ok(Some(Leaf { der, facts }))
+    let found = reading::first_certificate(path)?;
+    Ok(found.map(|(der, facts)| Leaf { der, facts }))
 }

@@ -172,9 +172,7 @@ impl<'a> Issuance<'a> {
         }
         if let (Some(list), true) = (list, published) {
             let now = self.folder.now().unix_timestamp();
-            let note = list
-                .next_update
-                .and_then(|due| ending(due, now, "gen-certs renew makes a new one"));
+            let note = ending(list.next_update, now, "gen-certs renew makes a new one");
             self.report_list(Action::Kept, note);
         } else {
             let there = files::exists(&self.folder.revocation_file())?;
@@ -202,7 +200,7 @@ impl<'a> Issuance<'a> {
     fn report_list(&mut self, action: Action, note: Option<String>) {
         let due = self
             .own()
-            .and_then(|own| self.revocations.list_of(own)?.facts.next_update);
+            .and_then(|own| Some(self.revocations.list_of(own)?.facts.next_update));
         self.items.push(ItemReport {
             subject: Subject::RevocationList,
             name: None,

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, instant, not_pem};
+use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, instant};
 use super::error::{FactsError, PkiError};
 use super::facts::{CertificateFacts, RevocationListFacts, Revoked, Serial};
-use super::files::{self, FolderLock, LIST_MAX, Readers};
+use super::files::{self, FolderLock, Readers};
+use super::reading;
 use super::request::{CertificateRequest, RevocationRequest};
-use super::revocation::next_number;
+use super::revocation::{next_number, next_term};
 use super::signing_request::SigningRequest;
 use crate::domain::TerminalName;
 
@@ -113,9 +113,7 @@ impl IssuingAuthority {
             all.entry(&one.serial).or_insert(one.at);
         }
         let half = i64::from(REVOCATION_LIST_DAYS) * 86_400 / 2;
-        let fresh = present
-            .next_update
-            .is_some_and(|due| due - half > now.unix_timestamp());
+        let fresh = present.next_update - half > now.unix_timestamp();
         if fresh && all.len() == present.revoked.len() {
             return Ok(false);
         }
@@ -123,14 +121,8 @@ impl IssuingAuthority {
             serial: serial.clone(),
             at,
         };
-        let number = next_number(present.number, now)?;
-        write_list(
-            &self.authority,
-            file,
-            number,
-            all.into_iter().map(entry).collect(),
-            now,
-        )?;
+        let revoked = all.into_iter().map(entry).collect();
+        write_list(&self.authority, file, (Some(&present), now), revoked)?;
         Ok(true)
     }
 }
@@ -151,43 +143,42 @@ fn refuse_more_than_issuing(facts: &CertificateFacts, path: &Path) -> Result<(),
     })
 }
 
-/// The list in a file; `None` where there is no file. It must be signed by this authority.
+/// The list in a file; `None` where there is no file. It must be signed by this authority, and stand
+/// alone: the server puts its own in the file's place.
 pub(super) fn read_list(
     file: &Path,
     authority: &[u8],
 ) -> Result<Option<RevocationListFacts>, PkiError> {
-    let Some(text) = files::read_text(file, LIST_MAX)? else {
+    let Some(lists) = reading::lists(file)? else {
         return Ok(None);
     };
-    let damaged = |reason| PkiError::Damaged {
+    let [list] = <[_; 1]>::try_from(lists).map_err(|lists: Vec<_>| PkiError::SeveralLists {
         path: file.to_owned(),
-        reason,
-    };
-    let der = CertificateRevocationListDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| not_pem(file, "revocation list (X509 CRL)"))?;
-    let facts = RevocationListFacts::read(&der).map_err(damaged)?;
+        line: lists.last().map_or(1, |list| list.line),
+    })?;
+    let damaged = |reason| reading::damaged(file, list.line, reason);
     let subject = CertificateFacts::read(authority)
         .map_err(damaged)?
         .subject_der;
-    if facts.issuer_der != subject {
+    if list.facts.issuer_der != subject {
         return Err(damaged(FactsError::Signature));
     }
-    RevocationListFacts::verify(&der, authority).map_err(damaged)?;
-    Ok(Some(facts))
+    RevocationListFacts::verify(&list.der, authority).map_err(damaged)?;
+    Ok(Some(list.facts))
 }
 
-/// Signs a list and puts it in the file's place.
+/// Signs a list that comes after `before` and puts it in the file's place.
 pub(super) fn write_list(
     authority: &Authority,
     file: &Path,
-    number: u64,
+    (before, now): (Option<&RevocationListFacts>, OffsetDateTime),
     revoked: Vec<Revoked>,
-    now: OffsetDateTime,
 ) -> Result<(), PkiError> {
+    let (this_update, next_update) = next_term(before.map(|list| list.this_update), now)?;
     let (_, pem) = authority.revocation_list(&RevocationRequest {
-        number,
-        this_update: now - CLOCK_SKEW,
-        next_update: now + time::Duration::days(i64::from(REVOCATION_LIST_DAYS)),
+        number: next_number(before.and_then(|list| list.number), now)?,
+        this_update,
+        next_update,
         revoked,
     })?;
     files::write_text(file, &pem, Readers::Everyone)

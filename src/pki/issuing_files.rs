@@ -14,7 +14,6 @@ use super::issuance::{Issuance, made_or_replaced, row_of};
 use super::issuing::{read_list, write_list};
 use super::register::Row;
 use super::report::{Action, IssueReport, ItemReport, Subject, rfc3339};
-use super::revocation::next_number;
 
 /// What `issued.csv` calls the issuing authority, and `gen-certs revoke` takes for it. It holds a
 /// colon, which no terminal's name does.
@@ -154,7 +153,7 @@ impl Issuance<'_> {
             Action::Kept
         } else if files::exists(&pair.key)? {
             let authority = Authority::load(&pair.certificate, &pair.key)?;
-            write_list(&authority, &path, next_number(None, now)?, Vec::new(), now)?;
+            write_list(&authority, &path, (None, now), Vec::new())?;
             if !new_key {
                 notes.push("the server puts back at its start what its store knows".to_owned());
             }
@@ -165,10 +164,7 @@ impl Issuance<'_> {
                 mend: "its key is needed to sign a list: put it back for the time of this run",
             });
         };
-        let due = self
-            .folder
-            .issuing_list()?
-            .and_then(|list| list.next_update);
+        let due = self.folder.issuing_list()?.map(|list| list.next_update);
         self.items.push(ItemReport {
             subject: Subject::IssuingRevocationList,
             name: None,

@@ -20,11 +20,13 @@ mod issuing;
 mod issuing_files;
 mod making;
 mod names;
+mod reading;
 mod register;
 mod report;
 mod request;
 mod revocation;
 mod show;
+mod signature;
 mod signing_request;
 #[cfg(test)]
 mod tests;
@@ -34,14 +36,18 @@ pub use authority::{
 };
 pub use error::{FactsError, NameError, PkiError, SigningRequestError, TerminalFileError};
 pub use facts::{
-    CertificateFacts, RevocationListFacts, Revoked, Serial, issued_by, spki_sha256, terminal_name,
-    validity,
+    CertificateFacts, ListNumber, RevocationListFacts, Revoked, Serial, issued_by, spki_sha256,
+    terminal_name, validity,
 };
 pub use folder::CertificateFolder;
 pub use issuing::{EnrolledCertificate, IssuingAuthority};
 pub use issuing_files::ISSUING_NAME;
 pub use making::MakeRequest;
 pub use names::{InvalidServerName, ServerName, TERMINAL_URI, terminal_uri};
+pub use reading::{
+    RevocationList, damaged, read_authorities, read_certificates, read_lists, read_private_key,
+    signed_by_one_of,
+};
 pub use report::{
     Action, CertificateReport, IssueReport, ItemReport, RevocationListReport, RevokeReport,
     RevokedReport, ShowReport, Standing, Subject,

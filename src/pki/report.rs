@@ -7,6 +7,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::facts::ListNumber;
+
 /// What a line of a report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,8 +81,8 @@ pub struct RevokedReport {
 /// The revocation list as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RevocationListReport {
-    /// The list's number; it grows from list to list.
-    pub number: Option<u64>,
+    /// The list's number; it grows from list to list. Beyond 64 bits it is written in hexadecimal.
+    pub number: Option<ListNumber>,
     /// When the list was made, RFC 3339.
     pub this_update: String,
     /// When the next is due, RFC 3339.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
-use super::facts::{Revoked, Serial};
+use super::facts::{ListNumber, Revoked, Serial};
 use super::names::{ServerName, terminal_uri};
 use crate::domain::TerminalName;
 
@@ -96,7 +96,7 @@ impl CertificateRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationRequest {
     /// The list's number; greater than that of each list before it.
-    pub number: u64,
+    pub number: ListNumber,
     /// When the list is made.
     pub this_update: OffsetDateTime,
     /// When the next is due; later than `this_update`.

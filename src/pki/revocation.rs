@@ -3,48 +3,44 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rustls::pki_types::CertificateRevocationListDer;
-use rustls::pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 
-use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, TrustedAuthority, not_pem};
-use super::error::{FactsError, PkiError};
-use super::facts::{RevocationListFacts, Revoked, Serial, issued_by};
-use super::files::{self, LIST_MAX, Readers};
+use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, TrustedAuthority, instant};
+use super::error::PkiError;
+use super::facts::{ListNumber, RevocationListFacts, Revoked, Serial, issued_by};
+use super::files::{self, Readers};
 use super::folder::{CertificateFolder, read_leaf};
 use super::issuance::Issuance;
 use super::issuing_files::ISSUING_NAME;
+use super::reading::{self, RevocationList};
 use super::register::{Register, Row};
 use super::report::{RevokeReport, RevokedReport, rfc3339};
 use super::request::RevocationRequest;
-use crate::domain::TerminalName;
-
-/// A list of one of the folder's authorities; its signature is verified.
-#[derive(Clone, Debug)]
-pub(super) struct SignedList {
-    pem: String,
-    pub(super) facts: RevocationListFacts,
-}
+use crate::domain::{TerminalName, pem};
 
 /// All revocations of a folder. The register holds them too, so that the loss of the list never lets a
 /// revoked certificate in again, and a run that dies between the two is made good by the next.
 #[derive(Debug)]
 pub(super) struct Revocations {
     register: Register,
-    lists: Vec<SignedList>,
+    /// Of the folder's authorities; their signatures are verified.
+    lists: Vec<RevocationList>,
+    /// Of others, such as an authority below: they stay in the file as they are.
+    others: Vec<RevocationList>,
 }
 
 impl Revocations {
-    /// Reads the register and the lists of these authorities. Lists of others are passed over, and go
-    /// when the file is next written.
+    /// Reads the register and the lists, of these authorities and of others.
     pub(super) fn read(
         folder: &CertificateFolder,
         authorities: &[TrustedAuthority],
     ) -> Result<Self, PkiError> {
         let register = Register::revoked(&folder.revoked_file())?;
+        let (lists, others) = read_lists(folder, authorities)?;
         Ok(Self {
             register,
-            lists: read_lists(folder, authorities)?,
+            lists,
+            others,
         })
     }
 
@@ -53,10 +49,11 @@ impl Revocations {
         Ok(Self {
             register: Register::revoked(&folder.revoked_file())?,
             lists: Vec::new(),
+            others: Vec::new(),
         })
     }
 
-    pub(super) fn lists(&self) -> &[SignedList] {
+    pub(super) fn lists(&self) -> &[RevocationList] {
         &self.lists
     }
 
@@ -74,11 +71,17 @@ impl Revocations {
             .collect()
     }
 
-    /// The list of this authority.
-    pub(super) fn list_of(&self, authority: &TrustedAuthority) -> Option<&SignedList> {
+    /// The newest list of this authority.
+    pub(super) fn list_of(&self, authority: &TrustedAuthority) -> Option<&RevocationList> {
+        self.lists_of(authority)
+            .max_by_key(|list| (list.facts.this_update, list.facts.number))
+    }
+
+    fn lists_of(&self, authority: &TrustedAuthority) -> impl Iterator<Item = &RevocationList> {
+        let own = &authority.facts.subject_der;
         self.lists
             .iter()
-            .find(|list| list.facts.issuer_der == authority.facts.subject_der)
+            .filter(move |list| list.facts.issuer_der == *own)
     }
 
     /// Whether the authority's list is there and holds all that the register does.
@@ -105,9 +108,10 @@ impl Revocations {
         authority: &Authority,
         revoked: Vec<Row>,
     ) -> Result<(), PkiError> {
-        let own = self
-            .list_of(authority.trusted())
-            .map(|list| list.facts.clone());
+        let own: Vec<RevocationListFacts> = self
+            .lists_of(authority.trusted())
+            .map(|list| list.facts.clone())
+            .collect();
         let unnamed = |one: &Revoked| Row {
             serial: one.serial.clone(),
             name: String::new(),
@@ -116,29 +120,34 @@ impl Revocations {
         let listed = own.iter().flat_map(|list| &list.revoked).map(unnamed);
         self.register.add(revoked.into_iter().chain(listed))?;
 
-        let number = next_number(own.and_then(|list| list.number), folder.now())?;
+        let number = next_number(
+            own.iter().filter_map(|list| list.number).max(),
+            folder.now(),
+        )?;
+        let last = own.iter().map(|list| list.this_update).max();
+        let (this_update, next_update) = next_term(last, folder.now())?;
         let entry = |row: &Row| Revoked {
             serial: row.serial.clone(),
             at: row.time,
         };
-        let (der, pem) = authority.revocation_list(&RevocationRequest {
+        let (der, _) = authority.revocation_list(&RevocationRequest {
             number,
-            this_update: folder.now() - CLOCK_SKEW,
-            next_update: folder.now() + Duration::days(i64::from(REVOCATION_LIST_DAYS)),
+            this_update,
+            next_update,
             revoked: self.register.rows().iter().map(entry).collect(),
         })?;
         let path = folder.revocation_file();
-        let facts = RevocationListFacts::read(&der).map_err(|reason| PkiError::Damaged {
-            path: path.clone(),
-            reason,
-        })?;
+        let facts = RevocationListFacts::read(&der);
+        let facts = facts.map_err(|reason| reading::damaged(&path, 1, reason))?;
         self.lists
             .retain(|list| list.facts.issuer_der != facts.issuer_der);
-        self.lists.insert(0, SignedList { pem, facts });
+        let line = 1;
+        self.lists.insert(0, RevocationList { der, facts, line });
         let text: String = self
             .lists
             .iter()
-            .map(|list| format!("{}\n", list.pem.trim_end()))
+            .chain(&self.others)
+            .map(|list| pem::revocation_list(&list.der))
             .collect();
         files::write_text(&path, &text, Readers::Everyone)
     }
@@ -247,50 +256,49 @@ fn revoked_report(row: &Row) -> RevokedReport {
 
 /// Greater than the last number, and not less than the seconds since 1970, so that it grows even where
 /// the last list was lost (RFC 5280, 5.2.3).
-pub(super) fn next_number(last: Option<u64>, now: OffsetDateTime) -> Result<u64, PkiError> {
-    let after = last
-        .unwrap_or(0)
-        .checked_add(1)
-        .ok_or(PkiError::OutOfTime)?;
-    Ok(after.max(u64::try_from(now.unix_timestamp()).unwrap_or(0)))
+pub(super) fn next_number(
+    last: Option<ListNumber>,
+    now: OffsetDateTime,
+) -> Result<ListNumber, PkiError> {
+    let after = last.unwrap_or(ListNumber::from(0)).next();
+    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+    Ok(after.ok_or(PkiError::OutOfTime)?.max(seconds.into()))
 }
 
+/// When the next list is made, and when the one after it is due. It never says to be older than the
+/// last, whatever the clock says: a server would not take it.
+pub(super) fn next_term(
+    last: Option<i64>,
+    now: OffsetDateTime,
+) -> Result<(OffsetDateTime, OffsetDateTime), PkiError> {
+    let this_update = match last {
+        Some(last) => instant(last)?.max(now - CLOCK_SKEW),
+        None => now - CLOCK_SKEW,
+    };
+    let days = Duration::days(i64::from(REVOCATION_LIST_DAYS));
+    let next_update = this_update.max(now).checked_add(days);
+    Ok((this_update, next_update.ok_or(PkiError::OutOfTime)?))
+}
+
+/// The lists of these authorities, and those of others.
 fn read_lists(
     folder: &CertificateFolder,
     authorities: &[TrustedAuthority],
-) -> Result<Vec<SignedList>, PkiError> {
+) -> Result<(Vec<RevocationList>, Vec<RevocationList>), PkiError> {
     let path = folder.revocation_file();
-    let Some(text) = files::read_text(&path, LIST_MAX)? else {
-        return Ok(Vec::new());
+    let all = reading::lists(&path)?.unwrap_or_default();
+    let named = |list: &RevocationList, authority: &TrustedAuthority| {
+        authority.facts.subject_der == list.facts.issuer_der
     };
-    let damaged = |reason| PkiError::Damaged {
-        path: path.clone(),
-        reason,
-    };
-    let mut lists = Vec::new();
-    let mut blocks = 0_usize;
-    for pem in files::pem_blocks(&text, "X509 CRL") {
-        blocks += 1;
-        let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| not_pem(&path, "revocation list (X509 CRL)"))?;
-        let facts = RevocationListFacts::read(&der).map_err(damaged)?;
-        let mut named = authorities
+    let (own, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|list| authorities.iter().any(|authority| named(list, authority)));
+    for list in &own {
+        let named = authorities
             .iter()
-            .filter(|one| one.facts.subject_der == facts.issuer_der)
-            .peekable();
-        if named.peek().is_none() {
-            continue;
-        }
-        if !named.any(|authority| RevocationListFacts::verify(&der, &authority.der).is_ok()) {
-            return Err(damaged(FactsError::Signature));
-        }
-        lists.push(SignedList {
-            pem: pem.to_owned(),
-            facts,
-        });
+            .filter(|authority| named(list, authority));
+        reading::signed_by_one_of(list, named.map(|authority| &authority.der))
+            .map_err(|reason| reading::damaged(&path, list.line, reason))?;
     }
-    if blocks == 0 {
-        return Err(not_pem(&path, "revocation list (X509 CRL)"));
-    }
-    Ok(lists)
+    Ok((own, others))
 }

@@ -7,6 +7,7 @@ use super::error::PkiError;
 use super::facts::{CertificateFacts, RevocationListFacts, Serial, spki_sha256};
 use super::files;
 use super::folder::{CertificateFolder, Leaf, Pair, read_leaf};
+use super::reading;
 use super::register::Register;
 use super::report::{
     CertificateReport, RevocationListReport, RevokedReport, ShowReport, Standing, Subject, rfc3339,
@@ -88,10 +89,7 @@ impl CertificateFolder {
         revoked: &HashSet<Serial>,
     ) -> Result<CertificateReport, PkiError> {
         let file = pair.certificate.clone();
-        let hash = spki_sha256(&leaf.der).map_err(|reason| PkiError::Damaged {
-            path: file.clone(),
-            reason,
-        })?;
+        let hash = spki_sha256(&leaf.der).map_err(|reason| reading::damaged(&file, 1, reason))?;
         Ok(CertificateReport {
             subject,
             name,
@@ -132,8 +130,8 @@ impl CertificateFolder {
         RevocationListReport {
             number: facts.number,
             this_update: rfc3339(facts.this_update),
-            next_update: facts.next_update.map(rfc3339),
-            overdue: facts.next_update.is_some_and(|due| due < now),
+            next_update: Some(rfc3339(facts.next_update)),
+            overdue: facts.next_update < now,
             revoked: revoked.collect(),
         }
     }

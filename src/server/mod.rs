@@ -30,7 +30,7 @@ use self::expiry::Reminders;
 use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
 use self::rotation::Rotation;
-use self::tls::{TlsError, Trust};
+use self::tls::{ListMemory, TlsError, Trust};
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
@@ -65,6 +65,8 @@ pub struct Server {
     rotation: Mutex<Rotation>,
     /// Of which terminals' certificates it was said that they end; its lock is never held for long.
     reminded: Mutex<Reminders<TerminalName>>,
+    /// Where it is kept which revocation lists are in force.
+    list_memory: Option<ListMemory>,
     registry: Arc<Registry>,
     handshakes: Arc<Handshakes>,
     /// Outlives reloads: a sprayer is not forgotten because something else is set anew.
@@ -160,6 +162,7 @@ impl Server {
             trust: ArcSwap::from_pointee(trust),
             rotation: Mutex::new(rotation),
             reminded: Mutex::new(Reminders::new(limits::EXPIRING_TERMINALS_MAX)),
+            list_memory: None,
             live: ArcSwap::from_pointee(live),
             registry: Arc::new(Registry::default()),
             handshakes: Arc::new(Handshakes::default()),
@@ -174,6 +177,17 @@ impl Server {
             next_connection: AtomicU64::new(1),
         };
         server.show_expiries();
+        server
+    }
+
+    /// The same, and it keeps there which revocation lists are in force, now and after each change.
+    #[must_use]
+    pub fn remembering_lists(self, memory: ListMemory) -> Self {
+        let server = Self {
+            list_memory: Some(memory),
+            ..self
+        };
+        server.remember_lists();
         server
     }
 

@@ -159,7 +159,11 @@ impl Server {
 
     /// Returns how many connections were put out because they are no longer admitted.
     fn put_in_force(&self, trust: Trust, rotation: &mut Rotation) -> usize {
+        for notice in &trust.notices {
+            tracing::warn!("{notice}");
+        }
         self.trust.store(Arc::new(trust));
+        self.remember_lists();
         // What is near its end is said again after each change.
         rotation.own = Reminders::new(limits::EXPIRIES_MAX);
         rotation.compared = None;
@@ -175,6 +179,17 @@ impl Server {
                 .note_soon(revoked.detail(format!("connections {count}")));
         }
         connections
+    }
+
+    /// Where that fails the next start knows the lists from before, and takes these, which are newer.
+    pub(super) fn remember_lists(&self) {
+        let kept = self
+            .list_memory
+            .as_ref()
+            .map(|memory| memory.keep(&self.trust.load()));
+        if let Some(Err(error)) = kept {
+            tracing::warn!(%error, "which revocation lists are in force could not be kept for the next start");
+        }
     }
 
     fn note_reload(&self, outcome: &'static str, detail: String) {

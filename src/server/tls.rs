@@ -1,8 +1,12 @@
 //! TLS 1.3 with client certificates: what is trusted, who is let in, and how that is renewed.
 
+mod chains;
 mod enrolment;
 mod list_signatures;
 mod lists;
+mod moments;
+mod own;
+mod remembered;
 
 use std::fs;
 use std::io;
@@ -11,19 +15,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::time_provider::TimeProvider;
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
     SignatureScheme,
 };
 
 pub use self::enrolment::Enrolment;
-use self::lists::{Found, ListInForce, lists_of};
+use self::lists::ListInForce;
+use self::moments::{BankTime, check_dates, judged_at, unix_time};
+pub use self::remembered::ListMemory;
 use super::expiry::{Expiring, Expiry};
 use super::watch::{Stamp, stamps};
 use crate::config::{ClientAuth, TlsConfig};
@@ -44,13 +48,27 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
-    /// A file does not hold what it should.
-    #[error("{path} holds no usable {what}")]
-    Unusable {
+    /// A file is not there, or something in it would not count.
+    #[error(transparent)]
+    Files(#[from] PkiError),
+    /// No terminal would take the server's certificate.
+    #[error("{path}: no terminal would take it: {why}")]
+    NotForTerminals {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
+        /// Why, and what mends it.
+        why: String,
+    },
+    /// Two authorities have one name and different keys.
+    #[error(
+        "{path} has two authorities of the name {authority} with different keys, and lists go by the name; mend: \
+         give the newer one a name of its own"
+    )]
+    OneName {
+        /// The authorities' file.
+        path: PathBuf,
+        /// Their name.
+        authority: String,
     },
     /// Others may read a key.
     #[error("the key {path} has mode {mode:04o}: others may read it; mend: chmod 600 {path}")]
@@ -89,9 +107,51 @@ pub enum TlsError {
         /// The authority's name.
         authority: String,
     },
-    /// The issuing authority's files cannot be used.
-    #[error(transparent)]
-    Issuing(#[from] PkiError),
+    /// Which of two revocation lists is the newer one cannot be told.
+    #[error(
+        "{path}: of two revocation lists of the authority {authority} (in it, or one in it and the one in force) \
+         neither can be told to be newer: number and date contradict each other, or are the same; mend: bring one \
+         list whose number and date are both greater"
+    )]
+    UndecidedList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
+    /// A revocation list is older than the one that was in force before this start, or may be.
+    #[error(
+        "{source}; what was in force before this start stands in {path}: where the CA began anew, remove that file",
+        path = path.display()
+    )]
+    OlderThanRemembered {
+        /// Where it is kept what was in force.
+        path: PathBuf,
+        /// Which list, and why.
+        source: Box<TlsError>,
+    },
+    /// It cannot be read which lists were in force.
+    #[error(
+        "{path}: cannot be read ({source}), so that nothing tells whether the revocation lists are older than those that \
+         were in force; mend: see that they are the newest, and remove it",
+        path = path.display()
+    )]
+    Forgotten {
+        /// Where it is kept what was in force.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A revocation list is of a kind that no certificate can be looked up in.
+    #[error("{path}: the revocation list of {authority} cannot be used: {source}")]
+    RefusedList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+        /// Why.
+        source: VerifierBuilderError,
+    },
     /// The issuing authority is not below the bank's.
     #[error("{path} was not issued by {authority}; mend: gen-certs issuing makes one that was")]
     ForeignIssuing {
@@ -131,6 +191,8 @@ pub struct Trust {
     /// What ends some day: the server's certificate, and where terminals need certificates, each
     /// authority and its revocation list.
     pub expiries: Vec<Expiry>,
+    /// What else should be known, in words.
+    pub(in crate::server) notices: Vec<String>,
     /// What the files looked like just before they were read.
     pub stamps: Vec<Stamp>,
 }
@@ -142,18 +204,17 @@ impl Trust {
     /// [`TlsError`], naming the file and the mend.
     pub fn load(config: &TlsConfig, clock: &Arc<dyn Surroundings>) -> Result<Self, TlsError> {
         let stamps = stamps(config);
-        let chain = certificates(&config.cert)?;
+        let chain = pki::read_certificates(&config.cert)?;
         let mut expiries = vec![Expiry {
             what: Expiring::Certificate,
             of: String::new(),
             ends: check_dates(&config.cert, &chain, &**clock)?,
         }];
         refuse_exposed(&config.key)?;
-        let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|_| TlsError::Unusable {
-            path: config.key.clone(),
-            what: "private key (PKCS#8, PEM)",
-        })?;
+        let key = pki::read_private_key(&config.key)?;
+        own::refuse_what_terminals_would(config, &chain, &**clock)?;
         let mut lists = Vec::new();
+        let mut notices = Vec::new();
         let issuing = match &config.issuing {
             Some(files) => Some(enrolment::load(config, files, (&mut expiries, &mut lists))?),
             None => None,
@@ -163,7 +224,15 @@ impl Trust {
         let required = config.client_auth == ClientAuth::Required;
         let verifier = match required || issuing.is_some() {
             false => None,
-            true => Some(verifier(config, clock, below, (&mut expiries, &mut lists))?),
+            true => {
+                let found = (&mut expiries, &mut lists);
+                let chains = chains::verifier(config, below, found, &mut notices)?;
+                Some(TerminalVerifier {
+                    chains,
+                    clock: Arc::clone(clock),
+                    mandatory: true,
+                })
+            }
         };
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
@@ -189,6 +258,7 @@ impl Trust {
             verifier,
             lists,
             expiries,
+            notices,
             stamps,
         })
     }
@@ -198,8 +268,8 @@ impl Trust {
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         let now_seconds = now.unix_ms().div_euclid(1_000);
         let near = self.expiries.iter();
-        near.filter_map(|expiry| expiry.warning(now_seconds))
-            .collect()
+        let near = near.filter_map(|expiry| expiry.warning(now_seconds));
+        self.notices.iter().cloned().chain(near).collect()
     }
 
     /// The first end of this kind, seconds since 1970 UTC.
@@ -258,21 +328,6 @@ fn server_config(
     Ok(server)
 }
 
-/// The bank's time, for rustls.
-#[derive(Debug)]
-struct BankTime(Arc<dyn Surroundings>);
-
-impl TimeProvider for BankTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(unix_time(self.0.now()))
-    }
-}
-
-fn unix_time(moment: Timestamp) -> UnixTime {
-    let seconds = u64::try_from(moment.unix_ms().div_euclid(1_000)).unwrap_or(0);
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
-}
-
 /// The terminal's name in a chain that the handshake has verified.
 #[must_use]
 pub fn terminal_of(chain: &[CertificateDer<'_>]) -> Option<TerminalName> {
@@ -294,54 +349,6 @@ pub fn renews_itself(chain: &[CertificateDer<'_>]) -> bool {
     above.is_some_and(|facts| {
         facts.is_ok_and(|facts| facts.only_for_clients && facts.authorities_below == Some(0))
     })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let unusable = || TlsError::Unusable {
-        path: path.to_owned(),
-        what: "certificate (PEM)",
-    };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|_| unusable())?;
-    if chain.is_empty() {
-        Err(unusable())
-    } else {
-        Ok(chain)
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn check_dates(
-    path: &Path,
-    chain: &[CertificateDer<'_>],
-    clock: &dyn Surroundings,
-) -> Result<i64, TlsError> {
-    let seconds = |moment: Timestamp| moment.unix_ms().div_euclid(1_000);
-    let unusable = || TlsError::Unusable {
-        path: path.to_owned(),
-        what: "certificate (PEM)",
-    };
-    let own = chain.first().ok_or_else(unusable)?;
-    let (begins, ends) = pki::validity(own).map_err(|_| unusable())?;
-    let not_now = |why| TlsError::NotNow {
-        path: path.to_owned(),
-        why,
-    };
-    if ends < seconds(clock.now()) {
-        return Err(not_now("has ended"));
-    }
-    if begins > seconds(clock.latest()) {
-        return Err(not_now("is not valid yet"));
-    }
-    Ok(ends)
 }
 
 /// Whether a file was handed over by a service manager, whose credentials a group may read.
@@ -367,43 +374,6 @@ fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
     }
 }
 
-fn verifier(
-    config: &TlsConfig,
-    clock: &Arc<dyn Surroundings>,
-    below: Vec<CertificateRevocationListDer<'static>>,
-    found: Found<'_>,
-) -> Result<TerminalVerifier, TlsError> {
-    let authorities = certificates(&config.ca)?;
-    let kinds = (Expiring::Authority, Expiring::RevocationList);
-    let mut lists = lists_of(&config.crl, &authorities, kinds, found)?;
-    lists.extend(below);
-    let mut roots = RootCertStore::empty();
-    for authority in &authorities {
-        roots
-            .add(authority.clone())
-            .map_err(|source| TlsError::Refused {
-                path: config.ca.clone(),
-                source,
-            })?;
-    }
-    let provider = Arc::new(CryptoProvider {
-        signature_verification_algorithms: list_signatures::algorithms(),
-        ..aws_lc_rs::default_provider()
-    });
-    let chains = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .with_crls(lists)
-        .build()
-        .map_err(|source| TlsError::RefusedTrust {
-            path: config.ca.clone(),
-            source,
-        })?;
-    Ok(TerminalVerifier {
-        chains,
-        clock: Arc::clone(clock),
-        mandatory: true,
-    })
-}
-
 /// That the chain is a short one, because webpki bounds its search only loosely; the chain and its
 /// revocation by webpki; then what webpki does not ask: that the certificate is for clients in so
 /// many words, and names exactly one terminal.
@@ -421,19 +391,6 @@ impl TerminalVerifier {
             mandatory: false,
             ..self
         }
-    }
-
-    /// The moment to judge a chain at: `now`, or where the clock is guarded and a certificate begins
-    /// later, that beginning, if it may have come. Ends are then judged a little early: never late.
-    fn moment(&self, chain: &[&CertificateDer<'_>], now: UnixTime) -> UnixTime {
-        let latest = unix_time(self.clock.latest());
-        if latest <= now {
-            return now;
-        }
-        let begins = chain.iter().filter_map(|one| pki::validity(one).ok());
-        let begins = begins.map(|(begins, _)| begins).max().unwrap_or(0);
-        let begins = Timestamp::from_unix_ms(begins.saturating_mul(1_000));
-        unix_time(begins).clamp(now, latest)
     }
 }
 
@@ -461,8 +418,8 @@ impl ClientCertVerifier for TerminalVerifier {
                 CertificateError::ApplicationVerificationFailure,
             ));
         }
-        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
-        let moment = self.moment(&chain, now);
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let moment = judged_at(&*self.clock, chain, now);
         let verified = self
             .chains
             .verify_client_cert(end_entity, intermediates, moment)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Source;
-use super::open::{check_peppers, clock, sqlite_path};
+use super::open::{check_peppers, clock, list_memory, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
@@ -89,6 +89,9 @@ fn files(config: &Config, report: &mut CheckReport) {
     let surroundings: Arc<dyn Surroundings> = clock;
     if let Some(trust) = report.note(Trust::load(&config.tls, &surroundings).map_err(Stop::from)) {
         report.warnings.extend(trust.warnings(surroundings.now()));
+        if let Some(memory) = report.note(list_memory(config)) {
+            report.note(memory.refuse_to_go_back(&trust).map_err(Stop::from));
+        }
     }
     issuing(config, report);
     let authority_key = config.tls.key.with_file_name("ca.key");

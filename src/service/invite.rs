@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use super::stop::{Stop, exit};
@@ -77,9 +76,8 @@ impl BankShown {
         };
         let (cert, ca) = (&config.tls.cert, &config.tls.ca);
         let read = |path: &std::path::Path| {
-            let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-            let found: Result<Vec<CertificateDer<'static>>, _> = found;
-            found.map_err(|_| unusable(path))
+            let found = pki::read_certificates(path);
+            found.map_err(|error| Stop::new(exit::CONFIG, error.to_string()))
         };
         let chain = read(cert)?;
         let own = chain.first().ok_or_else(|| unusable(cert))?;

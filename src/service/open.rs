@@ -10,7 +10,7 @@ use crate::access::pepper_file::PepperFile;
 use crate::access::pin::PinHasher;
 use crate::bank::Bank;
 use crate::config::{Config, StoreUrl};
-use crate::server::tls::is_credential;
+use crate::server::tls::{ListMemory, is_credential};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::surroundings::{Guarded, Surroundings};
@@ -126,6 +126,13 @@ pub(super) fn sqlite_path(config: &Config) -> Result<PathBuf, Stop> {
             "[store] url: this version serves the embedded store only; mend: url = \"sqlite:data/bank.db\"",
         )),
     }
+}
+
+/// Where it is kept which revocation lists are in force: beside the store.
+pub(super) fn list_memory(config: &Config) -> Result<ListMemory, Stop> {
+    let mut path = sqlite_path(config)?.into_os_string();
+    path.push("-lists");
+    Ok(ListMemory::at(path.into()))
 }
 
 /// The peppers of the configured file; made where neither it nor a store is there.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
-use super::open::{self, OpenBank, pepper_file, sqlite_path};
+use super::open::{self, OpenBank, list_memory, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
 use super::{Source, issuing, supervisor};
@@ -91,6 +91,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     let clock = open::clock(&config)?;
     let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
     let mut trust = Trust::load(&config.tls, &surroundings)?;
+    list_memory(&config)?.refuse_to_go_back(&trust)?;
     let open = OpenBank::open_with(&config, true, clock)?;
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, &surroundings)?;
@@ -163,13 +164,9 @@ async fn serve(
     let doors = Doors::open(&config)?;
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::default());
-    let server = Arc::new(Server::new(
-        Arc::clone(&bank),
-        metrics,
-        config.clone(),
-        trust,
-        disabled,
-    ));
+    let (for_server, memory) = (config.clone(), list_memory(&config)?);
+    let server = Server::new(Arc::clone(&bank), metrics, for_server, trust, disabled);
+    let server = Arc::new(server.remembering_lists(memory));
     let peppers = pepper_file(&config);
     let floor = Arc::new(RunningFloor(Arc::clone(&server)));
     let desk = Desk::new(Arc::clone(&bank), floor).with_pepper_file(Arc::clone(&peppers));

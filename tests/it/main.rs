@@ -24,6 +24,7 @@ mod disk;
 mod enrolment;
 mod enumeration;
 mod escapes;
+mod foreign;
 mod handshakes;
 mod house;
 mod identity;

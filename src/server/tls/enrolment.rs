@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 
-use super::{
-    Found, TerminalVerifier, TlsError, certificates, lists_of, refuse_exposed, server_config,
-};
+use super::lists::{Found, Kept, Lists};
+use super::{TerminalVerifier, TlsError, own, refuse_exposed, server_config};
 use crate::config::{IssuingFiles, TlsConfig};
 use crate::pki::{self, IssuingAuthority};
 use crate::server::expiry::Expiring;
@@ -34,6 +33,7 @@ impl Enrolment {
         (verifier, clock): (&TerminalVerifier, &Arc<dyn Surroundings>),
     ) -> Result<Self, TlsError> {
         let chain = with_authority(config, chain)?;
+        own::refuse_long(&config.cert, &chain)?;
         let optional: Arc<dyn ClientCertVerifier> = Arc::new(verifier.clone().may_be_missing());
         let refused = |source| TlsError::Refused {
             path: config.cert.clone(),
@@ -56,7 +56,7 @@ fn with_authority(
     chain: &[CertificateDer<'static>],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let mut whole = chain.to_vec();
-    let authorities = certificates(&config.ca)?;
+    let authorities = pki::read_certificates(&config.ca)?;
     let above = chain.last().and_then(|last| {
         let issued = |authority: &&CertificateDer<'_>| pki::issued_by(last, authority) == Ok(true);
         authorities.iter().find(issued)
@@ -70,20 +70,20 @@ pub(super) fn load(
     config: &TlsConfig,
     files: &IssuingFiles,
     found: Found<'_>,
-) -> Result<(IssuingAuthority, Vec<CertificateRevocationListDer<'static>>), TlsError> {
+) -> Result<(IssuingAuthority, Vec<Kept>), TlsError> {
     refuse_exposed(&files.key)?;
     let issuing = IssuingAuthority::load(&files.cert, &files.key)?;
     let ours = |authority: &CertificateDer<'_>| {
         pki::issued_by(issuing.certificate(), authority) == Ok(true)
     };
-    if !certificates(&config.ca)?.iter().any(ours) {
+    if !pki::read_certificates(&config.ca)?.iter().any(ours) {
         return Err(TlsError::ForeignIssuing {
             path: files.cert.clone(),
             authority: config.ca.clone(),
         });
     }
-    let own = [issuing.certificate().clone()];
+    let own = [(issuing.certificate().clone(), issuing.facts().clone())];
     let kinds = (Expiring::Issuing, Expiring::IssuingList);
-    let lists = lists_of(&files.crl, &own, kinds, found)?;
+    let lists = Lists::read(&files.crl, &own)?.of(&own, kinds, found)?;
     Ok((issuing, lists))
 }

@@ -32,6 +32,13 @@ struct Signer {
     algorithms: [AlgorithmIdentifier; 2],
 }
 
+impl HeldList {
+    /// What is signed.
+    pub(super) fn message(&self) -> &[u8] {
+        &self.message
+    }
+}
+
 /// By their signatures, the lists that are held. rustls wants algorithms that live for ever, so what
 /// they remember is not the verifier's own.
 static LISTS: LazyLock<RwLock<HashMap<Vec<u8>, Weak<HeldList>>>> = LazyLock::new(RwLock::default);

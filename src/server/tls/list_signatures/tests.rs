@@ -80,7 +80,7 @@ fn listed(count: usize) -> Listed {
     let one = Revoked { serial, at: NOW };
     let (list, _) = authority
         .revocation_list(&RevocationRequest {
-            number: 1,
+            number: 1.into(),
             this_update: now(),
             next_update: now() + Duration::days(1),
             revoked: vec![one; count],

@@ -1,0 +1,236 @@
+//! Files and folders that are there whole, or not at all, and stay there.
+//!
+//! A file is written beside its place, flushed to disk, and only then given its name; then the folder
+//! is flushed, or the name could be gone after a power cut. Whenever this is cut off, its place holds
+//! what it held before.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+/// A file written in full beside its place, not yet in it. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Draft {
+    draft: PathBuf,
+    place: PathBuf,
+    /// Locked, so that nobody else takes the draft for one that was left behind.
+    file: File,
+    done: bool,
+}
+
+impl Draft {
+    /// Writes the content to disk beside `place`, with exactly this mode. A draft that is there already
+    /// was left by a process that died.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::WouldBlock`] where another process is writing the same file.
+    pub fn write(place: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
+        let draft = beside(place, "draft");
+        remove_left(&draft)?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&draft)?;
+        file.try_lock().map_err(io::Error::from)?;
+        if !is_same(&file, &draft) {
+            // Another took it for one that was left behind, in the moment before it was locked.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut written = Self {
+            draft,
+            place: place.to_owned(),
+            file,
+            done: false,
+        };
+        // Again, because the umask may have taken from the mode.
+        written.file.set_permissions(Permissions::from_mode(mode))?;
+        written.file.write_all(content)?;
+        written.file.sync_all()?;
+        Ok(written)
+    }
+
+    /// The open file, to give it an owner.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Puts the file in its place, over what was there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn settle(mut self) -> io::Result<()> {
+        fs::rename(&self.draft, &self.place)?;
+        self.done = true;
+        sync_folder_of(&self.place)
+    }
+
+    /// Puts the file in its place, where nothing may stand.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::AlreadyExists`] where something stands there.
+    pub fn settle_new(self) -> io::Result<()> {
+        // A link takes no other file's place, as a rename would. The draft's own name goes with it.
+        fs::hard_link(&self.draft, &self.place)?;
+        fs::remove_file(&self.draft)?;
+        sync_folder_of(&self.place)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.done && is_same(&self.file, &self.draft) {
+            // The error that brought us here is the one to tell.
+            let _ = fs::remove_file(&self.draft);
+        }
+    }
+}
+
+fn remove_left(draft: &Path) -> io::Result<()> {
+    let left = match OpenOptions::new().write(true).open(draft) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        left => left?,
+    };
+    left.try_lock().map_err(io::Error::from)?;
+    fs::remove_file(draft)
+}
+
+fn is_same(file: &File, path: &Path) -> bool {
+    let stands = fs::symlink_metadata(path);
+    file.metadata().is_ok_and(|file| {
+        stands.is_ok_and(|stands| (stands.dev(), stands.ino()) == (file.dev(), file.ino()))
+    })
+}
+
+/// Writes a file so that its place holds the old content or the new, never a part.
+///
+/// # Errors
+/// The system's.
+pub fn replace(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    Draft::write(place, content, mode)?.settle()
+}
+
+/// Makes a file where none may stand.
+///
+/// # Errors
+/// The system's.
+pub fn create(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    Draft::write(place, content, mode)?.settle_new()
+}
+
+/// Makes a folder that its owner alone can enter, and those above it that are missing, each of them
+/// for good. One that exists is left as it is.
+///
+/// # Errors
+/// The system's.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_folder(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder_of(path),
+    }
+}
+
+/// Makes a new name in the folder of `path` outlast a power cut.
+///
+/// # Errors
+/// The system's.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that a file is in.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// `.NAME.ending`, beside `NAME`.
+#[must_use]
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let found = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = found
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_whole_and_has_its_mode_and_a_new_one_takes_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        create(&path, b"one", 0o644).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), mode(&path)),
+            (b"one".to_vec(), 0o644)
+        );
+        let again = create(&path, b"two", 0o600).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), mode(&path)),
+            (b"two".to_vec(), 0o600)
+        );
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_no_obstacle_and_what_a_living_one_writes_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(beside(&path, "draft"), "half").unwrap();
+        let draft = Draft::write(&path, b"whole", 0o600).unwrap();
+        let other = create(&path, b"other", 0o600).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::WouldBlock);
+        draft.settle_new().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["a"]);
+        drop(Draft::write(&path, b"never", 0o600).unwrap());
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn folders_are_made_for_their_owner_and_those_that_stand_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        make_folder(&deep).unwrap();
+        assert!([&deep, deep.parent().unwrap()].map(mode) == [0o700; 2]);
+        fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
+        make_folder(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o755);
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(make_folder(&folder.path().join("file/d")).is_err());
+        make_folder(Path::new("")).unwrap();
+    }
+}

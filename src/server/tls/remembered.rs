@@ -1,0 +1,141 @@
+//! Which revocation lists were in force, kept beside the store, so that no restart brings an older one
+//! back.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::lists::{ListAge, ListInForce};
+use super::{TlsError, Trust};
+use crate::durable;
+use crate::pki::ListNumber;
+
+/// The most octets that are read of it.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Where it is kept what was in force.
+#[derive(Debug, Clone)]
+pub struct ListMemory {
+    path: PathBuf,
+}
+
+/// One list, known by hashes. All are lower-case hexadecimal.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    /// Of the issuer's name.
+    issuer: String,
+    /// Of the issuer's key, where that is known.
+    key: Option<String>,
+    number: Option<String>,
+    this_update: i64,
+    /// Of what is signed.
+    list: String,
+}
+
+impl ListMemory {
+    /// In this file.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Refuses what is older than what was in force last. Where nothing is remembered all is taken.
+    ///
+    /// # Errors
+    /// [`TlsError::OlderThanRemembered`], and where what is remembered cannot be read.
+    pub fn refuse_to_go_back(&self, trust: &Trust) -> Result<(), TlsError> {
+        let known = self.read()?;
+        for list in remembered(trust) {
+            let own = Remembered::of(list);
+            let same_authority = known
+                .iter()
+                .filter(|known| known.is_of_same_authority(&own));
+            for known in same_authority {
+                let number = known.number.as_deref().map(octets_of);
+                let age = ListAge {
+                    number: number.and_then(|octets| ListNumber::from_octets(&octets)),
+                    this_update: known.this_update,
+                };
+                list.refuse_older(known.list == own.list, list.age.compared_with(&age))
+                    .map_err(|source| TlsError::OlderThanRemembered {
+                        path: self.path.clone(),
+                        source: Box::new(source),
+                    })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is in force now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn keep(&self, trust: &Trust) -> io::Result<()> {
+        let lists: Vec<Remembered> = remembered(trust).map(Remembered::of).collect();
+        if self.read().is_ok_and(|known| known == lists) {
+            return Ok(());
+        }
+        durable::replace(&self.path, &serde_json::to_vec_pretty(&lists)?, 0o600)
+    }
+
+    fn read(&self) -> Result<Vec<Remembered>, TlsError> {
+        let unreadable = |source| TlsError::Forgotten {
+            path: self.path.clone(),
+            source,
+        };
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            file => file.map_err(unreadable)?,
+        };
+        let mut text = Vec::new();
+        file.take(BYTES_MAX)
+            .read_to_end(&mut text)
+            .map_err(unreadable)?;
+        serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))
+    }
+}
+
+/// All but what the server makes itself.
+fn remembered(trust: &Trust) -> impl Iterator<Item = &ListInForce> {
+    trust.lists.iter().filter(|list| !list.made_here)
+}
+
+impl Remembered {
+    fn of(list: &ListInForce) -> Self {
+        let number = list.age.number.as_ref().map(ListNumber::octets);
+        Self {
+            issuer: hash(&list.issuer),
+            key: list.key.as_deref().map(hash),
+            number: number.map(|octets| hexadecimal(&octets)),
+            this_update: list.age.this_update,
+            list: hash(list.held.message()),
+        }
+    }
+
+    fn is_of_same_authority(&self, other: &Self) -> bool {
+        let differ = matches!((&self.key, &other.key), (Some(own), Some(others)) if own != others);
+        self.issuer == other.issuer && !differ
+    }
+}
+
+fn hash(octets: &[u8]) -> String {
+    hexadecimal(digest(&SHA256, octets).as_ref())
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn octets_of(text: &str) -> Vec<u8> {
+    let (pairs, _) = text.as_bytes().as_chunks::<2>();
+    let pairs = pairs
+        .iter()
+        .filter_map(|pair| std::str::from_utf8(pair).ok());
+    pairs
+        .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
+        .collect()
+}
