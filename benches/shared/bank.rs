@@ -6,6 +6,7 @@ use std::sync::Arc;
 use atm_bank::access::lockout::LockoutPolicy;
 use atm_bank::access::pepper::Peppers;
 use atm_bank::access::pin::{HashCost, Kiln, PinHash, PinHasher};
+use atm_bank::access::row_mac::Keyring;
 use atm_bank::bank::{Bank, Session};
 use atm_bank::domain::{AccountNumber, Pin};
 use atm_bank::operator::{Command, Desk, NoFloor, OpenAccount};
@@ -40,9 +41,10 @@ pub(crate) fn open(path: &Path, clock: Arc<dyn Surroundings>) -> (Arc<Bank>, Pin
     let peppers = Arc::new(Peppers::generate(&*clock));
     let mut kiln = Kiln::new(Arc::clone(&peppers), CHEAPEST);
     let hash = kiln.hash(&Pin::parse(PIN).unwrap(), &*clock).unwrap();
-    let hasher = PinHasher::start(peppers, CHEAPEST, 1, Arc::clone(&clock)).unwrap();
+    let keyring = Keyring::from(peppers);
+    let hasher = PinHasher::start(keyring.clone(), CHEAPEST, 1, Arc::clone(&clock)).unwrap();
     let currency = "USD".parse().unwrap();
-    let store = SqliteStore::open(path, currency, clock.now()).unwrap();
+    let store = SqliteStore::open(path, currency, clock.now(), keyring).unwrap();
     let bank = Bank::new(Arc::new(store), hasher, clock, TERMS, currency);
     (Arc::new(bank), hash)
 }

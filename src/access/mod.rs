@@ -5,6 +5,7 @@ pub mod pepper;
 pub mod pepper_file;
 pub mod pin;
 mod priority;
+pub mod row_mac;
 pub mod spray;
 pub mod stand_in;
 pub mod throttle;

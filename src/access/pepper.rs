@@ -173,6 +173,12 @@ impl Peppers {
         Self(vec![(PepperId(name), secret)])
     }
 
+    /// A ring without a pepper: nothing can be hashed or checked with it.
+    #[must_use]
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The ring as its file's lines.
     pub(crate) fn lines(&self) -> Zeroizing<String> {
         const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -39,6 +39,13 @@ pub enum Failure {
     Internal(String),
 }
 
+impl Failure {
+    /// Somebody changed the account's row past the bank.
+    pub(super) fn forged_row() -> Self {
+        Self::Internal("the account's row is not as the bank wrote it".to_owned())
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {

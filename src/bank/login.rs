@@ -42,6 +42,7 @@ impl Bank {
         {
             Claimed::Void => Err(Failure::NoMatch),
             Claimed::InUse => Err(Failure::InUse),
+            Claimed::Forged => Err(Failure::forged_row()),
             Claimed::LockedByStaff => Err(Failure::LockedOut(None)),
             Claimed::Seated(seated) => {
                 let session = Session::open(

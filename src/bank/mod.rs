@@ -126,15 +126,19 @@ impl Bank {
         self.broken.subscribe()
     }
 
-    /// What staff do; `office` proves that it is they.
+    /// What staff do; `office` proves that it is they. Where it shuts an account, its session ends.
     ///
     /// # Errors
     /// [`StoreError`]. The deadline is the asker's: an audit may take long.
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
+        let shut = act.shuts_out();
         let done = self
             .store
             .office(office, act, self.context(&TerminalName::anonymous(), None))
             .await;
+        if let (Some(account), Ok(Done::Yes | Done::Account(_))) = (shut, &done) {
+            let _ = self.sessions.end(account);
+        }
         self.watch_error(done)
     }
 

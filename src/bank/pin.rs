@@ -36,6 +36,7 @@ impl Bank {
             .await?
         {
             PinChange::Void => return Err(Failure::NoMatch),
+            PinChange::Forged => return Err(Failure::forged_row()),
             PinChange::LockedByStaff => return Err(Failure::LockedOut(None)),
             PinChange::Done if !acceptable => return Err(Failure::PinRefused),
             PinChange::Done => {}

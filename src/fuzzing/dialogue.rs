@@ -362,7 +362,13 @@ impl<'a> Play<'a> {
             account: account.to_owned(),
         });
         assert_eq!(report.exit_code == 0, seated.is_some(), "{}", report.text);
-        if let Some(connection) = seated {
+        self.end_seated(account);
+    }
+
+    /// The bank has ended the account's session, if it had one: its connection must have been told.
+    fn end_seated(&mut self, account: &str) {
+        let sits = |index: &usize| self.model.logged_in(*index) == Some(account);
+        if let Some(connection) = (0..TERMINALS.len()).find(sits) {
             let session = self.dialogues[connection].session();
             assert!(session.is_some_and(|session| session.ended().is_cancelled()));
             let _ = self.dialogues[connection].end_session("ended by the bank");
@@ -393,9 +399,13 @@ impl<'a> Play<'a> {
         let report = self.perform(account, &act);
         let expected = self.model.act(account, &act);
         assert_eq!(report.exit_code == 0, expected, "{act:?}: {}", report.text);
-        if let (Act::Adjust(_), true) = (&act, expected) {
-            let entry = report.data["entry"].as_i64();
-            assert_eq!(entry, Some(self.model.entries), "{}", report.text);
+        match act {
+            Act::Adjust(_) if expected => {
+                let entry = report.data["entry"].as_i64();
+                assert_eq!(entry, Some(self.model.entries), "{}", report.text);
+            }
+            Act::Lock(true) | Act::Close | Act::SetPin(..) if expected => self.end_seated(account),
+            _ => {}
         }
     }
 

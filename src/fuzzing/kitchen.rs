@@ -23,7 +23,6 @@ pub(super) const CHEAPEST: HashCost = HashCost {
 struct Kitchen {
     runtime: Runtime,
     hasher: PinHasher,
-    #[cfg(any(test, feature = "fuzzing"))]
     peppers: Arc<Peppers>,
     kiln: RefCell<Kiln>,
     /// By PIN.
@@ -51,7 +50,6 @@ impl Kitchen {
             runtime,
             hasher,
             kiln: RefCell::new(Kiln::new(Arc::clone(&peppers), CHEAPEST)),
-            #[cfg(any(test, feature = "fuzzing"))]
             peppers,
             hashes: RefCell::default(),
             chance,
@@ -83,7 +81,6 @@ pub(super) fn hasher() -> PinHasher {
 }
 
 /// The peppers that [`hash`] hashes with, for a runtime that checks PINs itself.
-#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn peppers() -> Arc<Peppers> {
     KITCHEN.with(|kitchen| Arc::clone(&kitchen.peppers))
 }

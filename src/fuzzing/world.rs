@@ -167,6 +167,7 @@ impl World {
             account: account.to_owned(),
             hash: (&hash(pin)).into(),
             valid_ms,
+            accept_row: false,
         })
     }
 }

@@ -196,13 +196,6 @@ impl Desk {
             } => self.invite(office, &terminal, code, valid_ms).await,
             Command::Uninvite { terminal } => self.uninvite(office, &terminal).await,
             Command::RevokeTerminal { terminal } => self.revoke(office, &terminal).await,
-            Command::Close { account } => {
-                let closed = number(&account)?;
-                let done = self.act(office, Act::Close(closed)).await?;
-                // Whoever still stands there with it is shown out.
-                let _ = self.bank.sessions().end(closed);
-                self.report(done, &account)
-            }
             Command::Clock => self.clock(office).await,
             Command::AcceptClock => self.accept_clock(office).await,
             Command::Peppers => self.peppers(office).await,
@@ -311,14 +304,21 @@ impl Desk {
         let currency = self.bank.currency();
         Ok(match command {
             Command::Show { .. } => Act::Show(number),
+            Command::Close { .. } => Act::Close(number),
             Command::Lock { locked, .. } => Act::Lock(number, locked),
-            Command::SetPin { hash, valid_ms, .. } => {
+            Command::SetPin {
+                hash,
+                valid_ms,
+                accept_row,
+                ..
+            } => {
                 let hash = self.hash(&hash)?;
                 let one_time_until = Some(self.bank.surroundings().now().plus_ms(valid_ms));
                 Act::SetPin {
                     number,
                     hash,
                     one_time_until,
+                    accept_row,
                 }
             }
             Command::Limit {

@@ -61,6 +61,9 @@ pub enum Command {
         hash: HashText,
         /// How long it serves, milliseconds.
         valid_ms: u64,
+        /// Whatever the account's row says now is taken for the bank's own.
+        #[serde(default)]
+        accept_row: bool,
     },
     /// Gives an account limits of its own; `None`: the bank's.
     Limit {
@@ -184,6 +187,7 @@ impl Command {
     fn account(&self) -> Option<&str> {
         match self {
             Self::Show { account }
+            | Self::Close { account }
             | Self::Lock { account, .. }
             | Self::SetPin { account, .. }
             | Self::Limit { account, .. }

@@ -281,7 +281,7 @@ impl Report {
     pub(super) fn audit(audit: &Audit, currency: Currency) -> Self {
         let mut text = format!(
             "accounts    {}\nentries     {}\nopen holds  {}\nkeys        {}\ncustomers   {} {currency}\nledger sum  {}\naudit log   {}\n\
-             head        {}\nfull head   {}",
+             row log     {}\nhead        {}\nfull head   {}",
             audit.accounts,
             audit.entries,
             audit.open_holds,
@@ -289,6 +289,7 @@ impl Report {
             currency.format(audit.customers_total),
             currency.format(audit.ledger_total),
             audit.log.count,
+            audit.rows.count,
             audit.head,
             audit.full_head(),
         );
@@ -301,6 +302,13 @@ impl Report {
         if audit.faults.is_empty() {
             text.push_str("\nthe ledger is whole, and the audit log");
         }
+        if audit.unchecked_rows > 0 {
+            text.push_str(&format!(
+                "\nNOT CHECKED: without the pepper file nothing tells whether {} rows of accounts and terminals are as \
+                 the bank wrote them",
+                audit.unchecked_rows
+            ));
+        }
         let data = json!({
             "accounts": audit.accounts,
             "entries": audit.entries,
@@ -310,6 +318,8 @@ impl Report {
             "ledger_total": audit.ledger_total,
             "currency": currency.code(),
             "audit_records": audit.log.count,
+            "row_records": audit.rows.count,
+            "unchecked_rows": audit.unchecked_rows,
             "head": audit.head.to_string(),
             "full_head": audit.full_head().to_string(),
             "noted": audit.noted,

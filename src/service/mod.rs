@@ -68,7 +68,10 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
         return Ok(report);
     }
     let makes = matches!(command, Command::Open { .. });
-    let open = OpenBank::open(config, makes)?;
+    let open = match command {
+        Command::Verify { .. } => OpenBank::open_to_verify(config)?,
+        _ => OpenBank::open(config, makes)?,
+    };
     let bank = open.bank();
     let floor = issuing::ClosedFloor::of(config, &bank);
     let desk = Desk::new(bank, floor).with_pepper_file(open::pepper_file(config));

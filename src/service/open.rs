@@ -8,6 +8,7 @@ use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::access::pepper_file::PepperFile;
 use crate::access::pin::PinHasher;
+use crate::access::row_mac::Keyring;
 use crate::bank::Bank;
 use crate::config::{Config, StoreUrl};
 use crate::server::tls::{ListMemory, is_credential};
@@ -29,7 +30,16 @@ impl OpenBank {
     /// # Errors
     /// [`Stop`], in words that say what to do.
     pub fn open(config: &Config, make: bool) -> Result<Self, Stop> {
-        Self::open_with(config, make, clock(config)?)
+        Self::open_with(config, (make, false), clock(config)?)
+    }
+
+    /// Opens the configured bank to be audited; where its pepper is lost, without.
+    ///
+    /// # Errors
+    /// [`Stop`], in words that say what to do.
+    pub fn open_to_verify(config: &Config) -> Result<Self, Stop> {
+        let lost = !config.pin.pepper_file.exists();
+        Self::open_with(config, (false, lost), clock(config)?)
     }
 
     /// As [`OpenBank::open`], with the store's clock as [`clock`] has judged it.
@@ -38,7 +48,7 @@ impl OpenBank {
     /// [`Stop`], in words that say what to do.
     pub(super) fn open_with(
         config: &Config,
-        make: bool,
+        (make, without_pepper): (bool, bool),
         clock: Arc<Guarded>,
     ) -> Result<Self, Stop> {
         let path = sqlite_path(config)?;
@@ -48,14 +58,23 @@ impl OpenBank {
             return Err(no_store(&path));
         }
         refuse_empty(&path)?;
-        let peppers = Arc::new(peppers(config, made_store, &*surroundings)?);
+        let keyring = match without_pepper {
+            true => Keyring::empty(),
+            false => {
+                let peppers = peppers(config, made_store, &*surroundings)?;
+                if !made_store {
+                    check_peppers(&path, config, &peppers)?;
+                }
+                Keyring::from(Arc::new(peppers))
+            }
+        };
         let currency = config.accounts.currency;
         let now = surroundings.now();
-        let store = SqliteStore::open_with_clock(&path, currency, now, move || Some(clock.mark()))?;
-        check_peppers(&path, config, &peppers)?;
+        let mark = move || Some(clock.mark());
+        let store = SqliteStore::open_with_clock(&path, currency, now, keyring.clone(), mark)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let threads = config.pin.max_concurrent;
-        let hasher = PinHasher::start(peppers, config.pin.cost, threads, Arc::clone(&surroundings))
+        let hasher = PinHasher::start(keyring, config.pin.cost, threads, Arc::clone(&surroundings))
             .map_err(|error| {
                 Stop::new(
                     exit::SYSTEM,

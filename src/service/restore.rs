@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::open::{check_peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
+use crate::access::row_mac::Keyring;
 use crate::config::Config;
 use crate::domain::TerminalName;
 use crate::server::tls::is_credential;
@@ -29,14 +31,14 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
         let reason = format!("there is no backup {}", backup.display());
         return Err(Stop::new(exit::NO_INPUT, reason));
     }
-    check_backup_peppers(config, backup)?;
+    let keyring = check_backup_peppers(config, backup)?;
     make_folder(&path)?;
     let (_nobody_else, path) = SqliteStore::keep_out(&path)?;
     let moment = System::default().now();
     let copied = beside(&path, ".restoring");
     copy(backup, &copied, &path)?;
     // Opened once as a store, so that what cannot be served never takes the place of what can.
-    let opened = try_out(config, &copied, backup).await;
+    let opened = try_out(config, &copied, backup, keyring).await;
     let _ = fs::remove_file(beside(&copied, "-lock"));
     if let Err(stop) = opened {
         let _ = fs::remove_file(&copied);
@@ -55,14 +57,17 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
 }
 
 /// Opens the copy as a store and writes into its audit log that it was restored.
-async fn try_out(config: &Config, copied: &Path, backup: &Path) -> Result<(), Stop> {
+async fn try_out(
+    config: &Config,
+    copied: &Path,
+    backup: &Path,
+    keyring: Keyring,
+) -> Result<(), Stop> {
     // As a start will: what is written here is stamped by the backup's own clock.
     let clock = Guarded::begin(SqliteStore::clock_mark(copied)?, config.clock);
-    let moment = clock.now();
-    let store =
-        SqliteStore::open_with_clock(copied, config.accounts.currency, moment, move || {
-            Some(clock.mark())
-        })?;
+    let (currency, moment) = (config.accounts.currency, clock.now());
+    let mark = move || Some(clock.mark());
+    let store = SqliteStore::open_with_clock(copied, currency, moment, keyring, mark)?;
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     let note = Note::new(Event::Restore, moment).by_staff(&actor);
     let note = note.detail(backup.display().to_string());
@@ -83,10 +88,12 @@ async fn try_out(config: &Config, copied: &Path, backup: &Path) -> Result<(), St
     Ok(())
 }
 
-fn check_backup_peppers(config: &Config, backup: &Path) -> Result<(), Stop> {
+fn check_backup_peppers(config: &Config, backup: &Path) -> Result<Keyring, Stop> {
     let file = &config.pin.pepper_file;
     if file.exists() {
-        return check_peppers(backup, config, &Peppers::load(file, is_credential(file))?);
+        let peppers = Peppers::load(file, is_credential(file))?;
+        check_peppers(backup, config, &peppers)?;
+        return Ok(Keyring::from(Arc::new(peppers)));
     }
     let needed = SqliteStore::inspect(backup)?;
     let needed: Vec<String> = needed.iter().map(ToString::to_string).collect();
@@ -375,7 +382,7 @@ mod tests {
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(folder.path().join("data/bank.db"), &link).unwrap();
         let currency = config.accounts.currency;
-        let second = SqliteStore::open(&link, currency, System::default().now());
+        let second = SqliteStore::open(&link, currency, System::default().now(), Keyring::empty());
         assert!(matches!(second.err(), Some(OpenError::InUse(_))));
     }
 }

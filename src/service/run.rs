@@ -92,7 +92,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
     let mut trust = Trust::load(&config.tls, &surroundings)?;
     list_memory(&config)?.refuse_to_go_back(&trust)?;
-    let open = OpenBank::open_with(&config, true, clock)?;
+    let open = OpenBank::open_with(&config, (true, false), clock)?;
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, &surroundings)?;
     }

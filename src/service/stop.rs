@@ -63,10 +63,12 @@ impl From<OpenError> for Stop {
         let code = match error {
             OpenError::InUse(_) => exit::TEMPORARY,
             OpenError::Missing(_) => exit::NO_INPUT,
-            OpenError::NotAStore(_) | OpenError::Newer { .. } | OpenError::OtherCurrency { .. } => {
-                exit::CONFIG
-            }
+            OpenError::NotAStore(_)
+            | OpenError::Newer { .. }
+            | OpenError::NoPepper(_)
+            | OpenError::OtherCurrency { .. } => exit::CONFIG,
             OpenError::Damaged { .. }
+            | OpenError::Schema { .. }
             | OpenError::Orphan(_)
             | OpenError::Unfinished(_)
             | OpenError::ForeignLink(_) => exit::DATA,

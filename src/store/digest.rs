@@ -7,7 +7,7 @@ use crate::domain::entry::ChainHash;
 
 /// A digest of all chains' heads as they stood after one entry, and where the audit log ended.
 ///
-/// Written `ENTRY-HEX`, of the ledger alone, or `ENTRY-HEX+RECORDS-HEX`.
+/// Written `ENTRY-HEX`, of the ledger alone, `ENTRY-HEX+RECORDS-HEX`, or `ENTRY-HEX+RECORDS-HEX+ROWS-HEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// The last entry it covers; 0 for an empty ledger.
@@ -16,9 +16,11 @@ pub struct Digest {
     pub hash: [u8; 32],
     /// The audit log's end, where the digest covers that too.
     pub log: Option<LogHead>,
+    /// Where the records of covered rows ended, where the digest covers them too.
+    pub rows: Option<LogHead>,
 }
 
-/// The audit log's end.
+/// The end of the audit log, or of the records of covered rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogHead {
     /// Records; the last one's number.
@@ -31,25 +33,27 @@ impl Digest {
     /// The part that is of the ledger.
     #[must_use]
     pub fn of_ledger(self) -> Self {
-        Self { log: None, ..self }
+        Self {
+            log: None,
+            rows: None,
+            ..self
+        }
     }
 }
 
 /// The text is no digest as `verify` prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a digest is an entry's number, a hyphen and 64 hex digits, and the same of the audit log behind a +, as verify \
-     prints it"
+    "a digest is an entry's number, a hyphen and 64 hex digits, and the same of the audit log and of the rows behind \
+     a + each, as verify prints it"
 )]
 pub struct NotADigest;
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_part(f, self.entry, &self.hash)?;
-        match self.log {
-            None => Ok(()),
-            Some(log) => write!(f, "+{log}"),
-        }
+        let mut parts = self.log.iter().chain(self.rows.iter());
+        parts.try_for_each(|part| write!(f, "+{part}"))
     }
 }
 
@@ -68,13 +72,22 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let (ledger, log) = match text.split_once('+') {
-            Some((ledger, log)) => (ledger, Some(part(log)?)),
-            None => (text, None),
+        let mut parts = text.split('+');
+        let (entry, hash) = part(parts.next().unwrap_or_default())?;
+        let mut end = || -> Result<_, NotADigest> {
+            let found = parts.next().map(part).transpose()?;
+            Ok(found.map(|(count, hash)| LogHead { count, hash }))
         };
-        let (entry, hash) = part(ledger)?;
-        let log = log.map(|(count, hash)| LogHead { count, hash });
-        Ok(Self { entry, hash, log })
+        let (log, rows) = (end()?, end()?);
+        if parts.next().is_some() {
+            return Err(NotADigest);
+        }
+        Ok(Self {
+            entry,
+            hash,
+            log,
+            rows,
+        })
     }
 }
 
@@ -101,9 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_are_read_as_they_were_printed_and_nothing_else_is() {
+    fn all_forms_are_read_as_they_were_printed_and_nothing_else_is() {
         let hex = "0a".repeat(32);
-        for text in [format!("7-{hex}"), format!("7-{hex}+12-{hex}")] {
+        let (two, three) = (
+            format!("7-{hex}+12-{hex}"),
+            format!("7-{hex}+12-{hex}+3-{hex}"),
+        );
+        for text in [format!("7-{hex}"), two, three] {
             assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
         }
         for text in [
@@ -112,7 +129,8 @@ mod tests {
             format!("-7-{hex}"),
             format!("7-{hex}+"),
             format!("7-{hex}+-1-{hex}"),
-            format!("7-{hex}+12-{hex}+12-{hex}"),
+            format!("7-{hex}+12-{hex}+"),
+            format!("7-{hex}+12-{hex}+12-{hex}+12-{hex}"),
             format!("7-+{}", "0a".repeat(31)),
             format!("7-{}", "+a".repeat(32)),
         ] {

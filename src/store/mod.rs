@@ -123,6 +123,9 @@ pub enum Claimed {
     InUse,
     /// The bank's staff locked the account.
     LockedByStaff,
+    /// The account's row is not as the bank wrote it: somebody changed the store. The try stays
+    /// counted, and it is on record.
+    Forged,
     /// The PIN has been changed, has run out, or the account was closed meanwhile.
     Void,
 }
@@ -134,6 +137,8 @@ pub enum PinChange {
     Done,
     /// The bank's staff locked the account; nothing but its tries has changed.
     LockedByStaff,
+    /// The account's row is not as the bank wrote it; nothing has changed, and it is on record.
+    Forged,
     /// The PIN has been changed meanwhile; nothing has changed now.
     Void,
 }

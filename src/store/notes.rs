@@ -86,6 +86,12 @@ pub enum Event {
     /// Staff took the wall clock as it is; what is stamped later up to the entry and the record in the
     /// detail is known of.
     ClockAccepted,
+    /// The rows of an older version's store were covered for the first time; the detail says how many.
+    RowsCovered,
+    /// An account's row was not as the bank wrote it, and its customer was refused.
+    ForgedRow,
+    /// Staff took an account's row as it was for the bank's own; the detail says what it said.
+    RowAccepted,
 }
 
 impl Event {
@@ -130,6 +136,9 @@ impl Event {
             Self::ClockGuarded => "clock_guarded",
             Self::ClockBelieved => "clock_believed",
             Self::ClockAccepted => "clock_accepted",
+            Self::RowsCovered => "rows_covered",
+            Self::ForgedRow => "forged_row",
+            Self::RowAccepted => "row_accepted",
         }
     }
 }

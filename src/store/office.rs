@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Line;
 use super::digest::{Digest, LogHead};
 use super::enrolment::{CodeHash, Invitation, IssuedRecord};
+use super::notes::{Event, Note};
 use crate::access::lockout::{LockoutPolicy, TryRecord};
 use crate::access::pepper::PepperId;
 use crate::access::pin::PinHash;
@@ -70,6 +71,8 @@ pub enum Act {
         hash: PinHash,
         /// When it runs out, for a one-time PIN.
         one_time_until: Option<Timestamp>,
+        /// Whatever the account's row says now is taken for the bank's own, on record.
+        accept_row: bool,
     },
     /// Gives an account limits of its own, or (`None`) the bank's again.
     Limit {
@@ -146,6 +149,13 @@ pub enum Act {
     },
     /// On which peppers the accounts stand.
     Peppers,
+    /// Covers rows anew that are covered with a pepper which is to go, a bounded number at once.
+    MoveRows {
+        /// The pepper.
+        pepper: PepperId,
+        /// Behind which record: 0 to begin with, then what [`Done::Count`] said, until it says 0.
+        after: i64,
+    },
     /// Forgets a pepper that no account stands on; no hash made with it is taken any more.
     RetirePepper(PepperId),
     /// What taking this wall clock's moment as the time would do.
@@ -158,6 +168,19 @@ pub enum Act {
         /// What the time had been.
         was: Timestamp,
     },
+}
+
+impl Act {
+    /// The account that nobody may go on using who got in before this was done: it was locked or
+    /// closed, or has another PIN.
+    pub(crate) fn shuts_out(&self) -> Option<AccountNumber> {
+        match self {
+            Self::Lock(number, true) | Self::Close(number) | Self::SetPin { number, .. } => {
+                Some(*number)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A pepper that hashes in the store were made with.
@@ -293,6 +316,25 @@ impl Done {
         ))
     }
 
+    /// An account's row is not as the bank wrote it last.
+    pub(super) fn forged() -> Self {
+        Self::Refused(
+            "the account's row is not as the bank wrote it: the store's file was changed by hand, or put back in part; \
+             mend: bank_server verify names all of them; restore a backup, or look at the row and take it as it is: \
+             account set-pin --accept-row"
+                .to_owned(),
+        )
+    }
+
+    /// A terminal's row is not.
+    pub(super) fn forged_terminal() -> Self {
+        Self::Refused(
+            "the terminal's row is not as the bank wrote it: the store's file was changed by hand; mend: terminal \
+             disable, which makes it whole, then terminal enable"
+                .to_owned(),
+        )
+    }
+
     /// A hash was made with a pepper that was retired before it came.
     pub(super) fn retired(pepper: &PepperId) -> Self {
         Self::Refused(format!("the pepper {pepper} was retired; do it again"))
@@ -335,6 +377,27 @@ pub struct AccountReport {
 }
 
 impl AccountReport {
+    /// What staff took for the bank's own row, for the audit log.
+    pub(super) fn accepted(
+        &self,
+        actor: &str,
+        number: AccountNumber,
+        as_written: bool,
+        at: Timestamp,
+    ) -> Note {
+        let found = if as_written { "as written" } else { "forged" };
+        let own = |limit: Option<i64>| limit.map_or("the bank's".to_owned(), |own| own.to_string());
+        let detail = format!(
+            "found {found}: {}, withdrawal {}, daily {}, home {}",
+            self.status,
+            own(self.withdrawal_limit),
+            own(self.daily_withdrawal_limit),
+            self.home_terminal.as_deref().unwrap_or("none"),
+        );
+        let note = Note::new(Event::RowAccepted, at).by_staff(actor);
+        note.account(number).detail(detail)
+    }
+
     /// With what a record of tries means now.
     #[must_use]
     pub fn with_tries(
@@ -391,16 +454,21 @@ pub struct Audit {
     pub log: LogHead,
     /// What is odd but known of, in words: stamps of the future that staff acknowledged.
     pub noted: Vec<String>,
+    /// Where the records of covered rows end now.
+    pub rows: LogHead,
+    /// Rows that could not be checked, because there was no pepper.
+    pub unchecked_rows: u64,
     /// Everything that is wrong, in words; empty where nothing is.
     pub faults: Vec<String>,
 }
 
 impl Audit {
-    /// The ledger's heads and the audit log's end.
+    /// The ledger's heads, the audit log's end, and that of the records of covered rows.
     #[must_use]
     pub fn full_head(&self) -> Digest {
         Digest {
             log: Some(self.log),
+            rows: Some(self.rows),
             ..self.head
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Balances;
+use super::{Balances, Done, StoreError};
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
 /// Proof that an account is one session's alone. Only a store grants it, only for a
@@ -126,6 +126,20 @@ impl Seats {
         }
     }
 
+    /// Frees the account whoever has it: every claim on it is over.
+    fn evict(&self, account: AccountNumber) {
+        self.state().seats.remove(&account);
+    }
+
+    /// Evicts from an account that an act of staff shut, or may have shut where that is not known: who
+    /// was let in by what held before its commit has no claim any more.
+    pub(super) fn evict_where(&self, shut: Option<AccountNumber>, done: &Result<Done, StoreError>) {
+        let refused = matches!(done, Ok(Done::Refused(_) | Done::NoSuchAccount));
+        if let (Some(account), false) = (shut, refused) {
+            self.evict(account);
+        }
+    }
+
     /// Makes known what a commit left in accounts, for those of them that are taken.
     pub(super) fn post(&self, posted: Vec<Posted>) {
         if posted.is_empty() {
@@ -179,8 +193,11 @@ pub(super) struct Reserved<'a> {
 }
 
 impl Reserved<'_> {
+    /// The claim; `None` where it is over already, because staff have shut the account meanwhile.
     pub(super) fn into_claim(mut self, row: i64) -> Option<Claim> {
-        self.fence.take().map(|fence| Claim {
+        let fence = self.fence.take();
+        let fence = fence.filter(|fence| self.seats.holds(self.account, *fence));
+        fence.map(|fence| Claim {
             account: self.account,
             row,
             fence,
@@ -212,6 +229,24 @@ mod tests {
         assert!(second > first);
         seats.free(account, first);
         assert!(seats.holds(account, second) && !seats.holds(account, first));
+    }
+
+    #[test]
+    fn a_claim_that_was_ended_before_it_was_handed_on_is_none() {
+        let (seats, now) = (Seats::default(), Timestamp::from_unix_ms(0));
+        let account: AccountNumber = "zz-99999".parse().unwrap();
+        let reserved = |fence| Reserved {
+            seats: &seats,
+            account,
+            fence,
+        };
+        let first = reserved(seats.take(account, TerminalName::anonymous(), 1, now));
+        seats.evict(account);
+        let second = reserved(seats.take(account, TerminalName::anonymous(), 2, now));
+        assert!(first.into_claim(3).is_none());
+        let claim = second.into_claim(3).unwrap();
+        seats.evict(account);
+        assert!(!seats.holds(account, claim.fence()));
     }
 
     #[test]

@@ -347,14 +347,22 @@ def _(b):
     code(c.login(me))
 
 
-@tries.check("a running session goes on when the operator locks its account; after it no other begins")
+@tries.check("a running session ends (42) when the operator locks its account; after it no other begins")
 def _(b):
     c = b.session()
     b.operator("account", "lock", c.account.name)
-    code(c.call("balance"))
-    c.do("deposit", amount=5)
-    c.do("logout")
+    c.expect_event(42)
+    code(c.call("balance"), 23)
     holds_true("retry_after_ms" not in code(c.login(c.account), 22), "no retry_after_ms", "one")
+
+
+@tries.check("a running session ends (42) when the operator sets its account's PIN; neither it nor the old PIN is good any more")
+def _(b):
+    c = b.session()
+    b.operator("account", "set-pin", c.account.name)
+    c.expect_event(42)
+    code(c.call("deposit", amount=5, key=key()), 23)
+    code(c.login(c.account), 20)
 
 
 @tries.check("the wrong PIN for an operator-locked account is 20 with the bytes of any other wrong PIN")

@@ -39,5 +39,6 @@ mod simulation;
 mod spray;
 mod staff;
 mod support;
+mod tampering;
 mod terminal;
 mod traces;

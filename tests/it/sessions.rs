@@ -234,3 +234,24 @@ async fn a_restarted_server_has_freed_all_accounts() {
     let server = site.start();
     server.customer("terminal-2", ACCOUNT, PIN).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_act_of_staff_that_changes_who_may_get_in_ends_what_got_in_before() {
+    let site = Site::new();
+    let server = site.start();
+    for (act, code) in [("lock", 22), ("set-pin", 20)] {
+        let mut thief = server.customer("terminal-1", "zz-99999", "9999").await;
+        site.run(&["account", act, "zz-99999"]).expect(0);
+        thief.receive().await.expect_code(42);
+        thief.withdraw(100).await.expect_code(23);
+        thief.login("zz-99999", "9999").await.expect_code(code);
+        site.run(&["account", "unlock", "zz-99999"]).expect(0);
+    }
+    // A session whose claim staff ended in the very moment that it began learns of it by its first order.
+    let listed = site.run(&["sessions", "--json"]).expect(0).json();
+    assert_eq!(
+        listed["sessions"].as_array().map(Vec::len),
+        Some(0),
+        "{listed}"
+    );
+}

@@ -338,11 +338,7 @@ impl Simulation {
                 let seated = self.who_has(account);
                 let report = self.world.staff(Command::EndSession { account: number });
                 assert_eq!(report.exit_code == 0, seated.is_some(), "{}", report.text);
-                if let Some(terminal) = seated {
-                    let notice = self.terminals[terminal].dialogue.end_session("by the bank");
-                    assert_eq!(notice.map(|notice| notice.code), Some(Code::SessionEnded));
-                    self.terminals[terminal].account = None;
-                }
+                self.end_seated(account);
             }
             1 => {
                 let amount = self.amount();
@@ -362,7 +358,19 @@ impl Simulation {
                     locked,
                 };
                 assert_eq!(self.world.staff(lock).exit_code, 0);
+                if locked {
+                    self.end_seated(account);
+                }
             }
+        }
+    }
+
+    /// The bank has ended the account's session, if it had one.
+    fn end_seated(&mut self, account: usize) {
+        if let Some(terminal) = self.who_has(account) {
+            let notice = self.terminals[terminal].dialogue.end_session("by the bank");
+            assert_eq!(notice.map(|notice| notice.code), Some(Code::SessionEnded));
+            self.terminals[terminal].account = None;
         }
     }
 

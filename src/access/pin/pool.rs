@@ -6,13 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{HashCost, HashError, Kiln, PinHash, PinVerified, Ticket};
 use crate::access::pepper::Peppers;
 use crate::access::priority;
+use crate::access::row_mac::Keyring;
 use crate::domain::Pin;
 use crate::limits;
 use crate::surroundings::Surroundings;
@@ -30,7 +30,7 @@ const AT_THE_FRONT_PER_THREAD: usize = 2;
 #[derive(Clone)]
 pub struct PinHasher {
     queue: mpsc::Sender<Firing>,
-    peppers: Arc<ArcSwap<Peppers>>,
+    ring: Keyring,
     front: Arc<Semaphore>,
     /// Places at the front when nobody has one.
     front_places: usize,
@@ -43,7 +43,7 @@ impl PinHasher {
     /// # Errors
     /// The system's, where a thread cannot be started.
     pub fn start(
-        peppers: Arc<Peppers>,
+        ring: impl Into<Keyring>,
         cost: HashCost,
         threads: usize,
         surroundings: Arc<dyn Surroundings>,
@@ -51,16 +51,16 @@ impl PinHasher {
         let threads = threads.max(1);
         let (queue, waiting) = mpsc::channel::<Firing>(threads.saturating_mul(WAITING_PER_THREAD));
         let waiting = Arc::new(Mutex::new(waiting));
-        let ring = Arc::new(ArcSwap::new(Arc::clone(&peppers)));
+        let ring = ring.into();
         for index in 0..threads {
-            let (waiting, mut kiln) = (Arc::clone(&waiting), Kiln::new(Arc::clone(&peppers), cost));
-            let ring = Arc::clone(&ring);
+            let (waiting, ring) = (Arc::clone(&waiting), ring.clone());
+            let mut kiln = Kiln::new(ring.peppers(), cost);
             thread::Builder::new()
                 .name(format!("pin-{index}"))
                 .spawn(move || {
                     priority::make_way();
                     while let Some(firing) = next(&waiting) {
-                        kiln.peppers = ring.load_full();
+                        kiln.peppers = ring.peppers();
                         firing(&mut kiln);
                     }
                 })?;
@@ -68,7 +68,7 @@ impl PinHasher {
         let front_places = threads.saturating_mul(AT_THE_FRONT_PER_THREAD);
         Ok(Self {
             queue,
-            peppers: ring,
+            ring,
             front: Arc::new(Semaphore::new(front_places)),
             front_places,
             surroundings,
@@ -78,12 +78,12 @@ impl PinHasher {
     /// The peppers that PINs are checked and hashed with now.
     #[must_use]
     pub fn peppers(&self) -> Arc<Peppers> {
-        self.peppers.load_full()
+        self.ring.peppers()
     }
 
     /// Other peppers for every PIN that is checked or hashed from now on. They must be on disk.
     pub(in crate::access) fn set_peppers(&self, peppers: Peppers) {
-        self.peppers.store(Arc::new(peppers));
+        self.ring.set(peppers);
     }
 
     /// Whether a PIN is being checked, or about to be.

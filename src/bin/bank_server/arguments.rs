@@ -136,6 +136,9 @@ pub(crate) enum AccountTask {
     SetPin {
         /// Whose.
         account: String,
+        /// Take the account's row as it is now, though somebody changed it past the bank; shows it.
+        #[arg(long)]
+        accept_row: bool,
     },
     /// Give an account limits of its own; `default` gives it the bank's again.
     Limit {

@@ -14,7 +14,8 @@ use atm_bank::surroundings::System;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ask_pin_once, print};
+use super::print;
+use super::prompt::ask_pin_once;
 
 /// Where the terminals' files are, as for the terminal itself.
 const TERMINALS: &str = "certs/terminals";

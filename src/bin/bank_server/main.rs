@@ -3,6 +3,7 @@
 mod arguments;
 mod attack;
 mod listing;
+mod prompt;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
@@ -25,6 +26,7 @@ use self::arguments::{
 };
 use self::attack::attack;
 use self::listing::{audit, list, statement, terminals};
+use self::prompt::ask_pin;
 
 /// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
 #[global_allocator]
@@ -145,8 +147,11 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
     let command = match task {
         Task::Import { file } => return import(config, &file, json).await,
         Task::Account(AccountTask::List) => return list(config, json).await,
-        Task::Account(AccountTask::SetPin { account }) => {
-            return set_pin(config, &account, json).await;
+        Task::Account(AccountTask::SetPin {
+            account,
+            accept_row,
+        }) => {
+            return set_pin(config, &account, accept_row, json).await;
         }
         Task::Account(task) => account_command(config, task).await?,
         Task::Statement(arguments) => return statement(config, arguments, json).await,
@@ -370,46 +375,7 @@ fn number(text: &str) -> Result<AccountNumber, Stop> {
         .map_err(|error| Stop::new(exit::DATA, format!("{error}")))
 }
 
-/// Asked for twice at a terminal; else the first line of standard input.
-fn ask_pin() -> Result<Pin, Stop> {
-    if !io::stdin().is_terminal() {
-        return ask_pin_once("PIN: ");
-    }
-    let first = prompt("PIN: ")?;
-    if first != prompt("PIN again: ")? {
-        return Err(Stop::new(exit::DATA, "the two PINs differ"));
-    }
-    parse_pin(&first)
-}
-
-/// Asked for once at a terminal; else the first line of standard input.
-fn ask_pin_once(words: &str) -> Result<Pin, Stop> {
-    if io::stdin().is_terminal() {
-        return parse_pin(&prompt(words)?);
-    }
-    let mut text = Zeroizing::new(String::new());
-    io::stdin()
-        .take(1_024)
-        .read_to_string(&mut text)
-        .map_err(pin_unread)?;
-    parse_pin(text.lines().next().unwrap_or_default())
-}
-
-fn prompt(words: &str) -> Result<Zeroizing<String>, Stop> {
-    rpassword::prompt_password(words)
-        .map(Zeroizing::new)
-        .map_err(pin_unread)
-}
-
-fn pin_unread(error: io::Error) -> Stop {
-    Stop::new(exit::IO, format!("cannot read the PIN: {error}"))
-}
-
-fn parse_pin(text: &str) -> Result<Pin, Stop> {
-    Pin::parse(text.trim()).map_err(|error| Stop::new(exit::DATA, error.to_string()))
-}
-
-async fn set_pin(config: &Config, account: &str, json: bool) -> Result<u8, Stop> {
+async fn set_pin(config: &Config, account: &str, accept_row: bool, json: bool) -> Result<u8, Stop> {
     const VALID_MS: u64 = 86_400_000;
     let number = number(account)?;
     let text = Zeroizing::new(one_time_pin(&number));
@@ -420,14 +386,32 @@ async fn set_pin(config: &Config, account: &str, json: bool) -> Result<u8, Stop>
         account: number.to_string(),
         hash,
         valid_ms: VALID_MS,
+        accept_row,
     };
     let mut report = perform(config, command).await?;
     if report.exit_code == 0 {
-        report.data = json!({ "account": number.to_string(), "one_time_pin": text.as_str(), "valid_ms": VALID_MS });
+        let row = std::mem::take(&mut report.data);
+        let accepted = match accept_row {
+            true => format!(
+                "this row is taken for the bank's own now:\n{}\n",
+                report.text
+            ),
+            false => String::new(),
+        };
+        let closed = row.get("status").is_some_and(|status| status == "closed");
+        let pin = text.as_str();
+        report.data =
+            json!({ "account": number.to_string(), "one_time_pin": pin, "valid_ms": VALID_MS });
         report.text = format!(
-            "one-time PIN of {number}: {}\nit is shown only now, serves for 24 hours, and only to choose another",
-            text.as_str()
+            "{accepted}one-time PIN of {number}: {pin}\nit is shown only now, serves for 24 hours, and only to choose another"
         );
+        if closed {
+            report.data = json!({ "account": number.to_string() });
+            report.text = format!("{accepted}the account is closed, and has got no PIN");
+        }
+        if accept_row && let Some(data) = report.data.as_object_mut() {
+            data.insert("accepted_row".to_owned(), row);
+        }
     }
     show(&report, json)
 }

@@ -168,6 +168,7 @@ impl Hall {
                     number: account,
                     hash: hash("1357"),
                     one_time_until: Some(self.bank.surroundings().now().plus_ms(3_600_000)),
+                    accept_row: false,
                 })
                 .await;
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::kitchen::wait;
+use super::super::kitchen::{peppers, wait};
 use super::super::scratch::Scratch;
 use super::bank::{BEGINNING, currency};
 use super::step::Restart;
@@ -87,5 +87,5 @@ fn share_stand_ins(path: &Path) {
 }
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, currency(), BEGINNING).expect("a store that opens")
+    SqliteStore::open(path, currency(), BEGINNING, peppers().into()).expect("a store that opens")
 }

@@ -39,7 +39,25 @@ impl Desk {
             let reason = "new hashes are made with that pepper; mend: pepper rotate first";
             return Err(Report::failed(REFUSED, reason));
         }
-        self.act(office, Act::RetirePepper(id.clone())).await?;
+        // A bounded number at once, so that customers do not wait for all of them.
+        let mut after = 0;
+        loop {
+            let (pepper, moving) = (
+                id.clone(),
+                Act::MoveRows {
+                    pepper: id.clone(),
+                    after,
+                },
+            );
+            let Done::Count(next) = self.act(office, moving).await? else {
+                return Err(unexpected());
+            };
+            after = i64::try_from(next).unwrap_or(0);
+            if after == 0 {
+                self.act(office, Act::RetirePepper(pepper)).await?;
+                break;
+            }
+        }
         self.change(move |file, hasher, _| file.retire(hasher, &id))
             .await?;
         self.peppers(office).await

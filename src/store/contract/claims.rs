@@ -12,7 +12,7 @@ super::on_every_store! {
     a_released_claim_reads_no_balance_and_changes_no_pin
     a_proof_is_void_once_the_pin_was_changed
     an_account_locked_by_staff_is_told_to_the_right_pin_only
-    a_session_goes_on_while_staff_lock_its_account
+    a_claim_is_over_once_staff_lock_the_account_or_give_it_a_pin
     the_home_terminal_is_that_of_the_last_good_log_in
     a_dearer_hash_is_kept_at_a_right_pin
     a_one_time_pin_serves_until_it_runs_out_and_then_not
@@ -114,14 +114,33 @@ async fn an_account_locked_by_staff_is_told_to_the_right_pin_only(rig: Rig) {
     let _ = rig.log_in(ANNE).await;
 }
 
-async fn a_session_goes_on_while_staff_lock_its_account(rig: Rig) {
+async fn a_claim_is_over_once_staff_lock_the_account_or_give_it_a_pin(rig: Rig) {
     rig.open(ANNE, 100).await;
     let claim = rig.log_in(ANNE).await;
+    // A PIN that was looked at before, and is claimed by after, is the old one.
+    let late = rig.proof(ANNE).await;
     rig.act(Act::Lock(number(ANNE), true)).await;
+    let withdrawn = rig.try_withdraw(&claim, 40).await;
+    assert!(
+        matches!(withdrawn, Err(StoreError::Fenced)),
+        "{withdrawn:?}"
+    );
+    assert!(matches!(rig.claim_by(&late).await, Claimed::LockedByStaff));
+    rig.act(Act::Lock(number(ANNE), false)).await;
+    let (claim, late) = (rig.log_in(ANNE).await, rig.proof(ANNE).await);
+    rig.set_pin(ANNE, "5093", None).await;
+    let withdrawn = rig.try_withdraw(&claim, 40).await;
+    assert!(
+        matches!(withdrawn, Err(StoreError::Fenced)),
+        "{withdrawn:?}"
+    );
+    assert!(matches!(rig.claim_by(&late).await, Claimed::Void));
+    assert!(rig.store().seats().is_empty());
+    // What is refused ends nothing.
+    let claim = rig.seat(ANNE, "5093").await.claim;
+    let refused = rig.act(Act::Close(number(ANNE))).await;
+    assert!(matches!(refused, Done::Refused(_)), "{refused:?}");
     assert!(rig.withdraw(&claim, 40).await.is_ok());
-    // While it is seated, the lower code is told: in use, not locked.
-    let proof = rig.proof(ANNE).await;
-    assert!(matches!(rig.claim_by(&proof).await, Claimed::InUse));
 }
 
 async fn the_home_terminal_is_that_of_the_last_good_log_in(mut rig: Rig) {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rusqlite::Connection;
 
 use super::rig::*;
-use super::sqlite::tamper;
 use crate::domain::{ClockMark, Timestamp};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Act, Claim, ClockEffects, Done, MendCursor, TryCounted};
@@ -31,7 +30,9 @@ async fn a_commit_writes_the_clock_and_a_bank_that_does_nothing_every_ten_minute
     let boot_ms = Arc::new(AtomicI64::new(1_000));
     let clock = Arc::clone(&boot_ms);
     let clock = move || Some(mark(clock.load(Ordering::SeqCst)));
-    let store = SqliteStore::open_with_clock(&rig.path(), dollars(), NEW_YEAR, clock).unwrap();
+    let keyring = rig.keyring.clone();
+    let store =
+        SqliteStore::open_with_clock(&rig.path(), dollars(), NEW_YEAR, keyring, clock).unwrap();
     rig.store = Some(Arc::new(store));
     let stored = || SqliteStore::clock_mark(&rig.path()).unwrap();
     rig.open(ANNE, 1_000).await;
@@ -59,7 +60,7 @@ async fn an_older_store_begins_with_its_newest_stamps_and_one_of_before_does_not
     rig.open("cc-00003", 1_000).await;
     let newest = rig.context().now;
     rig.shut_store();
-    tamper(&rig.path(), "DROP TABLE clock; PRAGMA user_version = 5;");
+    super::migration::take_back(&rig.path(), 5);
     let trusted = |rig: &Rig| {
         SqliteStore::clock_mark(&rig.path())
             .unwrap()

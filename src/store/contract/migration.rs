@@ -1,10 +1,12 @@
 //! Stores of older versions are taken over with all that is in them.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use super::rig::*;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{OrderKind, TryCounted};
+use crate::store::sqlite::{MIGRATIONS, SqliteStore};
+use crate::store::{Act, Claimed, OrderKind, TryCounted};
 
 /// Makes a store as version 1 left it, with tries upon a number that is an account's and upon one
 /// that is nobody's, counted under one budget.
@@ -72,6 +74,10 @@ async fn tries_of_version_1_stay_in_one_budget_until_they_are_forgotten() {
     rig.assert_clean().await;
 }
 
+fn open(rig: &Rig) -> SqliteStore {
+    SqliteStore::open(&rig.path(), dollars(), NEW_YEAR, rig.keyring.clone()).unwrap()
+}
+
 #[tokio::test]
 async fn each_store_has_a_key_of_its_own_for_stand_ins() {
     let key = |rig: &Rig| -> String {
@@ -84,48 +90,58 @@ async fn each_store_has_a_key_of_its_own_for_stand_ins() {
         let mut rig = Rig::sqlite();
         rig.shut_store();
         std::fs::remove_file(rig.path()).unwrap();
-        drop(SqliteStore::open(&rig.path(), dollars(), NEW_YEAR).unwrap());
+        drop(open(&rig));
         assert_eq!(key(&rig).len(), 64);
         keys.insert(key(&rig));
         make_version_1(&rig);
-        drop(SqliteStore::open(&rig.path(), dollars(), NEW_YEAR).unwrap());
+        drop(open(&rig));
         keys.insert(key(&rig));
     }
     assert_eq!(keys.len(), 4);
 }
 
-/// Takes a store of today back to version 4: entries by index, keys as text.
-const VERSION_4: &str = "
-    ALTER TABLE account DROP COLUMN last_entry;
-    ALTER TABLE account DROP COLUMN postings;
-    ALTER TABLE entry DROP COLUMN debit_previous;
-    ALTER TABLE entry DROP COLUMN credit_previous;
-    CREATE INDEX entry_debit ON entry (debit, id);
-    CREATE INDEX entry_credit ON entry (credit, id);
-    DROP TABLE posting_mark;
-    DROP TABLE clock;
-    CREATE TABLE request_4 (
-        id          INTEGER PRIMARY KEY,
-        key         TEXT    NOT NULL,
-        account     INTEGER NOT NULL REFERENCES account (id),
-        fingerprint BLOB    NOT NULL CHECK (length(fingerprint) = 16),
-        at          INTEGER NOT NULL,
-        entry       INTEGER,
-        hold        INTEGER,
-        late        INTEGER NOT NULL DEFAULT 0 CHECK (late IN (0, 1)),
-        balance     INTEGER NOT NULL,
-        available   INTEGER NOT NULL
-    ) STRICT;
-    INSERT INTO request_4 SELECT id, CASE typeof(key) WHEN 'text' THEN key ELSE
-        lower(format('%s-%s-%s-%s-%s', substr(hex(key), 1, 8), substr(hex(key), 9, 4),
-            substr(hex(key), 13, 4), substr(hex(key), 17, 4), substr(hex(key), 21))) END,
-        account, fingerprint, at, entry, hold, late, balance, available FROM request;
-    DROP TABLE request;
-    ALTER TABLE request_4 RENAME TO request;
-    CREATE UNIQUE INDEX request_key ON request (key, account);
-    CREATE TRIGGER entry_is_never_changed BEFORE UPDATE ON entry
-    BEGIN SELECT RAISE(ABORT, 'journal entries are immutable'); END;
-    PRAGMA user_version = 4;";
+/// Takes a store of today back to an older version: a new file as the migrations up to it make it,
+/// with the rows of today.
+pub(super) fn take_back(path: &Path, version: usize) {
+    let old = path.with_extension("old");
+    let connection = Connection::open(&old).unwrap();
+    for migration in &MIGRATIONS[..version] {
+        connection.execute_batch(migration).unwrap();
+    }
+    let header = format!("PRAGMA application_id = 0x41544d62; PRAGMA user_version = {version};");
+    connection.execute_batch(&header).unwrap();
+    drop(connection);
+    // A key was text before version 5.
+    let key = match version < 5 {
+        true => {
+            "CASE typeof(key) WHEN 'text' THEN key ELSE \
+             lower(format('%s-%s-%s-%s-%s', substr(hex(key), 1, 8), substr(hex(key), 9, 4), \
+             substr(hex(key), 13, 4), substr(hex(key), 17, 4), substr(hex(key), 21))) END"
+        }
+        false => "key",
+    };
+    let columns = "SELECT name, (SELECT group_concat(name) FROM pragma_table_info(all_tables.name)) FROM \
+                   sqlite_schema AS all_tables WHERE type = 'table'";
+    let connection = Connection::open(&old).unwrap();
+    let mut statement = connection.prepare(columns).unwrap();
+    let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let tables: Vec<(String, String)> = tables.unwrap().map(Result::unwrap).collect();
+    let copy = tables.iter().map(|(table, columns)| {
+        let of_key = match table.as_str() {
+            "request" => columns.replace(",key,", &format!(",{key},")),
+            _ => columns.clone(),
+        };
+        format!(
+            "DELETE FROM {table}; INSERT INTO {table} ({columns}) SELECT {of_key} FROM today.{table};"
+        )
+    });
+    let copy: String = copy.collect();
+    let today = path.display();
+    super::sqlite::tamper(&old, &format!("ATTACH '{today}' AS today; {copy}"));
+    drop(statement);
+    drop(connection);
+    std::fs::rename(&old, path).unwrap();
+}
 
 /// Keys that are a UUID, almost one, and none: 16 to 64 letters, digits and hyphens each.
 const KEYS: [&str; 6] = [
@@ -165,7 +181,7 @@ async fn entries_and_keys_of_version_4_are_found_again() {
         connection.query_row(links, [], |row| row.get(0)).unwrap()
     };
     let linked = read(&rig);
-    super::sqlite::tamper(&rig.path(), VERSION_4);
+    take_back(&rig.path(), 4);
     rig.open_store();
     let anne = rig.log_in(ANNE).await;
     assert_eq!(rig.history(&anne, 100, None).await, before);
@@ -176,4 +192,36 @@ async fn entries_and_keys_of_version_4_are_found_again() {
     assert_eq!(rig.verify(Some(head)).await.faults, Vec::<String>::new());
     rig.shut_store();
     assert_eq!(read(&rig), linked);
+}
+
+#[tokio::test]
+async fn rows_of_version_5_are_covered_at_once_and_on_record_and_never_again() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.open(BERT, 0).await;
+    rig.act(Act::Close(number(BERT))).await;
+    let disable = Act::Terminal {
+        name: "t-9".parse().unwrap(),
+        disabled: true,
+    };
+    rig.act(disable).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.deposit(&anne, 5).await.unwrap();
+    let (head, records) = (rig.verify(None).await.head, rig.records().await.len());
+    rig.shut_store();
+    take_back(&rig.path(), 5);
+    rig.open_store();
+    let audit = rig.verify(Some(head)).await;
+    assert_eq!((audit.faults, audit.rows.count), (Vec::new(), 3));
+    let (last, _) = rig.records().await.pop().unwrap();
+    assert_eq!(last.number, i64::try_from(records).unwrap() + 1);
+    assert_eq!(last.event, "rows_covered");
+    assert_eq!(last.detail, "accounts 2, disabled terminals 1");
+    let _ = rig.log_in(ANNE).await;
+    rig.shut_store();
+    // A row without a record is none of an older version's any more.
+    super::sqlite::tamper(&rig.path(), "DELETE FROM row_record WHERE account = 3");
+    rig.open_store();
+    let proof = rig.proof(ANNE).await;
+    assert!(matches!(rig.claim_by(&proof).await, Claimed::Forged));
 }

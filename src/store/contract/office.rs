@@ -230,6 +230,7 @@ async fn a_closed_account_is_left_alone_by_all_acts(rig: Rig) {
         number: number(ANNE),
         hash: rig.hash("5093", CHEAP),
         one_time_until: None,
+        accept_row: false,
     };
     let adjust = Act::Adjust {
         number: number(ANNE),
@@ -259,6 +260,7 @@ async fn acts_upon_nobody_say_so(rig: Rig) {
             number: nobody,
             hash: rig.hash(PIN, CHEAP),
             one_time_until: None,
+            accept_row: false,
         },
         Act::Limit {
             number: nobody,

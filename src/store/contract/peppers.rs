@@ -41,6 +41,13 @@ async fn uses(rig: &Rig) -> Vec<(PepperId, u64)> {
     }
 }
 
+/// Those that accounts stand on.
+async fn needed(rig: &Rig) -> Vec<(PepperId, u64)> {
+    let mut uses = uses(rig).await;
+    uses.retain(|(_, accounts)| *accounts > 0);
+    uses
+}
+
 fn sorted(mut uses: Vec<(PepperId, u64)>) -> Vec<(PepperId, u64)> {
     uses.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
     uses
@@ -55,6 +62,7 @@ async fn give(rig: &Rig, account: &str, hash: &PinHash) -> Done {
         number: number(account),
         hash: hash.clone(),
         one_time_until: None,
+        accept_row: false,
     };
     rig.act(act).await
 }
@@ -85,9 +93,10 @@ async fn a_pepper_is_retired_once_no_account_stands_on_it(rig: Rig) {
     assert!(why.starts_with("1 accounts still stand"), "{why}");
     assert_eq!(uses(&rig).await.len(), 2);
     give(&rig, BERT, &hash).await;
+    let (_hasher, _new) = rotated(&rig);
     for _ in 0..2 {
         assert!(matches!(retire(&rig, &own(&rig)).await, Done::Yes));
-        assert_eq!(uses(&rig).await, [(other.clone(), 2)]);
+        assert_eq!(needed(&rig).await, [(other.clone(), 2)]);
     }
     rig.assert_clean().await;
 }
@@ -96,20 +105,20 @@ async fn closed_accounts_keep_no_pepper(rig: Rig) {
     rig.open(ANNE, 0).await;
     rig.act(Act::Close(number(ANNE))).await;
     assert_eq!(uses(&rig).await, [(own(&rig), 0)]);
+    let (_hasher, _new) = rotated(&rig);
     assert!(matches!(retire(&rig, &own(&rig)).await, Done::Yes));
     // Its number answers as before, and is nobody's.
     assert!(rig.try_pin(ANNE, PIN).await.unwrap().is_none());
 }
 
-/// A hasher with a new pepper before the rig's own.
+/// A hasher with a new pepper before the rig's own; the store covers rows with it too.
 fn rotated(rig: &Rig) -> (PinHasher, PepperId) {
     let system: Arc<dyn Surroundings> = Arc::new(System::default());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pepper");
     std::fs::write(&path, rig.peppers.lines().as_str()).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let ring = Arc::clone(&rig.peppers);
-    let hasher = PinHasher::start(ring, CHEAP, 1, Arc::clone(&system)).unwrap();
+    let hasher = PinHasher::start(rig.keyring.clone(), CHEAP, 1, Arc::clone(&system)).unwrap();
     let file = PepperFile::new(path, false);
     file.rotate(&hasher, &*system).unwrap();
     let new = hasher.peppers().current().unwrap().clone();
@@ -170,4 +179,54 @@ async fn no_hash_of_a_retired_pepper_is_kept_and_no_pin_is_lost_by_it(rig: Rig) 
     assert_eq!(uses(&rig).await, [(own(&rig), 1)]);
     assert!(rig.try_pin(ANNE, PIN).await.unwrap().is_some());
     rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn rows_that_nobody_will_log_in_on_are_covered_anew_before_their_pepper_goes() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 5).await;
+    rig.open(BERT, 0).await;
+    rig.act(Act::Close(number(BERT))).await;
+    let disable = Act::Terminal {
+        name: "t-9".parse().unwrap(),
+        disabled: true,
+    };
+    rig.act(disable).await;
+    let (hasher, _) = rotated(&rig);
+    let _ = rig.claim_by(&prove(&rig, &hasher).await).await;
+    let (old, before) = (own(&rig), rig.verify(None).await.rows.count);
+    let moving = |after| Act::MoveRows {
+        pepper: old.clone(),
+        after,
+    };
+    assert!(matches!(rig.act(moving(0)).await, Done::Count(0)));
+    assert_eq!(rig.verify(None).await.rows.count, before + 2);
+    assert!(matches!(retire(&rig, &old).await, Done::Yes));
+    assert_eq!(rig.verify(None).await.rows.count, before + 2);
+    let ring = hasher.peppers();
+    let lines = ring.lines();
+    let left = lines.lines().filter(|line| !line.starts_with(old.as_str()));
+    let path = rig.folder.as_ref().unwrap().path().join("pepper");
+    std::fs::write(&path, left.collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    rig.shut_store();
+    rig.keyring = Arc::new(Peppers::load(&path, false).unwrap()).into();
+    rig.open_store();
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_pepper_stays_while_a_row_that_it_covers_is_not_as_the_bank_wrote_it() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 0).await;
+    rig.act(Act::Close(number(ANNE))).await;
+    rig.shut_store();
+    let sql = "UPDATE account SET daily_limit = 5 WHERE number = 'zz-00001'";
+    super::sqlite::tamper(&rig.path(), sql);
+    rig.open_store();
+    let (_hasher, _new) = rotated(&rig);
+    match retire(&rig, &own(&rig)).await {
+        Done::Refused(why) => assert!(why.contains("not as the bank wrote it"), "{why}"),
+        done => panic!("{done:?}"),
+    }
 }

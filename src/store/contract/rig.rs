@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher, PinVerified};
+use crate::access::row_mac::Keyring;
 use crate::domain::entry::ChainHash;
 use crate::domain::{
     AccountNumber, AuditRecord, EntryNumber, HoldName, IdempotencyKey, Pin, Refusal,
@@ -68,6 +69,7 @@ pub(super) struct Rig {
     pub(super) terms: Terms,
     pub(super) terminal: &'static str,
     pub(super) peppers: Arc<Peppers>,
+    pub(super) keyring: Keyring,
     pub(super) folder: Option<TempDir>,
     memory: Option<Arc<MemoryStore>>,
     hasher: PinHasher,
@@ -79,7 +81,8 @@ impl Rig {
     fn new(store: Option<Arc<dyn Store>>, folder: Option<TempDir>) -> Self {
         let system = Arc::new(System::default());
         let peppers = Arc::new(Peppers::generate(&*system));
-        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, system).unwrap();
+        let keyring = Keyring::from(Arc::clone(&peppers));
+        let hasher = PinHasher::start(keyring.clone(), CHEAP, 1, system).unwrap();
         let lockout = LockoutPolicy {
             tries: 3,
             lock_ms: 86_400_000,
@@ -98,6 +101,7 @@ impl Rig {
             terms,
             terminal: "t-1",
             peppers,
+            keyring,
             folder,
             memory: None,
             hasher,
@@ -139,7 +143,8 @@ impl Rig {
     }
 
     pub(super) fn open_store(&mut self) {
-        let store = SqliteStore::open(&self.path(), dollars(), NEW_YEAR).unwrap();
+        let store = SqliteStore::open(&self.path(), dollars(), NEW_YEAR, self.keyring.clone());
+        let store = store.unwrap();
         self.store = Some(Arc::new(store));
     }
 
@@ -240,6 +245,7 @@ impl Rig {
             number: number(account),
             hash: self.hash(pin, CHEAP),
             one_time_until: until,
+            accept_row: false,
         };
         assert!(matches!(self.act(act).await, Done::Yes));
     }
@@ -304,6 +310,16 @@ impl Rig {
         }
     }
 
+    /// A log-in that may fail in any way; `None` where no PIN was right.
+    pub(super) async fn try_log_in(&self, account: &str) -> Option<Claimed> {
+        let TryCounted::Check(ticket) = self.count_try(account).await else {
+            return None;
+        };
+        let place = self.hasher.place().unwrap();
+        let checked = place.verify(ticket, Pin::parse(PIN).unwrap()).await;
+        Some(self.claim_by(&checked.ok()??).await)
+    }
+
     pub(super) async fn log_in(&self, account: &str) -> Claim {
         self.seat(account, PIN).await.claim
     }
@@ -340,6 +356,20 @@ impl Rig {
     pub(super) async fn withdraw(&self, claim: &Claim, amount: i64) -> Result<Receipt, Refusal> {
         self.order(claim, self.new_key(), amount, OrderKind::Withdraw)
             .await
+    }
+
+    /// As [`Rig::withdraw`], where the store may not do it.
+    pub(super) async fn try_withdraw(
+        &self,
+        claim: &Claim,
+        amount: i64,
+    ) -> Result<Result<Receipt, Refusal>, StoreError> {
+        let order = Order {
+            key: self.new_key(),
+            amount: RequestedAmount(amount),
+            kind: OrderKind::Withdraw,
+        };
+        self.store().order(claim, order, self.context()).await
     }
 
     pub(super) async fn transfer(

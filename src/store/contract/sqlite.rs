@@ -9,27 +9,29 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::rig::*;
+use crate::access::row_mac::Keyring;
 use crate::domain::RequestedAmount;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Act, Digest, Done, Order, OrderKind, StoreError};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(path, dollars(), NEW_YEAR)
+    SqliteStore::open(path, dollars(), NEW_YEAR, Keyring::empty())
 }
 
-/// Runs SQL upon a shut store, past its triggers and references.
+/// Runs SQL upon a shut store, past its triggers and references, which are as before afterwards.
 pub(super) fn tamper(path: &Path, sql: &str) {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;")
         .unwrap();
-    let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema \
-                    WHERE type = 'trigger'";
-    let drop_all: String = connection
-        .query_row(triggers, [], |row| row.get(0))
+    let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';'), group_concat(sql || ';', '') \
+                    FROM sqlite_schema WHERE type = 'trigger'";
+    let (drop_all, make_all): (String, String) = connection
+        .query_row(triggers, [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
-    connection.execute_batch(&drop_all).unwrap();
-    connection.execute_batch(sql).unwrap();
+    for sql in [drop_all.as_str(), sql, make_all.as_str()] {
+        connection.execute_batch(sql).unwrap();
+    }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -138,7 +140,12 @@ fn a_file_that_is_no_store_is_refused_and_left_as_it_was() {
 async fn a_store_of_another_currency_is_refused() {
     let mut rig = Rig::sqlite();
     rig.shut_store();
-    let refused = SqliteStore::open(&rig.path(), "EUR".parse().unwrap(), NEW_YEAR);
+    let refused = SqliteStore::open(
+        &rig.path(),
+        "EUR".parse().unwrap(),
+        NEW_YEAR,
+        Keyring::empty(),
+    );
     let Err(OpenError::OtherCurrency { found, asked, .. }) = refused else {
         panic!("{refused:?}");
     };
@@ -161,7 +168,7 @@ async fn opening_a_store_again_repeats_no_migration() {
     let before = dump(&mut rig);
     for later in [DAY, 2 * DAY] {
         let now = NEW_YEAR.plus_ms(u64::try_from(later).unwrap());
-        drop(SqliteStore::open(&rig.path(), dollars(), now).unwrap());
+        drop(SqliteStore::open(&rig.path(), dollars(), now, Keyring::empty()).unwrap());
         assert_eq!(dump(&mut rig), before);
     }
 }
@@ -292,7 +299,8 @@ async fn a_backup_is_a_whole_store_of_mode_0600_and_never_overwrites() {
     assert_eq!(fs::read(&copy).unwrap(), before);
     rig.deposit(&anne, 5).await.unwrap();
     rig.shut_store();
-    rig.store = Some(Arc::new(open(&copy).unwrap()));
+    let opened = SqliteStore::open(&copy, dollars(), NEW_YEAR, rig.keyring.clone());
+    rig.store = Some(Arc::new(opened.unwrap()));
     assert_eq!(rig.verify(Some(head)).await.head, head);
     let anne = rig.log_in(ANNE).await;
     let again = rig.order(&anne, key("a"), 10, OrderKind::Withdraw).await;

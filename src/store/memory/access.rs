@@ -110,20 +110,27 @@ impl Books {
         }
         self.tries.remove(&number);
         // Where its pepper was retired meanwhile, the old hash serves on.
+        let mut changed = false;
         if let Some(hash) = proof.upgrade()
             && !self.retired_peppers.contains(hash.pepper.as_str())
         {
+            changed = true;
             customer.pin.hash = hash.clone();
             self.peppers
                 .insert(hash.pepper.as_str().to_owned(), hash.pepper.clone());
         }
-        if customer.status == Status::Locked {
-            return Admission::Locked;
-        }
-        if seated {
+        let locked = customer.status == Status::Locked;
+        if seated && !locked && customer.home.as_ref() != Some(&context.terminal) {
+            changed = true;
             customer.home = Some(context.terminal.clone());
         }
         let must_change_pin = customer.must_change_pin;
+        if changed {
+            self.record_row(number.as_str());
+        }
+        if locked {
+            return Admission::Locked;
+        }
         self.expire_due(number, context.now);
         Admission::Admitted(self.balances_at(number, context.now), must_change_pin)
     }
@@ -140,6 +147,7 @@ impl Books {
             PinChange::Done if acceptable => "done",
             PinChange::Done => "refused",
             PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Forged => "failed",
             PinChange::Void => "void",
         };
         let note = context.note(Event::PinChange, proof.account());
@@ -168,6 +176,7 @@ impl Books {
             if let Some(customer) = self.customers.get_mut(&number) {
                 customer.set_pin(new, None);
             }
+            self.record_row(number.as_str());
         }
         self.tries.remove(&number);
         Ok(PinChange::Done)

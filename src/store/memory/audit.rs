@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::books::{Books, Entry, Side};
+use super::books::{Books, Entry, HeldMoney, Side};
 use crate::domain::EntryNumber;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::HoldState;
@@ -52,19 +52,19 @@ impl Books {
         }
         self.audit_holds_and_keys(&mut faults);
         let log = self.audit_records(before.and_then(|before| before.log), &mut faults);
+        let rows = self.audit_rows(before.and_then(|before| before.rows), &mut faults);
         let ledger_total = self.ledger.values().map(|account| account.balance).sum();
         if ledger_total != 0 {
             faults.push(format!("all balances sum to {ledger_total}, not to 0"));
         }
         faults.truncate(AUDIT_FAULTS_MAX);
         let numbers = self.customers.keys();
-        let open = self.holds.values();
-        let open = open.filter(|held| held.hold.state == HoldState::Open);
+        let is_open = |held: &&HeldMoney| held.hold.state == HoldState::Open;
         Audit {
             noted: Vec::new(),
             accounts: count(self.customers.len()),
             entries: count(self.entries.len()),
-            open_holds: count(open.count()),
+            open_holds: count(self.holds.values().filter(is_open).count()),
             keys: count(self.keys.len()),
             customers_total: numbers.map(|number| self.balance_of(number.as_str())).sum(),
             ledger_total,
@@ -73,6 +73,8 @@ impl Books {
                 i64::try_from(self.entries.len()).unwrap_or(i64::MAX),
             ),
             log,
+            rows,
+            unchecked_rows: 0,
             faults,
         }
     }
@@ -92,6 +94,21 @@ impl Books {
             faults.push("the audit log is not the one that the digest was made of".to_owned());
         }
         LogHead { count, hash }
+    }
+
+    /// The kept end must be among those that came by.
+    fn audit_rows(&self, kept: Option<LogHead>, faults: &mut Vec<String>) -> LogHead {
+        let ends = std::iter::once(&CHAIN_START).chain(&self.row_records);
+        let ends = (0_i64..).zip(ends).map(|(count, hash)| (count, *hash));
+        let mut ends = ends.map(|(count, hash)| LogHead { count, hash });
+        if kept.is_some_and(|kept| !ends.clone().any(|end| end == kept)) {
+            faults.push("the rows are not those that the digest was made of".to_owned());
+        }
+        let none = LogHead {
+            count: 0,
+            hash: CHAIN_START,
+        };
+        ends.by_ref().last().unwrap_or(none)
     }
 
     fn audit_holds_and_keys(&self, faults: &mut Vec<String>) {
@@ -175,5 +192,6 @@ fn digest(heads: &Replayed<'_>, entry: i64) -> Digest {
         entry,
         hash,
         log: None,
+        rows: None,
     }
 }

@@ -270,7 +270,12 @@ impl Store for MemoryStore {
     }
 
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
-        Box::pin(async move { self.call(|books| books.office(office.actor(), act, &context)) })
+        Box::pin(async move {
+            let shut = act.shuts_out();
+            let done = self.call(|books| books.office(office.actor(), act, &context));
+            self.seats.evict_where(shut, &done);
+            done
+        })
     }
 
     fn warranted(

@@ -1,11 +1,11 @@
 //! What the bank's staff ask.
 
 use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
-use crate::access::pin::StoredPin;
+use crate::access::pin::{PinHash, StoredPin};
 use crate::domain::entry::ChainHash;
 use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
 use crate::domain::money::{BALANCE_MAX, Opening};
-use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal};
+use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal, Timestamp};
 use crate::store::{
     AccountReport, Act, Context, Done, Line, NewAccount, RecordsAsked, StoreError, TerminalReport,
 };
@@ -22,14 +22,14 @@ impl Books {
         context: &Context,
     ) -> Result<Done, StoreError> {
         let note = act.note(actor, context.now);
-        let done = self.perform(act, context)?;
+        let done = self.perform(actor, act, context)?;
         if let Some(note) = note {
             self.append(&note.with_done(&done));
         }
         Ok(done)
     }
 
-    fn perform(&mut self, act: Act, context: &Context) -> Result<Done, StoreError> {
+    fn perform(&mut self, actor: &str, act: Act, context: &Context) -> Result<Done, StoreError> {
         Ok(match act {
             Act::Open(accounts) => self.open(accounts, context)?,
             Act::Close(number) => self.close(number, context),
@@ -39,23 +39,10 @@ impl Books {
                 number,
                 hash,
                 one_time_until,
-            } => {
-                let retired = self.is_retired(&hash.pepper);
-                match self.customers.get_mut(&number) {
-                    None => Done::NoSuchAccount,
-                    Some(customer) if customer.status == Status::Closed => {
-                        refused("the account is closed")
-                    }
-                    Some(_) if retired => Done::retired(&hash.pepper),
-                    Some(customer) => {
-                        let pepper = hash.pepper.clone();
-                        customer.set_pin(hash, one_time_until);
-                        self.know_pepper(&pepper);
-                        self.tries.remove(&number);
-                        Done::Yes
-                    }
-                }
-            }
+                accept_row,
+            } => self.set_pin((number, hash, one_time_until), accept_row, actor, context),
+            // Nothing here is covered with a pepper.
+            Act::MoveRows { .. } => Done::Count(0),
             Act::RetirePepper(pepper) => self.retire_pepper(&pepper),
             Act::Limit {
                 number,
@@ -69,6 +56,7 @@ impl Books {
             } => self.adjust(number, amount, reason, context)?,
             Act::Terminal { name, disabled } => {
                 self.meet_terminal(&name);
+                self.record_row(name.as_str());
                 self.terminals.insert(name, disabled);
                 Done::Yes
             }
@@ -84,6 +72,38 @@ impl Books {
             Act::Backup(_) => return Err(StoreError::Unsupported),
             act => self.look_up(act, context)?,
         })
+    }
+
+    fn set_pin(
+        &mut self,
+        (number, hash, one_time_until): (AccountNumber, PinHash, Option<Timestamp>),
+        accept_row: bool,
+        actor: &str,
+        context: &Context,
+    ) -> Done {
+        let Some(customer) = self.customers.get(&number) else {
+            return Done::NoSuchAccount;
+        };
+        if self.is_retired(&hash.pepper) {
+            return Done::retired(&hash.pepper);
+        }
+        let closed = customer.status == Status::Closed;
+        if closed && !accept_row {
+            return refused("the account is closed");
+        }
+        let found = accept_row.then(|| self.report(number, customer, context));
+        if let Some(found) = &found {
+            self.append(&found.accepted(actor, number, true, context.now));
+        }
+        if !closed {
+            self.know_pepper(&hash.pepper);
+            if let Some(customer) = self.customers.get_mut(&number) {
+                customer.set_pin(hash, one_time_until);
+            }
+            self.tries.remove(&number);
+        }
+        self.record_row(number.as_str());
+        found.map_or(Done::Yes, |found| Done::Account(Box::new(found)))
     }
 
     /// Acts that only read.
@@ -196,6 +216,7 @@ impl Books {
                 holds: Vec::new(),
             };
             self.customers.insert(new.number, customer);
+            self.record_row(new.number.as_str());
             opened += 1;
         }
         Ok(Done::Opened { opened, existing })
@@ -222,6 +243,7 @@ impl Books {
             Some(_) if late => refused("the account has holds that can still be captured late"),
             Some(customer) => {
                 customer.status = Status::Closed;
+                self.record_row(number.as_str());
                 Done::Yes
             }
         }
@@ -233,6 +255,7 @@ impl Books {
             Some(customer) if customer.status == Status::Closed => refused("the account is closed"),
             Some(customer) => {
                 customer.status = Status::Locked;
+                self.record_row(number.as_str());
                 Done::Yes
             }
         }
@@ -248,6 +271,7 @@ impl Books {
             Some(customer) if customer.status == Status::Closed => refused("the account is closed"),
             Some(customer) => {
                 customer.status = Status::Open;
+                self.record_row(number.as_str());
                 Done::Yes
             }
         }
@@ -266,6 +290,7 @@ impl Books {
             Some(customer) => {
                 customer.withdrawal_limit = withdrawal;
                 customer.daily_limit = daily;
+                self.record_row(number.as_str());
                 Done::Yes
             }
         }

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::accounts::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
+use super::covered::Covered;
 use super::writer::Books;
 use crate::access::lockout::{Counted, LockoutPolicy, Spent, TryRecord};
 use crate::access::pepper::PepperId;
@@ -44,6 +45,8 @@ pub(super) enum Admission {
         must_change_pin: bool,
     },
     Locked,
+    /// The account's row is not as the bank wrote it.
+    Forged,
     Void,
 }
 
@@ -131,11 +134,16 @@ impl Books<'_> {
         let admission = self.judge(number, revision, upgrade, seated, context)?;
         let outcome = match &admission {
             Admission::Void => "void",
+            Admission::Forged => "failed",
             _ if !seated => "in_use",
             Admission::Locked => "locked_by_staff",
             Admission::Admitted { .. } => "done",
         };
-        self.append(&context.note(Event::Login, number).outcome(outcome))?;
+        let note = context.note(Event::Login, number);
+        self.append(&note.outcome(outcome))?;
+        if matches!(admission, Admission::Forged) {
+            self.append(&context.note(Event::ForgedRow, number).outcome("refused"))?;
+        }
         Ok(admission)
     }
 
@@ -153,6 +161,11 @@ impl Books<'_> {
         if credential.is_void(context.now) || credential.stored.revision != revision {
             return Ok(Admission::Void);
         }
+        // Before the tries are forgotten: whoever planted a hash knows its PIN.
+        let covered = Covered::Account(credential.account);
+        if !self.is_as_written(covered)? {
+            return Ok(Admission::Forged);
+        }
         self.forget_tries(number)?;
         // Where its pepper was retired meanwhile, the old hash serves on.
         let upgrade = match upgrade {
@@ -162,13 +175,18 @@ impl Books<'_> {
         if let Some(hash) = upgrade {
             self.save_hash(credential.account, hash)?;
         }
-        if credential.status == STATUS_LOCKED {
-            return Ok(Admission::Locked);
-        }
-        if seated && credential.home.as_ref() != Some(&context.terminal) {
+        let is_locked = credential.status == STATUS_LOCKED;
+        let moves = seated && !is_locked && credential.home.as_ref() != Some(&context.terminal);
+        if moves {
             self.connection
                 .prepare_cached("UPDATE credential SET home = ?2 WHERE account = ?1")?
                 .execute(params![credential.account, context.terminal.as_str()])?;
+        }
+        if moves || upgrade.is_some() {
+            self.record_row(covered)?;
+        }
+        if is_locked {
+            return Ok(Admission::Locked);
         }
         let mut account = self.account(credential.account)?;
         self.expire_due(&mut account, context.now)?;
@@ -189,11 +207,15 @@ impl Books<'_> {
         let change = self.replace_pin((number, revision), new)?;
         let outcome = match change {
             PinChange::Void => "void",
+            PinChange::Forged => "failed",
             PinChange::LockedByStaff => "locked_by_staff",
             PinChange::Done if new.is_none() => "refused",
             PinChange::Done => "done",
         };
         self.append(&context.note(Event::PinChange, number).outcome(outcome))?;
+        if change == PinChange::Forged {
+            self.append(&context.note(Event::ForgedRow, number).outcome("refused"))?;
+        }
         Ok(change)
     }
 
@@ -206,6 +228,9 @@ impl Books<'_> {
         let Some(credential) = credential.filter(|known| known.stored.revision == revision) else {
             return Ok(PinChange::Void);
         };
+        if !self.is_as_written(Covered::Account(credential.account))? {
+            return Ok(PinChange::Forged);
+        }
         self.forget_tries(number)?;
         if credential.status == STATUS_LOCKED {
             return Ok(PinChange::LockedByStaff);
@@ -216,7 +241,7 @@ impl Books<'_> {
         Ok(PinChange::Done)
     }
 
-    /// Replaces an account's PIN by another, of the next revision.
+    /// Replaces an account's PIN by another, of the next revision, and records the row.
     pub(super) fn set_pin(
         &mut self,
         account: i64,
@@ -244,10 +269,10 @@ impl Books<'_> {
                 one_time_until.map(Timestamp::unix_ms),
                 demo
             ])?;
-        Ok(())
+        self.record_row(Covered::Account(account))
     }
 
-    /// The same PIN, hashed anew.
+    /// The same PIN, hashed anew; the caller records the row.
     fn save_hash(&mut self, account: i64, hash: &PinHash) -> Result<(), StoreError> {
         self.know_pepper(&hash.pepper)?;
         self.connection

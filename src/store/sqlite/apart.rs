@@ -32,6 +32,7 @@ pub(super) async fn read<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::row_mac::Keyring;
     use crate::domain::Timestamp;
     use crate::store::sqlite::SqliteStore;
 
@@ -40,7 +41,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bank.db");
         let now = Timestamp::from_unix_ms(1);
-        drop(SqliteStore::open(&path, "USD".parse().unwrap(), now).unwrap());
+        let (currency, keyring) = ("USD".parse().unwrap(), Keyring::empty());
+        drop(SqliteStore::open(&path, currency, now, keyring).unwrap());
         let (begins, begun) = tokio::sync::oneshot::channel();
         let (ends, ended) = tokio::sync::oneshot::channel();
         let reading = tokio::spawn(async move {

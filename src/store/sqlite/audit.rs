@@ -5,14 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use aws_lc_rs::digest;
 use rusqlite::Connection;
 
+use super::accounts::KIND_CUSTOMER;
+use super::open::MIGRATIONS;
 use super::postings::POSTINGS_PER_MARK;
+use super::{covered, schema};
+use crate::access::row_mac::Keyring;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
 use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
 
 /// An account as its entries make it.
-struct Rebuilt {
-    number: String,
+pub(super) struct Rebuilt {
+    pub(super) number: String,
+    pub(super) is_customer: bool,
     balance: i64,
     head: ChainHash,
     /// The last entry with a posting to it, or 0, and how many there are.
@@ -55,26 +60,33 @@ impl Faults {
 /// Audits the ledger as it stands in one snapshot.
 pub(super) fn audit(
     connection: &Connection,
+    keyring: &Keyring,
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Audit, StoreError> {
     connection.execute_batch("BEGIN")?;
-    let audit = audit_snapshot(connection, before, now);
+    let audit = audit_snapshot(connection, keyring, before, now);
     connection.execute_batch("COMMIT")?;
     audit
 }
 
 fn audit_snapshot(
     connection: &Connection,
+    keyring: &Keyring,
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Audit, StoreError> {
     let mut faults = Faults::default();
+    for difference in schema::differences(connection, MIGRATIONS.len())? {
+        faults.add(format!("schema: {difference}"));
+    }
     integrity(connection, &mut faults)?;
     let mut accounts = accounts(connection)?;
     let (entries, last) = replay(connection, &mut accounts, before, &mut faults)?;
     let kept = before.and_then(|digest| digest.log);
     let log = super::records::replay(connection, kept, &mut faults)?;
+    let kept = before.and_then(|digest| digest.rows);
+    let rows = covered::replay(connection, keyring, kept, &accounts, &mut faults)?;
     for account in accounts.values() {
         if (account.balance, account.head) != account.stored.money {
             faults.add(format!(
@@ -115,6 +127,8 @@ fn audit_snapshot(
         head: digest_of(&accounts, last),
         log,
         noted,
+        rows: rows.head,
+        unchecked_rows: rows.unchecked,
         faults: faults.into_words(),
     })
 }
@@ -142,7 +156,7 @@ fn integrity(connection: &Connection, faults: &mut Faults) -> Result<(), StoreEr
 
 fn accounts(connection: &Connection) -> Result<HashMap<i64, Rebuilt>, StoreError> {
     let mut statement = connection
-        .prepare("SELECT id, number, balance, head, last_entry, postings FROM account")?;
+        .prepare("SELECT id, number, balance, head, last_entry, postings, kind FROM account")?;
     let rows = statement.query_map([], |row| {
         let stored = Stored {
             money: (row.get(2)?, row.get(3)?),
@@ -152,6 +166,7 @@ fn accounts(connection: &Connection) -> Result<HashMap<i64, Rebuilt>, StoreError
             row.get(0)?,
             Rebuilt {
                 number: row.get(1)?,
+                is_customer: row.get::<_, i64>(6)? == KIND_CUSTOMER,
                 balance: 0,
                 head: CHAIN_START,
                 last_entry: 0,
@@ -301,6 +316,7 @@ fn digest_of(accounts: &HashMap<i64, Rebuilt>, entry: i64) -> Digest {
         entry,
         hash,
         log: None,
+        rows: None,
     }
 }
 

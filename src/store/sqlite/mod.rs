@@ -7,7 +7,9 @@ mod access;
 mod accounts;
 mod apart;
 mod audit;
+mod backup;
 mod clock;
+mod covered;
 mod disk;
 mod enrolment;
 mod money;
@@ -17,7 +19,9 @@ mod owner;
 mod peppers;
 mod postings;
 mod records;
+mod reports;
 mod rows;
+mod schema;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +31,8 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(test)]
+pub(super) use open::MIGRATIONS;
 pub use open::{OpenError, StoreLock};
 pub(crate) use owner::give_to_owner;
 
@@ -41,6 +47,7 @@ use super::{
 };
 use crate::access::pepper::PepperId;
 use crate::access::pin::{PinHash, PinVerified};
+use crate::access::row_mac::Keyring;
 use crate::domain::{
     AccountNumber, ClockMark, Currency, EntryNumber, Refusal, TerminalName, Timestamp,
 };
@@ -50,6 +57,7 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 /// A bank's store in one file.
 pub struct SqliteStore {
     path: PathBuf,
+    keyring: Keyring,
     seats: Arc<Seats>,
     writable: Writable,
     committed: Arc<Tally>,
@@ -62,13 +70,19 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes it where there is none. No other process may have it. It keeps
+    /// Opens the store, or makes it where there is none. No other process may have it. `keyring` has
+    /// the bank's peppers, now and after each rotation: with them the store covers rows by MACs. It keeps
     /// nothing of a clock.
     ///
     /// # Errors
     /// [`OpenError`], in words that say what to do.
-    pub fn open(path: &Path, currency: Currency, now: Timestamp) -> Result<Self, OpenError> {
-        Self::open_with_clock(path, currency, now, || None)
+    pub fn open(
+        path: &Path,
+        currency: Currency,
+        now: Timestamp,
+        keyring: Keyring,
+    ) -> Result<Self, OpenError> {
+        Self::open_with_clock(path, currency, now, keyring, || None)
     }
 
     /// As [`SqliteStore::open`]; what `clock` says is kept with each commit.
@@ -79,12 +93,13 @@ impl SqliteStore {
         path: &Path,
         currency: Currency,
         now: Timestamp,
+        keyring: Keyring,
         clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let (writing, folded) = open::writer(path, currency, now)?;
+        let (writing, folded) = open::writer(path, currency, now, &keyring)?;
         let writable = Writable::new(folded);
         let reading = open::reader(path)?;
         let system = |source| OpenError::System {
@@ -99,9 +114,11 @@ impl SqliteStore {
                 .name("ledger-writer".to_owned())
                 .spawn({
                     let (writable, seats) = (writable.clone(), Arc::clone(&seats));
-                    let committed = Arc::clone(&committed);
+                    let (committed, keyring) = (Arc::clone(&committed), keyring.clone());
+                    let serve = writer::serve;
                     move || {
-                        writer::serve(&writing, jobs, &writable, (&seats, &clock), &committed);
+                        let known = (&*seats, &clock as &clock::Clock);
+                        serve((&writing, &keyring), jobs, &writable, known, &committed);
                     }
                 })
                 .map_err(system)?,
@@ -116,6 +133,7 @@ impl SqliteStore {
         ];
         Ok(Self {
             path: path.to_owned(),
+            keyring,
             seats,
             writable,
             committed,
@@ -145,7 +163,9 @@ impl SqliteStore {
             path: path.to_owned(),
             source,
         };
-        open::peppers(&open::reader(path)?).map_err(damaged)
+        let connection = open::reader(path)?;
+        open::check_layout(&connection, path)?;
+        open::peppers(&connection).map_err(damaged)
     }
 
     /// What the store that may be in use keeps of the bank's clock; `None` where it has no stamp yet.
@@ -167,7 +187,7 @@ impl SqliteStore {
     pub fn disabled_terminals(path: &Path) -> Result<Vec<TerminalName>, StoreError> {
         let connection =
             open::reader(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        office::disabled_terminals(&connection)
+        reports::disabled_terminals(&connection)
     }
 
     async fn write<T: Send + 'static>(
@@ -264,6 +284,7 @@ impl Store for SqliteStore {
                 .await?;
             Ok(match admission {
                 Admission::Void => Claimed::Void,
+                Admission::Forged => Claimed::Forged,
                 _ if !seated => Claimed::InUse,
                 Admission::Locked => Claimed::LockedByStaff,
                 Admission::Admitted {
@@ -397,17 +418,23 @@ impl Store for SqliteStore {
                 | Act::Peppers
                 | Act::ClockEffects(_)
                 | Act::Verify(_) => {
-                    self.read_apart(move |connection| office::read(connection, &act, &context))
-                        .await
+                    let keyring = self.keyring.clone();
+                    let read = move |connection: &Connection| {
+                        reports::read(connection, &act, &context, &keyring)
+                    };
+                    self.read_apart(read).await
                 }
                 Act::Backup(to) => {
-                    self.read_apart(move |connection| backup(connection, &to))
+                    self.read_apart(move |connection| backup::copy(connection, &to))
                         .await
                 }
                 act => {
-                    let actor = office::actor_of(office);
-                    self.write(move |books| books.office(&actor, &act, &context))
-                        .await
+                    let (actor, shut) = (office::actor_of(office), act.shuts_out());
+                    let done = self
+                        .write(move |books| books.office(&actor, &act, &context))
+                        .await;
+                    self.seats.evict_where(shut, &done);
+                    done
                 }
             }
         })
@@ -448,29 +475,4 @@ impl Store for SqliteStore {
     fn seats(&self) -> Vec<Seat> {
         self.seats.list()
     }
-}
-
-/// Copies one snapshot of the store to a new file of mode 0600.
-fn backup(connection: &Connection, to: &Path) -> Result<Done, StoreError> {
-    let unavailable = |error: std::io::Error| StoreError::Unavailable(error.to_string());
-    if to.exists() {
-        return Ok(Done::Refused(format!(
-            "{} exists; backups never overwrite",
-            to.display()
-        )));
-    }
-    if let Err(error) = open::make_file(to) {
-        return Ok(Done::Refused(error.to_string()));
-    }
-    let name = to
-        .to_str()
-        .ok_or_else(|| StoreError::Unavailable("the file's name is not UTF-8".to_owned()))?;
-    if let Err(error) = connection.execute("VACUUM INTO ?1", [name]) {
-        let _ = std::fs::remove_file(to);
-        return Err(error.into());
-    }
-    std::fs::File::open(to)
-        .and_then(|file| file.sync_all())
-        .map_err(unavailable)?;
-    Ok(Done::Yes)
 }

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::disk::{LOCK_TIMEOUT, fold_journal};
 use super::owner::give_to_owner;
+use super::schema;
+use super::writer::{Books, Memory};
 use crate::access::pepper::PepperId;
+use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
 
@@ -19,17 +23,20 @@ use crate::domain::{Currency, Timestamp};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-const MIGRATIONS: [&str; 6] = [
+pub(in crate::store) const MIGRATIONS: [&str; 7] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
     include_str!("../schema/4.sql"),
     include_str!("../schema/5.sql"),
     include_str!("../schema/6.sql"),
+    include_str!("../schema/7.sql"),
 ];
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].
 const STAND_INS: usize = 1;
+/// The migration after which rows are covered, by its place in [`MIGRATIONS`].
+const COVERED: usize = 6;
 
 /// Each connection is one thread's at a time, as its type sees to: SQLite need not.
 const OWN_THREAD: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -75,6 +82,20 @@ pub enum OpenError {
         /// The newest known.
         known: usize,
     },
+    /// It is not laid out as this program makes it.
+    #[error(
+        "the store {path} is not laid out as this program makes it: {differences}; mend: restore a backup of before, \
+         or have what was planted removed and what is missing made again by whoever knows how it came"
+    )]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Each difference, named.
+        differences: String,
+    },
+    /// An older version's rows are to be covered, and there is no pepper.
+    #[error("the store {0} is of an older version, and bringing it to this one takes the pepper")]
+    NoPepper(PathBuf),
     /// It was made for another currency.
     #[error("the store {path} holds {found}, and the configuration says {asked}")]
     OtherCurrency {
@@ -211,6 +232,7 @@ pub(super) fn writer(
     path: &Path,
     currency: Currency,
     now: Timestamp,
+    keyring: &Keyring,
 ) -> Result<(Connection, bool), OpenError> {
     let damaged = |source| OpenError::Damaged {
         path: path.to_owned(),
@@ -219,11 +241,20 @@ pub(super) fn writer(
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OWN_THREAD)
             .map_err(damaged)?;
-    check_header(&connection, path)?;
+    // A store that is refused keeps its journal: it may hold what another file needs.
+    let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection
+        .set_db_config(keep_journal, true)
+        .map_err(damaged)?;
+    if check_layout(&connection, path)? > 0 {
+        check_currency(&connection, path, currency)?;
+    }
     settings(&connection).map_err(|error| unwritable(path, error))?;
     let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
-    migrate(&mut connection, path, currency, now)?;
-    check_currency(&connection, path, currency)?;
+    migrate(&mut connection, path, currency, (now, keyring))?;
+    connection
+        .set_db_config(keep_journal, false)
+        .map_err(damaged)?;
     Ok((connection, folded))
 }
 
@@ -274,7 +305,21 @@ pub(super) fn peppers(connection: &Connection) -> rusqlite::Result<Vec<PepperId>
         .collect())
 }
 
-fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Header and schema; returns the schema's version. Changes nothing.
+pub(super) fn check_layout(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
+    let version = check_header(connection, path)?;
+    let differences =
+        schema::differences(connection, version).map_err(|error| unwritable(path, error))?;
+    if differences.is_empty() {
+        return Ok(version);
+    }
+    Err(OpenError::Schema {
+        path: path.to_owned(),
+        differences: differences.join("; "),
+    })
+}
+
+fn check_header(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
     let damaged = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
         _ => unwritable(path, source),
@@ -299,7 +344,7 @@ fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             known: MIGRATIONS.len(),
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {
@@ -319,36 +364,66 @@ fn migrate(
     connection: &mut Connection,
     path: &Path,
     currency: Currency,
-    now: Timestamp,
+    (now, keyring): (Timestamp, &Keyring),
 ) -> Result<(), OpenError> {
     let stand_in_key = StandInKey::fresh().map_err(|error| OpenError::System {
         path: path.to_owned(),
         source: io::Error::other(error),
     })?;
-    let work = |connection: &mut Connection| -> rusqlite::Result<()> {
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let work = |connection: &mut Connection| -> Result<(), OpenError> {
+        let failed = |error| unwritable(path, error);
+        let version: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(failed)?;
         let done = usize::try_from(version).unwrap_or(usize::MAX);
         for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(migration)?;
+            let transaction = connection.transaction().map_err(failed)?;
+            transaction.execute_batch(migration).map_err(failed)?;
             if index == 0 {
-                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-                begin_bank(&transaction, currency, now)?;
+                transaction
+                    .pragma_update(None, "application_id", APPLICATION_ID)
+                    .and_then(|()| begin_bank(&transaction, currency, now))
+                    .map_err(failed)?;
             }
             if index == STAND_INS {
                 let sql = "INSERT INTO bank (name, value) VALUES ('stand_in_key', ?1)";
-                transaction.execute(sql, [stand_in_key.as_str()])?;
+                transaction
+                    .execute(sql, [stand_in_key.as_str()])
+                    .map_err(failed)?;
             }
-            transaction.pragma_update(
-                None,
-                "user_version",
-                i64::try_from(index + 1).unwrap_or(i64::MAX),
-            )?;
-            transaction.commit()?;
+            if index == COVERED {
+                cover(&transaction, path, (now, keyring))?;
+            }
+            let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+            transaction
+                .pragma_update(None, "user_version", version)
+                .and_then(|()| transaction.commit())
+                .map_err(failed)?;
         }
         Ok(())
     };
-    work(connection).map_err(|error| unwritable(path, error))
+    work(connection)
+}
+
+/// Gives every row that stood before its first record.
+fn cover(
+    connection: &Connection,
+    path: &Path,
+    (now, keyring): (Timestamp, &Keyring),
+) -> Result<(), OpenError> {
+    let mut memory = Memory::default();
+    let mut books = Books {
+        connection,
+        memory: &mut memory,
+        keyring,
+    };
+    books.cover_all(now).map_err(|error| match error {
+        _ if keyring.is_empty() => OpenError::NoPepper(path.to_owned()),
+        error => OpenError::System {
+            path: path.to_owned(),
+            source: io::Error::other(error),
+        },
+    })
 }
 
 fn begin_bank(connection: &Connection, currency: Currency, now: Timestamp) -> rusqlite::Result<()> {

@@ -51,6 +51,11 @@ impl Books<'_> {
         if standing > 0 {
             return Ok(Done::still_needed(pepper, standing));
         }
+        // Closed accounts, whose PIN nobody will give again, and terminals.
+        let moved = self.move_rows(pepper, 0, true)?;
+        if matches!(moved, Done::Refused(_)) {
+            return Ok(moved);
+        }
         self.connection
             .prepare_cached("DELETE FROM bank WHERE name = 'pepper:' || ?1")?
             .execute([pepper.as_str()])?;

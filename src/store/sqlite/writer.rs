@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::accounts::AccountMemory;
 use super::clock::Clock;
 use super::disk::Writable;
+use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::TerminalName;
 use crate::store::seats::Seats;
@@ -34,6 +35,7 @@ const TERMINALS_REMEMBERED_MAX: usize = 10_000;
 pub(super) struct Books<'c> {
     pub(super) connection: &'c Connection,
     pub(super) memory: &'c mut Memory,
+    pub(super) keyring: &'c Keyring,
 }
 
 /// What the writer knows without asking; thrown away whenever a transaction is rolled back.
@@ -49,6 +51,8 @@ pub(super) struct Memory {
     pub(super) last_entry: Option<i64>,
     /// The audit log's end.
     pub(super) log: Option<LogHead>,
+    /// The end of the log of covered rows.
+    pub(super) rows: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
     /// The key that stand-ins are drawn with.
@@ -181,7 +185,7 @@ where
 
 /// Serves the queue until it is closed and empty.
 pub(super) fn serve(
-    connection: &Connection,
+    (connection, keyring): (&Connection, &Keyring),
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     writable: &Writable,
     (seats, clock): (&Seats, &Clock),
@@ -191,15 +195,19 @@ pub(super) fn serve(
     while let Some(first) = queue.blocking_recv() {
         let mut batch = gather(first, &mut queue);
         tracing::trace!(batch = batch.len(), "commit");
-        match transact(connection, &mut memory, (writable, clock), &mut batch) {
+        let mut books = Books {
+            connection,
+            memory: &mut memory,
+            keyring,
+        };
+        match transact(&mut books, (writable, clock), &mut batch) {
             // One call spoilt the batch: each goes again, alone.
             Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(_)) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
                     let mut single = vec![job];
-                    let committed =
-                        transact(connection, &mut memory, (writable, clock), &mut single);
-                    seats.post(memory.accounts.take_posted());
+                    let committed = transact(&mut books, (writable, clock), &mut single);
+                    seats.post(books.memory.accounts.take_posted());
                     finish(single, &committed, tally);
                 }
             }
@@ -243,18 +251,18 @@ fn finish(jobs: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, tally: &T
 }
 
 fn transact(
-    connection: &Connection,
-    memory: &mut Memory,
+    books: &mut Books<'_>,
     (writable, clock): (&Writable, &Clock),
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
+    let connection = books.connection;
     writable.make_sure(connection)?;
-    let result = begin_run_commit(connection, memory, clock, jobs);
+    let result = begin_run_commit(books, clock, jobs);
     if let Err(error) = &result {
         if matches!(error, StoreError::Disk(_)) {
             writable.doubt(error);
         }
-        *memory = Memory::default();
+        *books.memory = Memory::default();
         if !connection.is_autocommit() {
             // Nothing to do where this fails too: SQLite rolls back when the connection closes.
             let _ = connection.execute_batch("ROLLBACK");
@@ -264,16 +272,15 @@ fn transact(
 }
 
 fn begin_run_commit(
-    connection: &Connection,
-    memory: &mut Memory,
+    books: &mut Books<'_>,
     clock: &Clock,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
+    let connection = books.connection;
     let changes = connection.total_changes();
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut books = Books { connection, memory };
     for job in jobs.iter_mut() {
-        job.run(&mut books)?;
+        job.run(books)?;
     }
     books.write_accounts()?;
     books.mark_clock(clock, connection.total_changes() != changes)?;

@@ -183,6 +183,18 @@ impl Site {
         }
     }
 
+    /// Works upon the store past its triggers, which are as before afterwards.
+    pub(crate) fn tamper(&self, work: impl FnOnce(&rusqlite::Connection)) {
+        let store = rusqlite::Connection::open(self.path("data/bank.db")).unwrap();
+        let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';'), group_concat(sql || ';', '') \
+                        FROM sqlite_schema WHERE type = 'trigger'";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (drop_all, make_all): (String, String) = store.query_row(triggers, [], read).unwrap();
+        store.execute_batch(&drop_all).unwrap();
+        work(&store);
+        store.execute_batch(&make_all).unwrap();
+    }
+
     /// Asks `verify`, which must find the ledger whole, and gives what it printed.
     #[track_caller]
     pub(crate) fn verify(&self) -> serde_json::Value {

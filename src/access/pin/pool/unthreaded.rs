@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{AT_THE_FRONT_PER_THREAD, Firing, PinHasher, WAITING_PER_THREAD};
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln};
+use crate::access::row_mac::Keyring;
 use crate::surroundings::Surroundings;
 
 impl PinHasher {
@@ -21,11 +21,11 @@ impl PinHasher {
         surroundings: Arc<dyn Surroundings>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, mut waiting) = mpsc::channel::<Firing>(WAITING_PER_THREAD);
-        let ring = Arc::new(ArcSwap::new(Arc::clone(&peppers)));
-        let (mut kiln, current) = (Kiln::new(peppers, cost), Arc::clone(&ring));
+        let ring = Keyring::from(Arc::clone(&peppers));
+        let (mut kiln, current) = (Kiln::new(peppers, cost), ring.clone());
         let work = async move {
             while let Some(firing) = waiting.recv().await {
-                kiln.peppers = current.load_full();
+                kiln.peppers = current.peppers();
                 firing(&mut kiln);
             }
         };
@@ -33,7 +33,7 @@ impl PinHasher {
             queue,
             front: Arc::new(Semaphore::new(AT_THE_FRONT_PER_THREAD)),
             front_places: AT_THE_FRONT_PER_THREAD,
-            peppers: ring,
+            ring,
             surroundings,
         };
         (pool, work)
