@@ -38,6 +38,12 @@ pub mod default {
     pub const REQUESTS_PER_SECOND: i64 = 50;
     /// Requests a connection may make at once.
     pub const REQUEST_BURST: i64 = 100;
+    /// Octets that a connection may send for each request that it may make, in the long run.
+    pub const OCTETS_PER_REQUEST: u64 = 1_536;
+    /// TLS records that a connection may send for each request that it may make, in the long run.
+    pub const RECORDS_PER_REQUEST: u64 = 8;
+    /// The same, at once.
+    pub const RECORDS_PER_REQUEST_AT_ONCE: u64 = 20;
     /// Connections an address may open each second in the long run.
     pub const CONNECTIONS_PER_SECOND_PER_IP: i64 = 50;
     /// Connections an address may open at once.
@@ -139,6 +145,10 @@ pub const FULL_HANDSHAKES_MAX: usize = 64;
 pub const HANDSHAKES_SHARE: usize = 4;
 /// So many handshakes may be in progress, in all and from one address, however few places there are.
 pub const HANDSHAKES_MIN: usize = 64;
+/// Octets that a peer may send until its handshake is over: its greeting, twice, and the largest chain.
+pub const HANDSHAKE_OCTETS_MAX: usize = 65_536;
+/// Records that it may send them in.
+pub const HANDSHAKE_RECORDS_MAX: usize = 1_024;
 /// File descriptors kept for the store, the logs, the operator and the metrics.
 pub const FILES_RESERVED: u64 = 128;
 /// The first probe of TCP keep-alive comes after so much silence.
@@ -170,6 +180,22 @@ pub const EXPIRIES_MAX: usize = 1_000;
 pub const SOCKET_BUFFER_BYTES: usize = 65_536;
 /// Bytes read from a connection at once.
 pub const READ_CHUNK_BYTES: usize = 4_096;
+/// A terminal may send so many times what one of its connections may, over all of them.
+pub const TERMINAL_BUDGETS: u64 = 8;
+/// TLS is handed so many records at once,
+pub const RECORDS_TOGETHER_MAX: usize = 32;
+/// and a peer is read so often, before others are served.
+pub const READS_TOGETHER_MAX: usize = 8;
+/// A peer that is over a budget for so long on end, without a whole request, is closed.
+pub const OVER_BUDGET_MAX: Duration = Duration::from_secs(10);
+/// Beyond one in so many parts of a processor a terminal's work waits behind others'.
+pub const PROCESSOR_PARTS: u64 = 4;
+/// So much of a processor's time a terminal may use at once before that.
+pub const PROCESSOR_AT_ONCE: Duration = Duration::from_millis(50);
+/// However much a terminal has used, it is forgotten so long after the last of it.
+pub const PROCESSOR_DEBT_MAX: Duration = Duration::from_secs(1);
+/// Work waits while others were served within this time who had used less.
+pub const LIGHTER_REMEMBERED: Duration = Duration::from_secs(10);
 /// Answers to pipelined requests are gathered up to so many bytes before they are flushed.
 pub const PENDING_FLUSH_BYTES_MAX: usize = 16_384;
 /// How long a peer has to close after our `close_notify`.

@@ -99,6 +99,11 @@ struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabels {
+    budget: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
@@ -125,6 +130,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
+    delayed: Family<BudgetLabels, Counter>,
     panics: Counter,
     sprays: Family<SprayLabels, Counter>,
     /// Connections that are open now.
@@ -152,6 +158,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("bank"),
             requests: Family::default(),
             refused: Family::default(),
+            delayed: Family::default(),
             panics: Counter::default(),
             sprays: Family::default(),
             connections: Gauge::default(),
@@ -176,6 +183,11 @@ impl Default for Metrics {
             "refused_connections",
             "Connections refused, by reason",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "reads_delayed",
+            "Times that a peer was read later, by the budget that was used up",
+            metrics.delayed.clone(),
         );
         registry.register(
             "panics",
@@ -267,6 +279,12 @@ impl Metrics {
     /// Counts a connection that was not let in.
     pub fn count_refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a peer that is read later because it has used up its `connection`'s budget, its
+    /// `terminal`'s, or its part of a `processor`.
+    pub fn count_delayed(&self, budget: &'static str) {
+        self.delayed.get_or_create(&BudgetLabels { budget }).inc();
     }
 
     /// Seconds until the first trusted authority ends and until the first revocation list is
@@ -372,6 +390,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.count_request("deposit", Code::Done);
         metrics.count_refused("handshake");
+        metrics.count_delayed("terminal");
         metrics.connections.inc();
         metrics.set_trust_seconds(Some(86_400), None);
         metrics.count_tls_reload(false);
@@ -381,6 +400,7 @@ mod tests {
         for line in [
             r#"bank_requests_total{op="deposit",code="0"} 1"#,
             r#"bank_refused_connections_total{reason="handshake"} 1"#,
+            r#"bank_reads_delayed_total{budget="terminal"} 1"#,
             "bank_connections 1",
             "bank_authority_expiry_seconds{} 86400",
             r#"bank_tls_reloads_total{outcome="refused"} 1"#,

@@ -16,6 +16,9 @@ use crate::terminal::client_config;
 /// Every customer's PIN.
 pub(crate) const PIN: &str = "739105";
 
+/// The customers', the attacker's, and the one where others log in.
+const TERMINALS: [&str; 3] = ["terminal-1", "terminal-2", "terminal-3"];
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bank_server");
 
 /// A running bank; dropped, it is ended and its folder gone.
@@ -25,6 +28,9 @@ pub(crate) struct Bank {
     pub(crate) address: SocketAddr,
     /// The terminal's side of TLS.
     pub(crate) client: Arc<ClientConfig>,
+    /// The same of the terminal that attacks, and of the one where customers log in.
+    pub(crate) attacker: Arc<ClientConfig>,
+    pub(crate) log_ins: Arc<ClientConfig>,
     _folder: TempDir,
 }
 
@@ -34,24 +40,20 @@ pub(crate) fn account(index: u32) -> String {
 }
 
 impl Bank {
-    /// Makes certificates and accounts, and starts the program of this profile. Its rates by address
-    /// are the default ones unless `unlimited`; those of requests are out of the way.
-    pub(crate) fn start(customers: u32, unlimited: bool) -> Self {
+    /// Makes certificates and accounts, and starts the program of this profile, set so beside what
+    /// keeps log-ins possible.
+    pub(crate) fn start(customers: u32, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let request = MakeRequest {
-            terminals: vec!["terminal-1".parse().unwrap()],
+            terminals: TERMINALS.map(|name| name.parse().unwrap()).to_vec(),
             ..MakeRequest::default()
         };
         CertificateFolder::new(folder.path().join("certs"), OffsetDateTime::now_utc())
             .make_missing(&request)
             .unwrap();
-        let lifted = "connections_per_second_per_ip = 1000000\nconnection_burst_per_ip = 1000000\n";
         let settings = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n\
-             [limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n\
-             logins_per_minute_per_terminal = 1000000\n{}\
-             [pin]\nmemory_kib = 8\niterations = 1\n[log]\nlevel = \"error\"\n",
-            if unlimited { lifted } else { "" }
+            "[server]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n\
+             [limits]\nlogins_per_minute_per_terminal = 1000000\nspray_tries = 0\n{settings}"
         );
         fs::write(folder.path().join("bank.toml"), settings).unwrap();
         let lines: String = (0..customers)
@@ -76,9 +78,13 @@ impl Bank {
             .read_line(&mut line)
             .unwrap();
         let address = line.trim().strip_prefix("listening on ").unwrap();
+        let [client, attacker, log_ins] =
+            TERMINALS.map(|name| client_config(&folder.path().join("certs"), name));
         Self {
             address: address.parse().unwrap(),
-            client: client_config(&folder.path().join("certs"), "terminal-1"),
+            client,
+            attacker,
+            log_ins,
             child,
             _folder: folder,
         }

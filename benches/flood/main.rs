@@ -6,6 +6,11 @@
 //! hidden by the requests it held up. Ends with 1 where fewer than 95 % of the answers under the
 //! flood came within 100 ms.
 //!
+//! With `--records N` it is N connections of one terminal that send records of TLS without a request
+//! in them. The customers of another keep to the bank's default rates, and others log in at a third.
+//! Ends with 1 where the customers' median more than doubles, fewer than half of the log-ins are left,
+//! or one in a hundred of them takes 3 s.
+//!
 //! `cargo bench --bench flood -- --help`
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +23,7 @@
 mod bank;
 mod customers;
 mod handshakes;
+mod records;
 #[path = "../shared/terminal.rs"]
 mod terminal;
 
@@ -37,7 +43,7 @@ const SHARE_MIN_PERCENT: f64 = 95.0;
 #[derive(Debug, Parser)]
 #[command(
     name = "flood",
-    about = "Customers' answers during a flood of abandoned handshakes"
+    about = "Customers' answers during a flood of abandoned handshakes, or of records without a request"
 )]
 struct Options {
     /// How long each of the three measurements lasts
@@ -52,6 +58,9 @@ struct Options {
     /// Lift the bank's rates by address, so that it has to work for every handshake of the flood
     #[arg(long)]
     unlimited: bool,
+    /// Send records without a request in them, over so many connections, in place of handshakes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    records: Option<u32>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -63,11 +72,83 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(measure(&options))
+    match options.records {
+        Some(connections) => runtime.block_on(measure_records(&options, connections)),
+        None => runtime.block_on(measure(&options)),
+    }
+}
+
+/// What a rate or a limit is when it is out of the way.
+const LIFTED: u32 = 1_000_000;
+
+/// The rates by address are the default ones unless `unlimited`; those of requests are out of the way.
+fn settings(options: &Options) -> String {
+    let by_address = match options.unlimited {
+        true => {
+            format!(
+                "connections_per_second_per_ip = {LIFTED}\nconnection_burst_per_ip = {LIFTED}\n"
+            )
+        }
+        false => String::new(),
+    };
+    format!(
+        "requests_per_second = {LIFTED}\nrequest_burst = {LIFTED}\n{by_address}\
+         [pin]\nmemory_kib = 8\niterations = 1\n"
+    )
+}
+
+/// What an attack is made of that nothing holds back: it keeps two cores busy for ten seconds.
+const LIFTED_BATCHES: usize = 100_000;
+/// Requests of one customer a second, within the default rate.
+const CALM_RATE: f64 = 20.0;
+/// Customers who log in meanwhile.
+const LOG_INS: u32 = 8;
+/// A log-in in a hundred takes less.
+const LOG_IN_MAX: Duration = Duration::from_secs(3);
+
+async fn measure_records(options: &Options, connections: u32) -> ExitCode {
+    let (rates, batches) = match options.unlimited {
+        true => (
+            format!("requests_per_second = {LIFTED}\nrequest_burst = {LIFTED}\n"),
+            LIFTED_BATCHES / usize::try_from(connections).unwrap(),
+        ),
+        false => (String::new(), records::BATCHES),
+    };
+    let bank = Bank::start(options.customers + LOG_INS, &rates);
+    let span = Duration::from_secs(options.seconds);
+    let (rate, others) = (
+        CALM_RATE * f64::from(options.customers),
+        options.customers..options.customers + LOG_INS,
+    );
+    let mut customers = Customers::log_in(&bank, options.customers).await;
+    let quiet = customers.at_rate(rate, span).await;
+    show("in peace", &quiet);
+    let alone = records::log_ins(&bank, others.clone(), span).await;
+    show("log-ins in peace", &alone);
+    let attack = records::Attack::start(&bank, connections, batches).await;
+    let attacked = customers.at_rate(rate, span).await;
+    show("in the attack", &attacked);
+    let beside = records::log_ins(&bank, others, span).await;
+    let (octets, opened) = attack.stop().await;
+    show("log-ins in it", &beside);
+    println!(
+        "the attack:          {octets} octets taken over {opened} connections, {connections} at once"
+    );
+    let slower = attacked.at(0.5).as_secs_f64() / quiet.at(0.5).as_secs_f64();
+    let left = beside.asked as f64 / alone.asked.max(1) as f64;
+    let longest = beside.at(0.99);
+    let passed = slower <= 2.0 && left >= 0.5 && longest < LOG_IN_MAX;
+    println!(
+        "{}: the customers' median is {slower:.2} of that in peace (2 at most), {left:.2} of the log-ins are left \
+         (0.5 at least), 99 of 100 within {:.0} ms (3000 at most)",
+        if passed { "passed" } else { "FAILED" },
+        longest.as_secs_f64() * 1_000.0
+    );
+    ExitCode::from(u8::from(!passed))
 }
 
 async fn measure(options: &Options) -> ExitCode {
-    let bank = Bank::start(options.customers, options.unlimited);
+    let bank = Bank::start(options.customers, &settings(options));
     let span = Duration::from_secs(options.seconds);
     let mut customers = Customers::log_in(&bank, options.customers).await;
     let capacity = customers.capacity(span).await;

@@ -22,6 +22,8 @@ use crate::wire::code::Code;
 use crate::wire::frame::{self, HEADER_BYTES, Next, SERVER_PAYLOAD_BYTES_MAX};
 use crate::wire::request::Request;
 
+/// Updates of keys that TLS libraries take without anything between them.
+const KEY_UPDATES_IN_A_ROW: usize = 32;
 /// How often code 40 is obeyed before it counts as the answer.
 const RETRIES_MAX: usize = 8;
 
@@ -131,6 +133,36 @@ impl Line {
         };
         let written = timeout(limits::ATTACK_ANSWER_TIMEOUT, writing).await;
         Ok(matches!(written, Ok(Ok(()))))
+    }
+
+    /// As [`Line::send`], each octet in a record of its own.
+    ///
+    /// # Errors
+    /// As [`Line::send`].
+    pub(super) async fn send_octets(&mut self, bytes: &[u8]) -> Result<bool, Finding> {
+        self.sends.spend()?;
+        let writing = async {
+            for octet in bytes {
+                self.stream.write_all(&[*octet]).await?;
+            }
+            self.stream.flush().await
+        };
+        let written = timeout(limits::ATTACK_ANSWER_TIMEOUT, writing).await;
+        Ok(matches!(written, Ok(Ok(()))))
+    }
+
+    /// Renews the keys of TLS as often as it may be done in a row, then sends an octet. `false` where
+    /// the target takes no more.
+    ///
+    /// # Errors
+    /// As [`Line::send`].
+    pub(super) async fn renew_keys(&mut self, octet: u8) -> Result<bool, Finding> {
+        for _ in 0..KEY_UPDATES_IN_A_ROW {
+            if self.stream.get_mut().1.refresh_traffic_keys().is_err() {
+                return Ok(false);
+            }
+        }
+        self.send(&[octet]).await
     }
 
     /// The next message, within the usual time.

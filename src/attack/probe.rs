@@ -107,7 +107,7 @@ impl fmt::Debug for Probe {
 /// Every probe, in the order of the report.
 #[must_use]
 pub fn all() -> Vec<Probe> {
-    let families: [&[Probe]; 12] = [
+    let families: [&[Probe]; 13] = [
         &probes::tls::PROBES,
         &probes::certificates::PROBES,
         &probes::frames::PROBES,
@@ -119,6 +119,7 @@ pub fn all() -> Vec<Probe> {
         &probes::enumeration::PROBES,
         &probes::leaks::PROBES,
         &probes::flood::PROBES,
+        &probes::records::PROBES,
         &probes::haste::PROBES,
     ];
     families.concat()

@@ -192,7 +192,12 @@ impl Reader {
     }
 
     fn limits(&mut self) -> LimitsConfig {
+        let budgets = self.budgets();
         LimitsConfig {
+            octets_per_second: budgets.octets_per_second,
+            octet_burst: budgets.octet_burst,
+            records_per_second: budgets.records_per_second,
+            record_burst: budgets.record_burst,
             frame_before_login: self.frame_limit(&keys::FRAME_BEFORE_LOGIN),
             frame_after_login: self.frame_limit(&keys::FRAME_AFTER_LOGIN),
             requests_per_second: self.rate(&keys::REQUESTS_PER_SECOND),

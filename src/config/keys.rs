@@ -30,7 +30,7 @@ impl std::fmt::Display for Name {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number {
     pub(super) name: Name,
-    /// `None`: found out at the start.
+    /// `None`: follows from other keys, or is found out at the start.
     pub(super) default: Option<i64>,
     pub(super) least: i64,
     pub(super) most: i64,
@@ -99,6 +99,14 @@ const fn number(table: &'static str, key: &'static str, default: i64) -> Number 
 
 const fn from(least: i64, number: Number) -> Number {
     Number { least, ..number }
+}
+
+/// A number whose default follows from other keys or from the machine.
+const fn follows(number: Number) -> Number {
+    Number {
+        default: None,
+        ..number
+    }
 }
 
 const fn money(key: &'static str, default: i64) -> Number {
@@ -172,6 +180,10 @@ keys!(Number in NUMBERS {
     );
     REQUESTS_PER_SECOND = number("limits", "requests_per_second", default::REQUESTS_PER_SECOND);
     REQUEST_BURST = number("limits", "request_burst", default::REQUEST_BURST);
+    OCTETS_PER_SECOND = follows(number("limits", "octets_per_second", 1));
+    OCTET_BURST = follows(number("limits", "octet_burst", 1));
+    RECORDS_PER_SECOND = follows(number("limits", "records_per_second", 1));
+    RECORD_BURST = follows(number("limits", "record_burst", 1));
     CONNECTIONS_PER_SECOND_PER_IP = number(
         "limits",
         "connections_per_second_per_ip",
@@ -197,7 +209,7 @@ keys!(Number in NUMBERS {
     };
     TRIES = number("pin", "tries", default::PIN_TRIES);
     LOCK_MS = from(0, number("pin", "lock_ms", default::PIN_LOCK_MS));
-    MAX_CONCURRENT = Number { default: None, ..number("pin", "max_concurrent", 1) };
+    MAX_CONCURRENT = follows(number("pin", "max_concurrent", 1));
     WITHDRAWAL_LIMIT = money("withdrawal_limit", default::WITHDRAWAL_LIMIT);
     DAILY_WITHDRAWAL_LIMIT = money("daily_withdrawal_limit", default::DAILY_WITHDRAWAL_LIMIT);
     HOLD_TIMEOUT_MS = number("accounts", "hold_timeout_ms", default::HOLD_TIMEOUT_MS);

@@ -3,6 +3,7 @@
 //!
 //! Everything that is wrong is reported at once, each with its place, its reason and a mend.
 
+mod budgets;
 mod build;
 mod fault;
 mod keys;
@@ -155,6 +156,14 @@ pub struct LimitsConfig {
     pub requests_per_second: u32,
     /// Of a connection, at once.
     pub request_burst: u32,
+    /// Octets of a connection, TLS's own among them, in the long run.
+    pub octets_per_second: u64,
+    /// The same, at once; two full frames or more.
+    pub octet_burst: u64,
+    /// Records of TLS of a connection, in the long run.
+    pub records_per_second: u64,
+    /// The same, at once; two full frames or more.
+    pub record_burst: u64,
     /// Of an address, in the long run.
     pub connections_per_second_per_ip: u32,
     /// Of an address, at once.

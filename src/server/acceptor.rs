@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::hello::{Came, shake_hands};
+use super::metered::{Below, Budgets, Metered, meter};
 use super::registry::Chain;
 use super::tls::{Trust, chain_ends, renews_itself, terminal_of};
+use super::turns::Payer;
 use super::wiped::WipedReads;
 use super::{Live, Server};
 use crate::access::throttle::{AddressBlock, AddressPlace, Requester};
@@ -95,7 +98,7 @@ impl Server {
             let served = match prepare(&stream) {
                 Ok(()) => {
                     server
-                        .serve(WipedReads(stream), address, connection, live, &place)
+                        .serve_in_turn(stream, address, connection, live, &place)
                         .await
                 }
                 Err(_) => Err("socket"),
@@ -121,8 +124,39 @@ impl Server {
         let live = self.live.load_full();
         let place = self.place(&live, address)?;
         let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let served = self.serve(WipedReads(stream), address, connection, live, &place);
+        let served = self.serve_in_turn(stream, address, connection, live, &place);
         self.tasks.track_future(served).await
+    }
+
+    /// One peer, each piece of whose work waits for its turn where it must.
+    async fn serve_in_turn<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: S,
+        address: SocketAddr,
+        connection: u64,
+        live: Arc<Live>,
+        place: &Place,
+    ) -> Result<(), &'static str> {
+        let address_pays = self.rations.of(Requester::Address(address.ip().into()));
+        let payer = Payer::new(address_pays);
+        let stream = WipedReads(Metered::new(stream, Arc::clone(&self.metrics)));
+        let whose = (address, connection, &payer);
+        let serving = pin!(self.serve(stream, whose, live, place));
+        self.turns.take(&payer, serving).await
+    }
+
+    /// From here on the peer pays for what it sends: its terminal, or its address.
+    pub(super) fn charge<S>(
+        &self,
+        stream: &mut TlsStream<Below<S>>,
+        payer: &Payer,
+        requester: Requester,
+        live: &Live,
+    ) {
+        let ration = self.rations.of(requester);
+        payer.is(Arc::clone(&ration));
+        let budgets = Budgets::new(self.rations.clock, live.prices, ration);
+        meter(stream).begin(budgets);
     }
 
     /// A place for the connection, or why there is none.
@@ -155,9 +189,8 @@ impl Server {
     /// One peer, from its handshake to its end.
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: S,
-        address: SocketAddr,
-        connection: u64,
+        stream: Below<S>,
+        (address, connection, payer): (SocketAddr, u64, &Payer),
         live: Arc<Live>,
         place: &Place,
     ) -> Result<(), &'static str> {
@@ -190,8 +223,8 @@ impl Server {
                 return Err("server full");
             }
             Came::ToEnrol(mut stream) => {
-                let served =
-                    self.serve_enrolment(&mut stream, &trust, (address, connection), &live);
+                let whose = (address, connection, payer);
+                let served = self.serve_enrolment(&mut stream, &trust, whose, &live);
                 return Box::pin(served).await;
             }
         };
@@ -213,8 +246,8 @@ impl Server {
             chain,
             trust,
         };
-        self.serve_terminal(&mut stream, shown, (address, connection), &live)
-            .await
+        let whose = (address, connection, payer);
+        self.serve_terminal(&mut stream, shown, whose, &live).await
     }
 
     /// Whether a terminal is let in now that it has shaken hands. The handshake may have begun before
@@ -233,11 +266,20 @@ impl Server {
         Arc::ptr_eq(&present, shown_to) || present.still_admits(&chain.unwrap_or_default(), now)
     }
 
+    fn shared(&self, live: &Live) -> Shared {
+        Shared {
+            bank: Arc::clone(&self.bank),
+            logins: Arc::clone(&live.logins),
+            sprays: Arc::clone(&self.sprays),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
     async fn serve_terminal<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: &mut TlsStream<S>,
+        stream: &mut TlsStream<Below<S>>,
         shown: Shown,
-        (address, connection): (SocketAddr, u64),
+        (address, connection, payer): (SocketAddr, u64, &Payer),
         live: &Live,
     ) -> Result<(), &'static str> {
         let Shown {
@@ -257,6 +299,7 @@ impl Server {
                 Between::LoggedInBy(server.login_timeout),
             ),
         };
+        self.charge(stream, payer, requester.clone(), live);
         // Entered before it is asked whether it is let in, so that no change falls in between.
         let registered = self.registry.enter(
             connection,
@@ -279,18 +322,12 @@ impl Server {
         }
         tracing::info!(connection, %address, %terminal, "connected");
         self.warn_of_terminal(&terminal, ends);
-        let shared = Shared {
-            bank: Arc::clone(&self.bank),
-            logins: Arc::clone(&live.logins),
-            sprays: Arc::clone(&self.sprays),
-            metrics: Arc::clone(&self.metrics),
-        };
         let peer = Peer {
             terminal: terminal.clone(),
             requester,
             connection,
         };
-        let dialogue = Dialogue::new(shared, peer, live.request_rate, live.times());
+        let dialogue = Dialogue::new(self.shared(live), peer, live.request_rate, live.times());
         let signals = Signals {
             draining: self.draining.clone(),
             expelled: expelled.clone(),
@@ -322,7 +359,10 @@ impl Identity {
     }
 }
 
-async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut TlsStream<S>, live: &Live) {
+async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut TlsStream<Below<S>>,
+    live: &Live,
+) {
     use tokio::io::AsyncWriteExt as _;
     let mut out = Vec::new();
     if Answer::refused(None, Code::Full)

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize as _;
 
 use super::dialogue::{Dialogue, Reaction, Then};
+use super::metered::{Below, meter};
 use crate::limits;
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
@@ -60,8 +61,12 @@ pub struct Signals {
 }
 
 /// Serves a connection to its end. The session, if any, ends with it.
-pub async fn serve<S>(stream: &mut TlsStream<S>, dialogue: Dialogue, terms: Terms, signals: Signals)
-where
+pub(super) async fn serve<S>(
+    stream: &mut TlsStream<Below<S>>,
+    dialogue: Dialogue,
+    terms: Terms,
+    signals: Signals,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let now = Instant::now();
@@ -72,6 +77,7 @@ where
         received: BytesMut::new(),
         out: Vec::new(),
         frame_began: None,
+        paused_before_frame: Duration::ZERO,
         heard_at: now,
         alone_since: now,
         session_began: now,
@@ -97,10 +103,11 @@ where
 /// socket closed over unread bytes would be reset, and the last answer lost on its way. What still
 /// comes is not looked at: behind a close_notify of ours rustls takes no more damage without a word
 /// that it may not say.
-pub async fn close<S>(stream: &mut TlsStream<S>, deadline: Duration)
+pub(super) async fn close<S>(stream: &mut TlsStream<Below<S>>, deadline: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    meter(stream).close();
     let lingering = async {
         stream.shutdown().await?;
         let (below_tls, _) = stream.get_mut();
@@ -127,12 +134,14 @@ enum Ending {
 }
 
 struct Connection<'s, S> {
-    stream: &'s mut S,
+    stream: &'s mut TlsStream<Below<S>>,
     dialogue: Dialogue,
     terms: Terms,
     received: BytesMut,
     out: Vec<u8>,
     frame_began: Option<Instant>,
+    /// How long the peer had not been read when the frame began.
+    paused_before_frame: Duration,
     heard_at: Instant,
     alone_since: Instant,
     session_began: Instant,
@@ -155,6 +164,8 @@ enum Deadline {
     Session,
     /// Nobody came: close.
     Between,
+    /// The peer was over its budget for too long: close without an answer.
+    Budget,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
@@ -169,18 +180,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Event::Lost => return Ending::Gone,
                 Event::Bytes(_) => {
                     self.heard_at = Instant::now();
-                    self.frame_began.get_or_insert(self.heard_at);
+                    if self.frame_began.is_none() {
+                        self.frame_begins(self.heard_at);
+                    }
                 }
                 Event::Draining => {
                     return self
                         .say_and_close(Answer::refused(None, Code::GoingDown))
                         .await;
                 }
-                Event::Deadline(Deadline::Frame | Deadline::Between) => return Ending::Polite,
+                // It was not read meanwhile: that time is not its own.
+                Event::Deadline(Deadline::Frame) if self.deadline().0 > Instant::now() => {}
+                Event::Deadline(Deadline::Frame | Deadline::Between | Deadline::Budget) => {
+                    return Ending::Polite;
+                }
                 Event::Deadline(Deadline::Session) => self.end_session("time-out"),
                 Event::SessionEnded => self.end_session("ended by the bank"),
             }
         }
+    }
+
+    fn frame_begins(&mut self, now: Instant) {
+        self.frame_began = Some(now);
+        self.paused_before_frame = meter(self.stream).paused();
     }
 
     /// Answers every whole frame that is here, then flushes.
@@ -234,6 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Answers the first frame that is here, and with it those behind it that go together with it.
     async fn serve_some(&mut self, limit: usize) -> Then {
         let had_session = self.dialogue.session().is_some();
+        meter(self.stream).whole_request();
         let payloads = frame::payloads(&self.received, limit);
         let reactions = self.dialogue.answer_some(payloads).await;
         let mut then = Then::Stay;
@@ -260,7 +283,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         }
         let now = Instant::now();
-        self.frame_began = (!self.received.is_empty()).then_some(now);
+        match self.received.is_empty() {
+            true => self.frame_began = None,
+            false => self.frame_begins(now),
+        }
         self.heard_at = now;
         if served {
             self.served_at = now;
@@ -286,13 +312,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             () = cancelled(ended) => Event::SessionEnded,
             read = self.stream.read_buf(&mut self.received) => match read {
                 Ok(count) => Event::Bytes(count),
+                Err(_) if meter(self.stream).gave_up() => Event::Deadline(Deadline::Budget),
                 Err(_) => Event::Lost,
             },
             () = sleep_until(deadline) => Event::Deadline(kind),
         }
     }
 
-    fn deadline(&self) -> (Instant, Deadline) {
+    fn deadline(&mut self) -> (Instant, Deadline) {
         let resting = if self.dialogue.session().is_some() {
             (self.session_ends(), Deadline::Session)
         } else {
@@ -301,11 +328,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Between::LoggedInBy(limit) => (self.alone_since + limit, Deadline::Between),
             }
         };
-        match self.frame_began {
-            Some(began) if began + self.terms.frame_timeout < resting.0 => {
-                (began + self.terms.frame_timeout, Deadline::Frame)
-            }
-            _ => resting,
+        let Some(began) = self.frame_began else {
+            return resting;
+        };
+        let paused = meter(self.stream)
+            .paused()
+            .saturating_sub(self.paused_before_frame);
+        let late = began + self.terms.frame_timeout + paused;
+        if late < resting.0 {
+            (late, Deadline::Frame)
+        } else {
+            resting
         }
     }
 

@@ -13,7 +13,9 @@ use tokio_rustls::server::TlsStream;
 use zeroize::Zeroize as _;
 
 use super::handshakes::{Bounds, Handshakes, InHandshake};
+use super::metered::{Below, meter};
 use super::tls::{Trust, terminal_of};
+use super::turns::Payer;
 use super::{Live, Server, connection};
 use crate::access::throttle::{
     AddressBlock, ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter,
@@ -117,15 +119,10 @@ impl Gate {
     /// Every message counts, whatever is in it. Whoever tries codes is stopped by address first, so
     /// that one address cannot use up what all have.
     fn admit(&self, caller: &Caller) -> Result<(), RetryAfter> {
+        self.attempts.check(&caller.requester())?;
         match &caller.shown {
-            Some(shown) => self
-                .attempts
-                .check(&Requester::Terminal(shown.terminal.clone())),
-            None => {
-                self.attempts
-                    .check(&Requester::Address(caller.address.ip().into()))?;
-                self.attempts_of_all.check()
-            }
+            Some(_) => Ok(()),
+            None => self.attempts_of_all.check(),
         }
     }
 }
@@ -138,6 +135,16 @@ struct Caller {
     shown: Option<Shown>,
 }
 
+impl Caller {
+    /// Who is counted: a terminal by its certificate, others by address.
+    fn requester(&self) -> Requester {
+        match &self.shown {
+            Some(shown) => Requester::Terminal(shown.terminal.clone()),
+            None => Requester::Address(self.address.ip().into()),
+        }
+    }
+}
+
 struct Shown {
     terminal: TerminalName,
     serial: String,
@@ -147,9 +154,9 @@ impl Server {
     /// One connection that came to enrol, from its handshake to its end.
     pub(super) async fn serve_enrolment<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: &mut TlsStream<S>,
+        stream: &mut TlsStream<Below<S>>,
         trust: &Trust,
-        (address, connection): (SocketAddr, u64),
+        (address, connection, payer): (SocketAddr, u64, &Payer),
         live: &Live,
     ) -> Result<(), &'static str> {
         let write_timeout = live.config.server.write_timeout;
@@ -179,6 +186,7 @@ impl Server {
             connection,
             shown,
         };
+        self.charge(stream, payer, caller.requester(), live);
         let talk = self.talk(stream, trust, &caller, live);
         let ending = tokio::select! {
             biased;
@@ -201,7 +209,7 @@ impl Server {
     /// still to be said.
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: &mut TlsStream<S>,
+        stream: &mut TlsStream<Below<S>>,
         trust: &Trust,
         caller: &Caller,
         live: &Live,
@@ -334,13 +342,13 @@ enum Received {
     Nothing,
 }
 
-async fn receive<S: AsyncRead + Unpin>(
-    stream: &mut S,
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut TlsStream<Below<S>>,
     received: &mut BytesMut,
     frame_timeout: Duration,
 ) -> Received {
-    let due = || Instant::now() + frame_timeout;
-    let mut ends = (!received.is_empty()).then(due);
+    let mut began = (!received.is_empty()).then(Instant::now);
+    let paused_before = meter(stream).paused();
     loop {
         match frame::next(received, limits::ENROLMENT_FRAME_BYTES_MAX) {
             Err(_) => return Received::TooLarge,
@@ -351,14 +359,21 @@ async fn receive<S: AsyncRead + Unpin>(
             }
             Ok(Next::Needs { more }) => received.reserve(more),
         }
-        let reading = stream.read_buf(received);
-        let read = match ends {
-            Some(ends) => timeout_at(ends, reading).await.unwrap_or(Ok(0)),
-            None => reading.await,
+        let Some(since) = began else {
+            match stream.read_buf(received).await {
+                Ok(0) | Err(_) => return Received::Nothing,
+                Ok(_) => began = Some(Instant::now()),
+            }
+            continue;
         };
-        match read {
-            Ok(0) | Err(_) => return Received::Nothing,
-            Ok(_) => ends = ends.or_else(|| Some(due())),
+        // Time in which the peer was not read is not its own.
+        let paused = meter(stream).paused().saturating_sub(paused_before);
+        let ends = since + frame_timeout + paused;
+        if ends <= Instant::now() {
+            return Received::Nothing;
+        }
+        if let Ok(Ok(0) | Err(_)) = timeout_at(ends, stream.read_buf(received)).await {
+            return Received::Nothing;
         }
     }
 }

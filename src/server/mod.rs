@@ -1,16 +1,19 @@
 //! The server: accept, TLS, one task a connection, going down in order.
 
 pub mod acceptor;
+mod budget;
 pub mod connection;
 pub mod dialogue;
 mod enrolment;
 pub mod expiry;
 pub mod handshakes;
 mod hello;
+mod metered;
 pub mod metrics;
 pub mod registry;
 mod rotation;
 pub mod tls;
+mod turns;
 pub mod watch;
 mod wiped;
 
@@ -24,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::budget::{Prices, Rations};
 use self::connection::{Between, Terms};
 use self::enrolment::Gate;
 use self::expiry::Reminders;
@@ -31,6 +35,7 @@ use self::handshakes::{Bounds, Handshakes};
 use self::registry::Registry;
 use self::rotation::Rotation;
 use self::tls::{ListMemory, TlsError, Trust};
+use self::turns::Turns;
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
@@ -73,6 +78,9 @@ pub struct Server {
     sprays: Arc<SprayWatch>,
     disabled: ArcSwap<HashSet<TerminalName>>,
     addresses: Arc<AddressCounts>,
+    /// Outlives reloads too.
+    rations: Rations,
+    turns: Arc<Turns>,
     places: Arc<Semaphore>,
     /// As many as there were places at the start; a reload does not change them.
     places_max: usize,
@@ -86,6 +94,8 @@ pub struct Server {
 struct Live {
     config: Config,
     request_rate: Rate,
+    /// Of a connection and of a terminal.
+    prices: (Prices, Prices),
     connections: KeyedThrottle<AddressBlock>,
     logins: Arc<KeyedThrottle<Requester>>,
     gate: Gate,
@@ -112,6 +122,7 @@ impl Live {
                 per: second,
                 burst: limits.request_burst,
             },
+            prices: Prices::of(limits),
             connections: KeyedThrottle::new(connections, Arc::clone(surroundings)),
             logins: Arc::new(KeyedThrottle::new(logins, Arc::clone(surroundings))),
             gate: Gate::new(&config.enroll, surroundings),
@@ -156,6 +167,9 @@ impl Server {
         let around = Arc::clone(bank.surroundings());
         let sprays = Arc::new(SprayWatch::new(config.limits.spray_tries, around));
         let live = Live::new(config, bank.surroundings());
+        let rations = Rations::new();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = Turns::new(rations.clock, cores, Arc::clone(&metrics));
         let server = Self {
             bank,
             metrics,
@@ -169,6 +183,8 @@ impl Server {
             sprays,
             disabled: ArcSwap::from_pointee(disabled),
             addresses: Arc::new(AddressCounts::default()),
+            rations,
+            turns,
             places: Arc::new(Semaphore::new(places)),
             places_max: places,
             places_to_say_full: Arc::new(Semaphore::new(limits::FULL_HANDSHAKES_MAX)),

@@ -257,14 +257,21 @@ const KNOWS_NO_END: [Wrong; 3] = [
 ];
 
 const BENDS: [Wrong; 4] = [
-    broken(Fault::Buckles, &["flood/half-open", "flood/connections"]),
+    broken(
+        Fault::Buckles,
+        &["flood/half-open", "flood/connections", "flood/key-updates"],
+    ),
     broken(Fault::Dies, &["flood/still-there"]),
     weak(says(0, 40), &["flood/requests"]),
     weak(says(22, 40), &["flood/log-ins"]),
 ];
 
 /// What is not seen through a meddler, but with a setting or a file: tests of their own.
-const OTHERS: [&str; 2] = ["tls/refused-certificate", "frames/over-limit"];
+const OTHERS: [&str; 3] = [
+    "tls/refused-certificate",
+    "frames/over-limit",
+    "flood/small-records",
+];
 
 #[test]
 fn every_probe_has_a_server_at_which_it_does_not_hold() {
@@ -359,6 +366,22 @@ async fn a_server_that_takes_large_frames_from_strangers_is_found_out() {
     let server = site.start();
     let ran = attack(&site, server.address, &["--only=frames/over-limit"], "").expect(1);
     assert_eq!(verdicts(&ran)["frames/over-limit"], "weak");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_reads_small_records_as_fast_as_they_come_is_found_out() {
+    let probe = "flood/small-records";
+    for (rate, verdict) in [("400", "held"), ("1000000", "weak")] {
+        let mut settings = SETTINGS.to_vec();
+        settings.extend([
+            ("limits.records_per_second", rate),
+            ("limits.record_burst", "2000"),
+        ]);
+        let site = Site::with(&settings);
+        let server = site.start();
+        let ran = attack(&site, server.address, &["--only", probe], "");
+        assert_eq!(verdicts(&ran)[probe], verdict, "{ran:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,7 @@ mod answers;
 mod attack;
 mod audit;
 mod bounds;
+mod budgets;
 mod canary;
 mod certificates;
 mod clock;

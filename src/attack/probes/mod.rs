@@ -10,5 +10,6 @@ pub(super) mod json;
 pub(super) mod leaks;
 pub(super) mod money;
 pub(super) mod order;
+pub(super) mod records;
 pub(super) mod sessions;
 pub(super) mod tls;

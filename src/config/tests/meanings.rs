@@ -182,3 +182,44 @@ fn more_threads_than_any_machine_needs_are_not_started() {
     );
     assert_eq!(loaded.warnings.len(), 1);
 }
+
+#[test]
+fn what_a_connection_may_send_follows_from_its_requests_and_has_room_for_two_frames() {
+    let budgets = |text: &str| {
+        let limits = config(text).limits;
+        [
+            (limits.octets_per_second, limits.octet_burst),
+            (limits.records_per_second, limits.record_burst),
+        ]
+    };
+    let with = |settings: &str| budgets(&format!("[limits]\n{settings}"));
+    assert_eq!(budgets(""), [(76_800, 1_638_400), (400, 2_000)]);
+    let raised = "requests_per_second = 1000\nrequest_burst = 10";
+    assert_eq!(with(raised), [(1_536_000, 163_840), (8_000, 200)]);
+    let lifted = "requests_per_second = 1000000000\nrequest_burst = 1000000000";
+    assert_eq!(with(lifted), [(1_000_000_000, 1_000_000_000); 2]);
+    let two_frames = (2 * (16_388 + 17 * 22), 2 * 17);
+    let low = with("requests_per_second = 1\nrequest_burst = 1");
+    assert_eq!(low, [(1_536, two_frames.0), (8, two_frames.1)]);
+    let own = "octets_per_second = 70000\noctet_burst = 50000\nrecords_per_second = 60\nrecord_burst = 40";
+    assert_eq!(with(own), [(70_000, 50_000), (60, 40)]);
+    // A frame of the largest size there is leaves room for two of them all the same.
+    let large = with("frame_after_login = 1000000000");
+    assert!(large[0].1 > 2_000_000_000, "{large:?}");
+}
+
+#[test]
+fn budgets_that_contradict_other_limits_are_warned_of() {
+    let text = "[limits]\noctets_per_second = 12799\noctet_burst = 33523\nrecords_per_second = 49\n\
+                record_burst = 33";
+    let expected = [
+        "bank.toml:2: [limits] octets_per_second = 12799 is less than requests_per_second needs; 12800 is enough",
+        "bank.toml:3: [limits] octet_burst = 33523 is less than two frames of the largest size; 33524 is used",
+        "bank.toml:4: [limits] records_per_second = 49 is less than requests_per_second needs; 50 is enough",
+        "bank.toml:5: [limits] record_burst = 33 is less than two frames of the largest size; 34 is used",
+    ];
+    assert_eq!(load(text).unwrap().warnings, expected);
+    let enough = "[limits]\noctets_per_second = 12800\noctet_burst = 33524\nrecords_per_second = 50\n\
+                  record_burst = 34";
+    assert!(load(enough).unwrap().warnings.is_empty());
+}
