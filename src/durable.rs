@@ -11,6 +11,9 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Draft {
@@ -22,12 +25,24 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Writes the content to disk beside `place`, with exactly this mode. A draft that is there already
-    /// was left by a process that died.
+    /// Writes the content to disk beside `place`, with exactly this mode.
+    ///
+    /// # Errors
+    /// As [`Draft::fill`].
+    pub fn write(place: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
+        Self::fill(place, mode, |file| file.write_all(content))
+    }
+
+    /// Has a file beside `place` filled, with exactly this mode, and flushes it to disk. A draft that is
+    /// there already was left by a process that died.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::WouldBlock`] where another process is writing the same file.
-    pub fn write(place: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
+    pub fn fill(
+        place: &Path,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let draft = beside(place, "draft");
         remove_left(&draft)?;
         let mut options = OpenOptions::new();
@@ -49,7 +64,7 @@ impl Draft {
         };
         // Again, because the umask may have taken from the mode.
         written.file.set_permissions(Permissions::from_mode(mode))?;
-        written.file.write_all(content)?;
+        fill(&mut written.file)?;
         written.file.sync_all()?;
         Ok(written)
     }
@@ -73,10 +88,16 @@ impl Draft {
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::AlreadyExists`] where something stands there.
-    pub fn settle_new(self) -> io::Result<()> {
-        // A link takes no other file's place, as a rename would. The draft's own name goes with it.
-        fs::hard_link(&self.draft, &self.place)?;
-        fs::remove_file(&self.draft)?;
+    pub fn settle_new(mut self) -> io::Result<()> {
+        match renameat_with(CWD, &self.draft, CWD, &self.place, RenameFlags::NOREPLACE) {
+            // Not every file system knows that; those that do not know links.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::hard_link(&self.draft, &self.place)?;
+                fs::remove_file(&self.draft)?;
+            }
+            renamed => renamed?,
+        }
+        self.done = true;
         sync_folder_of(&self.place)
     }
 }

@@ -6,13 +6,17 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::durable;
 use crate::surroundings::Surroundings;
+
+/// Room for a file, so that no copy of it is left behind while it is read.
+const FILE_BYTES: usize = 16_384;
 
 /// A pepper's public name, kept beside every hash made with it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -101,7 +105,9 @@ impl Peppers {
             path: path.to_owned(),
             source,
         };
-        let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o7777;
+        // The mode of the file that is read, whatever stands at the path by then.
+        let mut file = fs::File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
         let forbidden = if group_may_read { 0o037 } else { 0o077 };
         if mode & forbidden != 0 {
             return Err(PepperError::Exposed {
@@ -109,7 +115,8 @@ impl Peppers {
                 mode,
             });
         }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
+        let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES));
+        file.read_to_string(&mut text).map_err(unreadable)?;
         let mut peppers: Vec<(PepperId, Zeroizing<[u8; 32]>)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             if !holds_a_pepper(line) {
@@ -141,21 +148,9 @@ impl Peppers {
             source,
         };
         let peppers = Self::generate(surroundings);
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            fs::create_dir_all(folder).map_err(not_made)?;
-        }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
+        durable::make_folder(durable::folder_of(path))
+            .and_then(|()| durable::create(path, peppers.lines().as_bytes(), 0o600))
             .map_err(not_made)?;
-        file.write_all(peppers.lines().as_bytes())
-            .map_err(not_made)?;
-        file.sync_all().map_err(not_made)?;
         Ok(peppers)
     }
 

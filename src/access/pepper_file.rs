@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
 use super::pepper::{PepperError, PepperId, Peppers, holds_a_pepper};
 use super::pin::PinHasher;
+use crate::durable::Draft;
 use crate::limits;
 use crate::surroundings::Surroundings;
 
@@ -192,43 +193,18 @@ impl PepperFile {
         };
         // A link stays a link: what it leads to is replaced.
         let path = fs::canonicalize(&self.path).map_err(failed)?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(".new");
-        let new = PathBuf::from(name);
-        let written = write(&new, &path, parts).and_then(|()| fs::rename(&new, &path));
-        if let Err(source) = written {
-            let _ = fs::remove_file(&new);
-            return Err(failed(source));
-        }
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        let draft = Draft::fill(&path, 0o600, |file| {
+            let (owner, own) = (fs::metadata(&path)?, file.metadata()?);
+            if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
+                // Root at work for the server's user, who must be able to read it afterwards.
+                fchown(&mut *file, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            parts
+                .iter()
+                .try_for_each(|part| file.write_all(part.as_bytes()))
+        });
+        draft.and_then(Draft::settle).map_err(failed)
     }
-}
-
-fn write(new: &Path, old: &Path, parts: &[&str]) -> io::Result<()> {
-    // What an interrupted change left behind.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(new)?;
-    let (owner, own) = (fs::metadata(old)?, file.metadata()?);
-    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
-        // Root at work for the server's user, who must be able to read it afterwards.
-        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    for part in parts {
-        file.write_all(part.as_bytes())?;
-    }
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -269,7 +245,7 @@ mod tests {
         let path = folder.path().join("pepper");
         let before = format!("# since spring\n{}", fs::read_to_string(&path).unwrap());
         fs::write(&path, &before).unwrap();
-        fs::write(folder.path().join("pepper.new"), "left by a crash").unwrap();
+        fs::write(folder.path().join(".pepper.draft"), "left by a crash").unwrap();
         let second = file.put_first(&first, &System::default()).unwrap();
         let after = fs::read_to_string(&path).unwrap();
         assert!(
@@ -281,7 +257,7 @@ mod tests {
         assert_ne!(second.current(), first.current());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
-        assert!(!folder.path().join("pepper.new").exists());
+        assert!(!folder.path().join(".pepper.draft").exists());
         let third = file.put_first(&second, &System::default()).unwrap();
         assert_eq!(ids(&third)[1..], ids(&second));
     }

@@ -36,6 +36,9 @@ pub trait Floor: Send + Sync {
 
     /// Whether customers stand there, who must not be kept waiting.
     fn is_open(&self) -> bool;
+
+    /// Whether it listens beyond loopback: then no account with a public PIN may be opened.
+    fn serves_others_than_this_machine(&self) -> bool;
 }
 
 /// No server runs: there is nobody to put out.
@@ -50,6 +53,10 @@ impl Floor for NoFloor {
     }
 
     fn is_open(&self) -> bool {
+        false
+    }
+
+    fn serves_others_than_this_machine(&self) -> bool {
         false
     }
 }
@@ -229,6 +236,14 @@ impl Desk {
         {
             // All or none is one transaction, and customers would wait for it.
             let reason = "too much for a running server; stop it and import again";
+            return Err(Report::failed(REFUSED, reason));
+        }
+        let demo = accounts.iter().filter(|account| account.demo).count();
+        if demo > 0 && self.floor.serves_others_than_this_machine() {
+            let reason = format!(
+                "{demo} of these are demo accounts, whose PINs are public, and the server does not listen on loopback alone; \
+                 mend: give them other PINs"
+            );
             return Err(Report::failed(REFUSED, reason));
         }
         let mut new = Vec::with_capacity(accounts.len());

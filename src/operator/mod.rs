@@ -10,6 +10,7 @@ mod report;
 pub mod socket;
 mod terminals;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -182,7 +183,33 @@ pub enum Command {
     },
 }
 
+const STAGED_BEFORE: &str = "backup-";
+const STAGED_AFTER: &str = ".part";
+
+/// The name of a copy of the store on its way to where it is wanted. `id` is random.
+#[must_use]
+pub fn staged_name(id: &str) -> String {
+    format!("{STAGED_BEFORE}{id}{STAGED_AFTER}")
+}
+
+/// Whether a file of this name is such a copy.
+#[must_use]
+pub fn is_staged(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with(STAGED_BEFORE) && name.ends_with(STAGED_AFTER)
+}
+
 impl Command {
+    /// The copy that is to be gone when whoever asked for it has hung up.
+    fn staged(&self) -> Option<PathBuf> {
+        match self {
+            Self::Backup { file, .. } if file.file_name().is_some_and(is_staged) => {
+                Some(file.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// The account that a command is about, where it is about one alone.
     fn account(&self) -> Option<&str> {
         match self {

@@ -129,16 +129,40 @@ fn actor_of(stream: &UnixStream) -> Result<String, u32> {
 async fn answer(mut stream: UnixStream, desk: &Desk, actor: &str) -> io::Result<()> {
     let command: Command =
         timeout(limits::OPERATOR_REQUEST_TIMEOUT, receive(&mut stream)).await??;
+    let staged = command.staged();
+    let answered = perform(&mut stream, desk, (actor, command)).await;
+    if let Some(staged) = staged {
+        if answered.is_ok() {
+            // Whoever asked brings the copy where it is wanted, and hangs up; so do the dead.
+            let _ = timeout(limits::OPERATOR_ANSWER_TIMEOUT, stream.read_u8()).await;
+        }
+        let _ = std::fs::remove_file(staged);
+    }
+    answered
+}
+
+async fn perform(
+    stream: &mut UnixStream,
+    desk: &Desk,
+    (actor, command): (&str, Command),
+) -> io::Result<()> {
     let performing = desk.perform(actor, command);
     let report = timeout(limits::OPERATOR_ANSWER_TIMEOUT, performing).await?;
-    timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(&mut stream, &report)).await?
+    timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(stream, &report)).await?
+}
+
+/// A server's answer. A copy of the store that it speaks of stays until this is dropped.
+pub struct Answered {
+    /// What it says.
+    pub report: Report,
+    _stream: UnixStream,
 }
 
 /// Asks the server behind the socket; `None` where none listens.
 ///
 /// # Errors
 /// The system's, once a server has been reached.
-pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Report>> {
+pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answered>> {
     let mut stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(error)
@@ -152,9 +176,11 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Report>> {
         Err(error) => return Err(error),
     };
     timeout(limits::OPERATOR_REQUEST_TIMEOUT, send(&mut stream, command)).await??;
-    timeout(limits::OPERATOR_ANSWER_TIMEOUT, receive(&mut stream))
-        .await?
-        .map(Some)
+    let report = timeout(limits::OPERATOR_ANSWER_TIMEOUT, receive(&mut stream)).await??;
+    Ok(Some(Answered {
+        report,
+        _stream: stream,
+    }))
 }
 
 async fn send(stream: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {

@@ -126,7 +126,16 @@ impl Authority {
     /// # Errors
     /// Where a file is not there, cannot be read, is damaged, or the two do not belong together.
     pub fn load(certificate_file: &Path, key_file: &Path) -> Result<Self, PkiError> {
-        let key = reading::signing_key(key_file)?.ok_or_else(|| PkiError::Missing {
+        Self::load_private(certificate_file, key_file, 0)
+    }
+
+    /// As [`Authority::load`], from a key's file whose mode has none of the bits of `forbidden`.
+    pub(super) fn load_private(
+        certificate_file: &Path,
+        key_file: &Path,
+        forbidden: u32,
+    ) -> Result<Self, PkiError> {
+        let key = reading::signing_key(key_file, forbidden)?.ok_or_else(|| PkiError::Missing {
             path: key_file.to_owned(),
             mend: "the authority's key is needed to sign: put it back for the time of this run",
         })?;

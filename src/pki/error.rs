@@ -119,6 +119,17 @@ pub enum PkiError {
         /// What is wrong with it.
         reason: FactsError,
     },
+    /// Others may read a key.
+    #[error(
+        "the key {path} has mode {mode:04o}: others may read it; mend: chmod 600 {path}",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A file that holds one list holds more.
     #[error(
         "{path}: line {line}: a second list; mend: keep the newest one of the issuing authority",
@@ -318,7 +329,8 @@ impl PkiError {
             Self::Write { source, .. } if cannot_create(source) => 73,
             Self::Read { .. } | Self::Write { .. } => 74,
             Self::Busy { .. } => 75,
-            Self::NotAnAuthority { .. }
+            Self::Exposed { .. }
+            | Self::NotAnAuthority { .. }
             | Self::NoneBelow { .. }
             | Self::AuthorityEnded { .. }
             | Self::OutOfTime => 78,

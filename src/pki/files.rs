@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,12 +43,17 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, PkiEr
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
     };
-    let octets = read_octets(path, limit)?;
+    let octets = read_octets(path, limit, 0)?;
     octets.map(String::from_utf8).transpose().map_err(not_text)
 }
 
-/// Reads a file of at most `limit` bytes; `None` where there is no such file.
-pub(super) fn read_octets(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, PkiError> {
+/// Reads a file of at most `limit` bytes, whose mode has none of the bits of `forbidden`; `None` where
+/// there is no such file.
+pub(super) fn read_octets(
+    path: &Path,
+    limit: u64,
+    forbidden: u32,
+) -> Result<Option<Vec<u8>>, PkiError> {
     let failed = |source| PkiError::Read {
         path: path.to_owned(),
         source,
@@ -58,6 +63,14 @@ pub(super) fn read_octets(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Pk
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    // Of the file that is read, whatever stands at the path by now.
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & forbidden != 0 {
+        return Err(PkiError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
     let mut octets = Vec::new();
     file.take(limit + 1)
         .read_to_end(&mut octets)

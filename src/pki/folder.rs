@@ -244,7 +244,7 @@ impl Pair {
 
     /// The key, where its file is there.
     pub(super) fn read_key(&self) -> Result<Option<KeyPair>, PkiError> {
-        reading::signing_key(&self.key)
+        reading::signing_key(&self.key, 0)
     }
 
     /// Makes sure that one of the authorities issued the certificate and that the key, where it is

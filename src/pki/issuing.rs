@@ -40,13 +40,13 @@ pub struct EnrolledCertificate {
 }
 
 impl IssuingAuthority {
-    /// Loads it from its two files, both PEM.
+    /// Loads it from its two files, both PEM. The key's mode has none of the bits of `forbidden`.
     ///
     /// # Errors
-    /// Where a file is not there or damaged, the two are no pair, or the certificate could do more
+    /// Where a file is not there or damaged, others may read the key, the two are no pair, or the certificate could do more
     /// than sign clients' certificates: such a key must not lie with a server.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, PkiError> {
-        let authority = Authority::load(certificate, key)?;
+    pub fn load(certificate: &Path, key: &Path, forbidden: u32) -> Result<Self, PkiError> {
+        let authority = Authority::load_private(certificate, key, forbidden)?;
         refuse_more_than_issuing(authority.facts(), certificate)?;
         Ok(Self { authority })
     }

@@ -56,12 +56,14 @@ pub fn read_authorities(
     found.into_iter().map(authority).collect()
 }
 
-/// The private key of a file.
+/// The private key of a file, whose mode has none of the bits of `forbidden`.
 ///
 /// # Errors
-/// Where the file is not there, or holds anything but one key that is not encrypted.
-pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PkiError> {
-    key(there(blocks(path, Wanted::PrivateKey)?, path)?, path)
+/// Where the file is not there, others may read it, or it holds anything but one key that is not
+/// encrypted.
+pub fn read_private_key(path: &Path, forbidden: u32) -> Result<PrivateKeyDer<'static>, PkiError> {
+    let found = blocks_of(path, Wanted::PrivateKey, forbidden)?;
+    key(there(found, path)?, path)
 }
 
 /// All revocation lists of a file, in order.
@@ -126,8 +128,8 @@ pub(super) fn first_certificate(
 }
 
 /// The key of a file, to sign with, where there is a file.
-pub(super) fn signing_key(path: &Path) -> Result<Option<KeyPair>, PkiError> {
-    let Some(found) = blocks(path, Wanted::PrivateKey)? else {
+pub(super) fn signing_key(path: &Path, forbidden: u32) -> Result<Option<KeyPair>, PkiError> {
+    let Some(found) = blocks_of(path, Wanted::PrivateKey, forbidden)? else {
         return Ok(None);
     };
     let pair = KeyPair::try_from(&key(found, path)?);
@@ -165,11 +167,15 @@ fn there<T>(found: Option<T>, path: &Path) -> Result<T, PkiError> {
 }
 
 fn blocks(path: &Path, wanted: Wanted) -> Result<Option<Vec<Block>>, PkiError> {
+    blocks_of(path, wanted, 0)
+}
+
+fn blocks_of(path: &Path, wanted: Wanted, forbidden: u32) -> Result<Option<Vec<Block>>, PkiError> {
     let limit = match wanted {
         Wanted::RevocationLists => LIST_MAX,
         Wanted::Certificates | Wanted::PrivateKey => TEXT_MAX,
     };
-    let Some(octets) = files::read_octets(path, limit)?.map(Zeroizing::new) else {
+    let Some(octets) = files::read_octets(path, limit, forbidden)?.map(Zeroizing::new) else {
         return Ok(None);
     };
     pem::read(&octets, wanted)

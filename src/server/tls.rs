@@ -8,9 +8,7 @@ mod moments;
 mod own;
 mod remembered;
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,14 +38,6 @@ use crate::wire::ALPN;
 /// Something is wrong with the certificates or keys.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {path}: {source}; mend: make it with gen-certs")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// A file is not there, or something in it would not count.
     #[error(transparent)]
     Files(#[from] PkiError),
@@ -69,14 +59,6 @@ pub enum TlsError {
         path: PathBuf,
         /// Their name.
         authority: String,
-    },
-    /// Others may read a key.
-    #[error("the key {path} has mode {mode:04o}: others may read it; mend: chmod 600 {path}")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
     },
     /// A certificate's time is not now.
     #[error("the certificate {path} {why}; mend: gen-certs renew")]
@@ -210,8 +192,7 @@ impl Trust {
             of: String::new(),
             ends: check_dates(&config.cert, &chain, &**clock)?,
         }];
-        refuse_exposed(&config.key)?;
-        let key = pki::read_private_key(&config.key)?;
+        let key = pki::read_private_key(&config.key, forbidden_mode(&config.key))?;
         own::refuse_what_terminals_would(config, &chain, &**clock)?;
         let mut lists = Vec::new();
         let mut notices = Vec::new();
@@ -351,27 +332,22 @@ pub fn renews_itself(chain: &[CertificateDer<'_>]) -> bool {
     })
 }
 
-/// Whether a file was handed over by a service manager, whose credentials a group may read.
+/// Whether a file was handed over by a service manager, whose credentials a group may read. Where it
+/// really lies counts, not how it is called.
 #[must_use]
 pub fn is_credential(path: &Path) -> bool {
-    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let folder = folder.and_then(|folder| folder.canonicalize().ok());
+    folder.is_some_and(|folder| {
+        path.canonicalize()
+            .is_ok_and(|path| path.starts_with(folder))
+    })
 }
 
-fn refuse_exposed(path: &Path) -> Result<(), TlsError> {
-    let unreadable = |source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o7777;
-    let forbidden = if is_credential(path) { 0o037 } else { 0o077 };
-    if mode & forbidden == 0 {
-        Ok(())
-    } else {
-        Err(TlsError::Exposed {
-            path: path.to_owned(),
-            mode,
-        })
-    }
+/// The bits that the mode of a key's file must not have.
+#[must_use]
+pub fn forbidden_mode(key: &Path) -> u32 {
+    if is_credential(key) { 0o037 } else { 0o077 }
 }
 
 /// That the chain is a short one, because webpki bounds its search only loosely; the chain and its

@@ -2,22 +2,21 @@
 //! brings the copy to where it is wanted, with their own rights. So a server needs to write nowhere
 //! else, and cannot be made to.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::open::sqlite_path;
-use super::perform;
 use super::stop::{Stop, exit};
+use super::{ask_server, perform_here};
 use crate::config::Config;
-use crate::operator::{Command, Report};
+use crate::durable::Draft;
+use crate::operator::{Command, Report, is_staged, staged_name};
 use crate::surroundings::{Surroundings as _, System};
-
-const STAGED_BEFORE: &str = "backup-";
-const STAGED_AFTER: &str = ".part";
 
 /// A copy of the store on its way; removed where it does not arrive.
 struct Staged(PathBuf);
@@ -45,11 +44,16 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Report, Stop> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let name = format!("{STAGED_BEFORE}{id}{STAGED_AFTER}");
-    let file = sqlite_path(config)?.with_file_name(name);
+    let file = sqlite_path(config)?.with_file_name(staged_name(&id));
     let (file, wanted) = (absolute(&file)?, absolute(to)?);
     let staged = Staged(file.clone());
-    let report = perform(config, Command::Backup { file, wanted }).await?;
+    let command = Command::Backup { file, wanted };
+    // Held until the copy has been brought: then the server removes it, if nobody else did.
+    let asked = ask_server(&config.server.operator_socket, &command).await?;
+    let report = match &asked {
+        Some(answered) => answered.report.clone(),
+        None => perform_here(config, command).await?,
+    };
     if report.exit_code != 0 {
         return Ok(report);
     }
@@ -78,41 +82,36 @@ pub(super) fn remove_stale(store: &Path) {
         return;
     };
     for file in files.flatten() {
-        let name = file.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(STAGED_BEFORE) && name.ends_with(STAGED_AFTER) {
+        if is_staged(&file.file_name()) {
             let _ = fs::remove_file(file.path());
         }
     }
 }
 
-/// By a link where both are on one file system, else byte by byte; durable when it returns.
+/// Copies what stands at `from` to the new file `to`, mode 0600, whole and durable. Never by a link: the
+/// server's user would own the file, and could change it still. Nor is a link followed that was put
+/// there meanwhile: it might lead to what only whoever asks may read.
 fn bring(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => copy(from, to)?,
-        linked => linked?,
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut source = OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .open(from)?;
+    let found = source.metadata()?;
+    if !found.is_file() || found.nlink() != 1 {
+        let reason = "what the server put there is no file of its own";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
-    let mut target = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    let copied = io::copy(&mut source, &mut target).and_then(|_| target.sync_all());
-    if copied.is_err() {
-        let _ = fs::remove_file(to);
-    }
-    copied
+    let draft = Draft::fill(to, 0o600, |target| {
+        io::copy(&mut source, target).map(|_| ())
+    });
+    draft?.settle_new()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -120,17 +119,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::write(&from, b"books").unwrap();
-        copy(&from, &to).unwrap();
+        let mut kept = OpenOptions::new().append(true).open(&from).unwrap();
+        bring(&from, &to).unwrap();
+        // Who made it has it open still.
+        kept.write_all(b" that were cooked").unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"books");
         assert_eq!(
             fs::metadata(&to).unwrap().permissions().mode() & 0o777,
             0o600
         );
         fs::write(&to, b"others").unwrap();
-        for again in [copy(&from, &to), bring(&from, &to)] {
-            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        }
+        let again = bring(&from, &to).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&to).unwrap(), b"others");
+    }
+
+    #[test]
+    fn nothing_is_brought_that_was_put_in_the_copys_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("secret"), b"shadow").unwrap();
+        std::os::unix::fs::symlink(path("secret"), path("link")).unwrap();
+        fs::hard_link(path("secret"), path("second-name")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        for from in ["link", "second-name", "folder"] {
+            assert!(bring(&path(from), &path("to")).is_err(), "{from}");
+            assert!(!path("to").exists());
+        }
     }
 
     #[test]

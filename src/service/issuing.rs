@@ -10,7 +10,7 @@ use crate::domain::TerminalName;
 use crate::enroll;
 use crate::operator::Floor;
 use crate::pki::IssuingAuthority;
-use crate::server::tls::Enrolment;
+use crate::server::tls::{Enrolment, forbidden_mode};
 use crate::store::{Act, Done, IssuedRecord, Office};
 use crate::surroundings::Surroundings;
 
@@ -67,13 +67,17 @@ impl Floor for ClosedFloor {
             return Err(crate::server::RevokeError::Off.to_string());
         };
         let now = self.clock.now();
-        IssuingAuthority::load(&files.cert, &files.key)
+        IssuingAuthority::load(&files.cert, &files.key, forbidden_mode(&files.key))
             .and_then(|authority| enroll::publish(&authority, &files.crl, revoked, now))
             .map(|_| ())
             .map_err(|error| error.to_string())
     }
 
     fn is_open(&self) -> bool {
+        false
+    }
+
+    fn serves_others_than_this_machine(&self) -> bool {
         false
     }
 }

@@ -24,7 +24,7 @@ pub use confinement::{Confinement, confine};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
 pub use invite::invite;
 pub use open::OpenBank;
-pub use quick_start::Made;
+pub use quick_start::{Made, is_public};
 pub use restore::restore;
 pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
@@ -64,9 +64,14 @@ impl Source {
 /// # Errors
 /// [`Stop`] where neither works.
 pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> {
-    if let Some(report) = ask_server(&config.server.operator_socket, &command).await? {
-        return Ok(report);
+    if let Some(answered) = ask_server(&config.server.operator_socket, &command).await? {
+        return Ok(answered.report);
     }
+    perform_here(config, command).await
+}
+
+/// Performs a command in this process.
+async fn perform_here(config: &Config, command: Command) -> Result<Report, Stop> {
     let makes = matches!(command, Command::Open { .. });
     let open = match command {
         Command::Verify { .. } => OpenBank::open_to_verify(config)?,
@@ -79,7 +84,7 @@ pub async fn perform(config: &Config, command: Command) -> Result<Report, Stop> 
     Ok(desk.perform(&actor, command).await)
 }
 
-async fn ask_server(path: &Path, command: &Command) -> Result<Option<Report>, Stop> {
+async fn ask_server(path: &Path, command: &Command) -> Result<Option<socket::Answered>, Stop> {
     socket::ask(path, command).await.map_err(|error| {
         let reason = format!(
             "the server behind {} did not answer: {error}",

@@ -8,9 +8,9 @@ use super::import::hash_accounts;
 use super::open::{OpenBank, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::config::Config;
-use crate::domain::printable;
+use crate::domain::{AccountNumber, Pin, printable};
 use crate::operator::Command;
-use crate::operator::accounts_file::{self, AccountLine};
+use crate::operator::accounts_file;
 use crate::pki::{CertificateFolder, MakeRequest};
 
 /// The demo accounts: the repository's file where it stands, else the same as it was built in.
@@ -116,11 +116,12 @@ pub(super) async fn import_demo(
 }
 
 /// Whether it is a demo account with the PIN that everybody knows.
-pub(super) fn is_public(line: &AccountLine) -> bool {
+#[must_use]
+pub fn is_public(number: &AccountNumber, pin: &Pin) -> bool {
     let is_its = |demo: &str| {
         let mut columns = demo.split(',').map(str::trim);
-        columns.next() == Some(line.number.as_str())
-            && columns.next().map(str::as_bytes) == Some(line.pin.digits())
+        columns.next() == Some(number.as_str())
+            && columns.next().map(str::as_bytes) == Some(pin.digits())
     };
     DEMO_ACCOUNTS.lines().any(is_its)
 }

@@ -31,14 +31,18 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
         let reason = format!("there is no backup {}", backup.display());
         return Err(Stop::new(exit::NO_INPUT, reason));
     }
-    let keyring = check_backup_peppers(config, backup)?;
+    check_backup_peppers(config, backup)?;
     make_folder(&path)?;
     let (_nobody_else, path) = SqliteStore::keep_out(&path)?;
     let moment = System::default().now();
     let copied = beside(&path, ".restoring");
     copy(backup, &copied, &path)?;
-    // Opened once as a store, so that what cannot be served never takes the place of what can.
-    let opened = try_out(config, &copied, backup, keyring).await;
+    // Opened once as a store, so that what cannot be served never takes the place of what can. The
+    // backup may be another's, and another file by now than the one that was looked at.
+    let opened = match check_backup_peppers(config, &copied) {
+        Ok(keyring) => try_out(config, &copied, backup, keyring).await,
+        Err(stop) => Err(stop),
+    };
     let _ = fs::remove_file(beside(&copied, "-lock"));
     if let Err(stop) = opened {
         let _ = fs::remove_file(&copied);

@@ -44,20 +44,27 @@ pub struct RunOptions {
     pub confinement: Confinement,
 }
 
-struct RunningFloor(Arc<Server>);
+struct RunningFloor {
+    server: Arc<Server>,
+    on_loopback: bool,
+}
 
 impl Floor for RunningFloor {
     fn set_disabled(&self, terminal: &TerminalName, disabled: bool) {
-        self.0.set_disabled(terminal, disabled);
+        self.server.set_disabled(terminal, disabled);
     }
 
     fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
-        let revoked = self.0.revoke(terminal, revoked);
+        let revoked = self.server.revoke(terminal, revoked);
         revoked.map_err(|error| error.to_string())
     }
 
     fn is_open(&self) -> bool {
         true
+    }
+
+    fn serves_others_than_this_machine(&self) -> bool {
+        !self.on_loopback
     }
 }
 
@@ -168,7 +175,10 @@ async fn serve(
     let server = Server::new(Arc::clone(&bank), metrics, for_server, trust, disabled);
     let server = Arc::new(server.remembering_lists(memory));
     let peppers = pepper_file(&config);
-    let floor = Arc::new(RunningFloor(Arc::clone(&server)));
+    let floor = Arc::new(RunningFloor {
+        server: Arc::clone(&server),
+        on_loopback: doors.address.ip().is_loopback(),
+    });
     let desk = Desk::new(Arc::clone(&bank), floor).with_pepper_file(Arc::clone(&peppers));
     let desk = Arc::new(desk);
     let accepting = tokio::spawn({

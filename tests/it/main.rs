@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and prints what repeats it"
 )]
 
+mod acts;
 mod answers;
 mod attack;
 mod audit;

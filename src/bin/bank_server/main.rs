@@ -14,7 +14,7 @@ use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
-    invite, one_time_pin, perform, restore, run,
+    invite, is_public, one_time_pin, perform, restore, run,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -363,7 +363,7 @@ fn add(config: &Config, account: &str, balance: &str) -> Result<Command, Stop> {
         account: number.to_string(),
         hash,
         balance,
-        demo: false,
+        demo: is_public(&number, &pin),
     };
     Ok(Command::Open {
         accounts: vec![account],

@@ -24,7 +24,7 @@ fn made() -> (TempDir, CertificateFolder) {
 }
 
 fn issuing(folder: &CertificateFolder) -> IssuingAuthority {
-    IssuingAuthority::load(&folder.issuing_file(), &folder.issuing_key_file()).unwrap()
+    IssuingAuthority::load(&folder.issuing_file(), &folder.issuing_key_file(), 0o077).unwrap()
 }
 
 fn signing_request(key: &KeyPair) -> SigningRequest {
@@ -235,7 +235,7 @@ fn the_issuing_key_is_no_other_and_no_other_is_taken_for_it() {
         (folder.server_file(), folder.server_key_file()),
         (folder.issuing_file(), folder.authority_key_file()),
     ] {
-        assert!(IssuingAuthority::load(&certificate, &key).is_err());
+        assert!(IssuingAuthority::load(&certificate, &key, 0).is_err());
     }
     let facts = issuing(&folder).facts().clone();
     assert_eq!(

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 
 use super::lists::{Found, Kept, Lists};
-use super::{TerminalVerifier, TlsError, own, refuse_exposed, server_config};
+use super::{TerminalVerifier, TlsError, forbidden_mode, own, server_config};
 use crate::config::{IssuingFiles, TlsConfig};
 use crate::pki::{self, IssuingAuthority};
 use crate::server::expiry::Expiring;
@@ -71,8 +71,7 @@ pub(super) fn load(
     files: &IssuingFiles,
     found: Found<'_>,
 ) -> Result<(IssuingAuthority, Vec<Kept>), TlsError> {
-    refuse_exposed(&files.key)?;
-    let issuing = IssuingAuthority::load(&files.cert, &files.key)?;
+    let issuing = IssuingAuthority::load(&files.cert, &files.key, forbidden_mode(&files.key))?;
     let ours = |authority: &CertificateDer<'_>| {
         pki::issued_by(issuing.certificate(), authority) == Ok(true)
     };
