@@ -9,6 +9,7 @@ use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
 use crate::server::tls::{Trust, is_credential};
+use crate::store::sqlite::SqliteStore;
 use crate::surroundings::{ClockState, Guarded, Surroundings};
 
 /// What a check found.
@@ -115,6 +116,9 @@ fn files(config: &Config, report: &mut CheckReport) {
     }
     let loaded = Peppers::load(pepper_file, is_credential(pepper_file)).map_err(Stop::from);
     if let (Some(peppers), Some(path), true) = (report.note(loaded), store, store_exists) {
-        report.note(check_peppers(&path, config, &peppers));
+        let fits = report.note(check_peppers(&path, config, &peppers));
+        if fits.is_some() {
+            report.note(SqliteStore::try_open(&path).map_err(Stop::from));
+        }
     }
 }

@@ -23,6 +23,17 @@ pub struct OpenBank {
     pub made_store: bool,
 }
 
+/// How a bank is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How<'a> {
+    /// Store and pepper are made where there is neither.
+    pub(super) make: bool,
+    /// To be audited without its pepper, which is lost.
+    pub(super) without_pepper: bool,
+    /// The name of a loss of answered commits that is taken.
+    pub(super) accept_loss: Option<&'a str>,
+}
+
 impl OpenBank {
     /// Opens the configured bank. Where there is neither store nor pepper, both are made if
     /// `make`.
@@ -30,7 +41,11 @@ impl OpenBank {
     /// # Errors
     /// [`Stop`], in words that say what to do.
     pub fn open(config: &Config, make: bool) -> Result<Self, Stop> {
-        Self::open_with(config, (make, false), clock(config)?)
+        let how = How {
+            make,
+            ..How::default()
+        };
+        Self::open_with(config, &how, clock(config)?)
     }
 
     /// Opens the configured bank to be audited; where its pepper is lost, without.
@@ -39,26 +54,30 @@ impl OpenBank {
     /// [`Stop`], in words that say what to do.
     pub fn open_to_verify(config: &Config) -> Result<Self, Stop> {
         let lost = !config.pin.pepper_file.exists();
-        Self::open_with(config, (false, lost), clock(config)?)
+        let how = How {
+            without_pepper: lost,
+            ..How::default()
+        };
+        Self::open_with(config, &how, clock(config)?)
     }
 
-    /// As [`OpenBank::open`], with the store's clock as [`clock`] has judged it.
+    /// Opens the configured bank as `how` says, with the store's clock as [`clock`] has judged it.
     ///
     /// # Errors
     /// [`Stop`], in words that say what to do.
     pub(super) fn open_with(
         config: &Config,
-        (make, without_pepper): (bool, bool),
+        how: &How<'_>,
         clock: Arc<Guarded>,
     ) -> Result<Self, Stop> {
         let path = sqlite_path(config)?;
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
         let made_store = !path.exists();
-        if made_store && !make {
+        if made_store && !how.make {
             return Err(no_store(&path));
         }
         refuse_empty(&path)?;
-        let keyring = match without_pepper {
+        let keyring = match how.without_pepper {
             true => Keyring::empty(),
             false => {
                 let peppers = peppers(config, made_store, &*surroundings)?;
@@ -71,7 +90,8 @@ impl OpenBank {
         let currency = config.accounts.currency;
         let now = surroundings.now();
         let mark = move || Some(clock.mark());
-        let store = SqliteStore::open_with_clock(&path, currency, now, keyring.clone(), mark)?;
+        let loss = how.accept_loss;
+        let store = SqliteStore::open_with(&path, currency, now, keyring.clone(), mark, loss)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let threads = config.pin.max_concurrent;
         let hasher = PinHasher::start(keyring, config.pin.cost, threads, Arc::clone(&surroundings))

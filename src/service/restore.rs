@@ -71,7 +71,7 @@ async fn try_out(
     let clock = Guarded::begin(SqliteStore::clock_mark(copied)?, config.clock);
     let (currency, moment) = (config.accounts.currency, clock.now());
     let mark = move || Some(clock.mark());
-    let store = SqliteStore::open_with_clock(copied, currency, moment, keyring, mark)?;
+    let store = SqliteStore::open_with(copied, currency, moment, keyring, mark, None)?;
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     let note = Note::new(Event::Restore, moment).by_staff(&actor);
     let note = note.detail(backup.display().to_string());

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
-use super::open::{self, OpenBank, list_memory, pepper_file, sqlite_path};
+use super::open::{self, How, OpenBank, list_memory, pepper_file, sqlite_path};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
 use super::{Source, issuing, supervisor};
@@ -40,6 +40,8 @@ pub struct RunOptions {
     pub quick_start: bool,
     /// No flag and no command but `run` was given.
     pub bare: bool,
+    /// `--accept-loss`
+    pub accept_loss: Option<String>,
     /// What the process has given up already.
     pub confinement: Confinement,
 }
@@ -99,7 +101,12 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
     let mut trust = Trust::load(&config.tls, &surroundings)?;
     list_memory(&config)?.refuse_to_go_back(&trust)?;
-    let open = OpenBank::open_with(&config, (true, false), clock)?;
+    let how = How {
+        make: true,
+        accept_loss: options.accept_loss.as_deref(),
+        ..How::default()
+    };
+    let open = OpenBank::open_with(&config, &how, clock)?;
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, &surroundings)?;
     }

@@ -69,6 +69,8 @@ impl From<OpenError> for Stop {
             | OpenError::OtherCurrency { .. } => exit::CONFIG,
             OpenError::Damaged { .. }
             | OpenError::Schema { .. }
+            | OpenError::Loss { .. }
+            | OpenError::Apart { .. }
             | OpenError::Orphan(_)
             | OpenError::Unfinished(_)
             | OpenError::ForeignLink(_) => exit::DATA,

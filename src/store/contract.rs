@@ -11,6 +11,7 @@ mod commits;
 mod covered;
 mod enrolment;
 mod holds;
+mod journal;
 mod ledger;
 mod migration;
 mod office;

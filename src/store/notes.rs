@@ -90,6 +90,8 @@ pub enum Event {
     RowsCovered,
     /// An account's row was not as the bank wrote it, and its customer was refused.
     ForgedRow,
+    /// A start went on though answered commits may be gone; the detail names the journal that was kept.
+    LossAccepted,
     /// Staff took an account's row as it was for the bank's own; the detail says what it said.
     RowAccepted,
 }
@@ -138,6 +140,7 @@ impl Event {
             Self::ClockAccepted => "clock_accepted",
             Self::RowsCovered => "rows_covered",
             Self::ForgedRow => "forged_row",
+            Self::LossAccepted => "loss_accepted",
             Self::RowAccepted => "row_accepted",
         }
     }

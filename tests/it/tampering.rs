@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::Site;
+use crate::support::{Server, Site};
 
 const NOT_OURS: &str = "not as the bank wrote it";
 
@@ -134,4 +134,66 @@ fn without_the_pepper_a_verify_says_what_it_could_not_check() {
         .saying(NOT_OURS);
     site.run(&["account", "set-pin", "zz-99999", "--accept-row"])
         .expect(0);
+}
+
+/// A server that was killed after so many answered deposits, with a bit of its journal flipped before
+/// the last of them; the journal as it is now.
+async fn crashed(site: &Site, deposits: usize) -> Vec<u8> {
+    let server = site.start();
+    let mut terminal = server.customer("terminal-1", "zz-99999", "9999").await;
+    for _ in 0..deposits {
+        terminal.deposit(1).await.expect_code(0);
+    }
+    server.kill();
+    let path = site.path("data/bank.db-wal");
+    let mut journal = fs::read(&path).unwrap();
+    let middle = journal.len() / 2;
+    journal[middle] ^= 1;
+    fs::write(&path, &journal).unwrap();
+    journal
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answered_commits_that_are_gone_from_the_journal_refuse_the_start_until_staff_say_so() {
+    let site = Site::new();
+    site.run(&["backup", "good.db"]).expect(0);
+    let journal = crashed(&site, 30).await;
+    let refused = site.start_refused().expect(65).saying("may be lost");
+    let (_, name) = refused.stderr.split_once("--accept-loss ").unwrap();
+    let name = name.split_whitespace().next().unwrap().to_owned();
+    let whole: i64 = name.split('-').next().unwrap().parse().unwrap();
+    assert!((4..34).contains(&whole), "{name}");
+    for command in [&["verify"][..], &["account", "list"], &["backup", "no.db"]] {
+        site.run(command).expect(65).saying(&name);
+    }
+    site.run(&["check"]).expect(78).printing(&name);
+    let run = |name: &str| {
+        let mut program = site.program();
+        program.args(["run", "--accept-loss", name]);
+        Server::start(program, &site.path("certs"))
+    };
+    assert!(run("4-4-0011223344556677").is_err());
+    assert_eq!(fs::read(site.path("data/bank.db-wal")).unwrap(), journal);
+    let server = run(&name).unwrap_or_else(|ran| panic!("{ran:#?}"));
+    let mut terminal = server.customer("terminal-1", "zz-99999", "9999").await;
+    terminal.deposit(1).await.expect_code(0);
+    server.stop();
+    let kept = site.path(&format!("data/bank.db-wal.lost-{name}"));
+    assert_eq!(fs::read(kept).unwrap(), journal);
+    site.run(&["audit", "--event", "loss_accepted"])
+        .expect(0)
+        .printing(&name);
+    let verified = site.verify();
+    assert_eq!(verified["entries"], whole + 1, "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_goes_on_after_a_loss_and_keeps_both_files_aside() {
+    let site = Site::new();
+    site.run(&["backup", "good.db"]).expect(0);
+    let journal = crashed(&site, 30).await;
+    let restored = site.run(&["restore", "good.db", "--json"]).expect(0).json();
+    let kept = restored["kept"].as_str().unwrap();
+    assert_eq!(fs::read(format!("{kept}-wal")).unwrap(), journal);
+    site.verify();
 }

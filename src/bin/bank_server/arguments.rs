@@ -98,6 +98,9 @@ pub(crate) struct RunArguments {
     /// Make certificates, pepper, store and demo accounts where they are missing.
     #[arg(long)]
     pub(crate) quick_start: bool,
+    /// Go on without the answered commits that are lost from the store's journal, of exactly this name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept_loss: Option<String>,
 }
 
 #[derive(Subcommand)]

@@ -112,6 +112,7 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
         Task::Run(RunArguments {
             listen,
             quick_start,
+            accept_loss,
         }) => {
             let bare = source.file.is_none() && listen.is_none() && !quick_start;
             source.overrides.listen = listen;
@@ -119,6 +120,7 @@ async fn dispatch(arguments: Arguments, confinement: Confinement) -> Result<u8, 
                 source,
                 quick_start,
                 bare,
+                accept_loss,
                 confinement,
             })
             .await

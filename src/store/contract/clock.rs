@@ -32,7 +32,7 @@ async fn a_commit_writes_the_clock_and_a_bank_that_does_nothing_every_ten_minute
     let clock = move || Some(mark(clock.load(Ordering::SeqCst)));
     let keyring = rig.keyring.clone();
     let store =
-        SqliteStore::open_with_clock(&rig.path(), dollars(), NEW_YEAR, keyring, clock).unwrap();
+        SqliteStore::open_with(&rig.path(), dollars(), NEW_YEAR, keyring, clock, None).unwrap();
     rig.store = Some(Arc::new(store));
     let stored = || SqliteStore::clock_mark(&rig.path()).unwrap();
     rig.open(ANNE, 1_000).await;

@@ -12,6 +12,7 @@ mod clock;
 mod covered;
 mod disk;
 mod enrolment;
+mod journal;
 mod money;
 mod office;
 mod open;
@@ -82,24 +83,27 @@ impl SqliteStore {
         now: Timestamp,
         keyring: Keyring,
     ) -> Result<Self, OpenError> {
-        Self::open_with_clock(path, currency, now, keyring, || None)
+        Self::open_with(path, currency, now, keyring, || None, None)
     }
 
-    /// As [`SqliteStore::open`]; what `clock` says is kept with each commit.
+    /// As [`SqliteStore::open`]; what `clock` says is kept with each commit. Also where answered commits
+    /// may be gone, if `accept_loss` is the name of that loss: the damaged journal is kept beside the
+    /// store, and the loss goes on record.
     ///
     /// # Errors
     /// [`OpenError`], in words that say what to do.
-    pub fn open_with_clock(
+    pub fn open_with(
         path: &Path,
         currency: Currency,
         now: Timestamp,
         keyring: Keyring,
         clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
+        accept_loss: Option<&str>,
     ) -> Result<Self, OpenError> {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let (writing, folded) = open::writer(path, currency, now, &keyring)?;
+        let (writing, folded) = open::writer(path, currency, now, (&keyring, accept_loss))?;
         let writable = Writable::new(folded);
         let reading = open::reader(path)?;
         let system = |source| OpenError::System {
@@ -178,6 +182,21 @@ impl SqliteStore {
             source,
         };
         clock::read_mark(&open::reader(path)?).map_err(damaged)
+    }
+
+    /// Whether a start would take the store and what a crash left beside it. Where a process has it, it
+    /// did. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn try_open(path: &Path) -> Result<(), OpenError> {
+        let (_lock, path) = match Self::keep_out(path) {
+            Err(OpenError::InUse(_)) => return Ok(()),
+            kept_out => kept_out?,
+        };
+        let connection = open::reader(&path)?;
+        let version = open::check_layout(&connection, &path)?;
+        journal::judge(&connection, &path, version, None).map(|_| ())
     }
 
     /// Names of terminals that staff do not let in.

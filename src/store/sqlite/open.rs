@@ -12,12 +12,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::disk::{LOCK_TIMEOUT, fold_journal};
 use super::owner::give_to_owner;
-use super::schema;
 use super::writer::{Books, Memory};
+use super::{journal, schema};
 use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
+use crate::store::{Event, Note};
 
 /// "ATMb", in the file's header: this is a store of ours.
 const APPLICATION_ID: i32 = 0x4154_4d62;
@@ -35,6 +36,8 @@ pub(in crate::store) const MIGRATIONS: [&str; 7] = [
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].
 const STAND_INS: usize = 1;
+/// The migration that brings the audit log, by its place in [`MIGRATIONS`].
+const AUDIT: usize = 2;
 /// The migration after which rows are covered, by its place in [`MIGRATIONS`].
 const COVERED: usize = 6;
 
@@ -92,6 +95,32 @@ pub enum OpenError {
         path: PathBuf,
         /// Each difference, named.
         differences: String,
+    },
+    /// Commits that were answered may be gone from its journal.
+    #[error(
+        "the journal of the store {path} is damaged before its end: what was answered after entry {entry} may be lost; \
+         nothing was changed; mend: keep a copy of the folder, then restore a backup with what came after it, or go on \
+         without: bank_server run --accept-loss {name}"
+    )]
+    Loss {
+        /// The file.
+        path: PathBuf,
+        /// The last entry that is whole.
+        entry: i64,
+        /// The loss's name.
+        name: String,
+    },
+    /// Store and journal are not of one piece.
+    #[error(
+        "the store {path} and its journal {path}-wal do not fit together ({words}): one of them was put there from \
+         elsewhere, or is damaged; nothing was changed; mend: put the file back that the journal belongs to, or restore \
+         a backup, which keeps both aside"
+    )]
+    Apart {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        words: String,
     },
     /// An older version's rows are to be covered, and there is no pepper.
     #[error("the store {0} is of an older version, and bringing it to this one takes the pepper")]
@@ -232,7 +261,7 @@ pub(super) fn writer(
     path: &Path,
     currency: Currency,
     now: Timestamp,
-    keyring: &Keyring,
+    (keyring, accept_loss): (&Keyring, Option<&str>),
 ) -> Result<(Connection, bool), OpenError> {
     let damaged = |source| OpenError::Damaged {
         path: path.to_owned(),
@@ -246,16 +275,44 @@ pub(super) fn writer(
     connection
         .set_db_config(keep_journal, true)
         .map_err(damaged)?;
-    if check_layout(&connection, path)? > 0 {
+    let version = check_layout(&connection, path)?;
+    if version > 0 {
         check_currency(&connection, path, currency)?;
     }
+    let kept = journal::judge(&connection, path, version, accept_loss)?;
     settings(&connection).map_err(|error| unwritable(path, error))?;
+    if let Some(kept) = kept.filter(|_| version > AUDIT) {
+        // Before anything else is written, so that no loss is taken without a record.
+        let detail = kept.display().to_string();
+        let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
+        record(&mut connection, path, &note)?;
+    }
     let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
         .set_db_config(keep_journal, false)
         .map_err(damaged)?;
     Ok((connection, folded))
+}
+
+/// Writes into the audit log.
+fn record(connection: &mut Connection, path: &Path, note: &Note) -> Result<(), OpenError> {
+    let transaction = connection
+        .transaction()
+        .map_err(|error| unwritable(path, error))?;
+    let (mut memory, keyring) = (Memory::default(), Keyring::empty());
+    let mut books = Books {
+        connection: &transaction,
+        memory: &mut memory,
+        keyring: &keyring,
+    };
+    books.append(note).map_err(|error| OpenError::System {
+        path: path.to_owned(),
+        source: io::Error::other(error),
+    })?;
+    transaction
+        .commit()
+        .map_err(|error| unwritable(path, error))
 }
 
 /// The disk's fault is told apart from the file's: no backup mends it.

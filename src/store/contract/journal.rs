@@ -1,0 +1,208 @@
+//! The journal that a crash left, damaged: what was answered is never dropped without a word.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::rig::*;
+use crate::store::sqlite::{OpenError, SqliteStore};
+
+/// Flips of a bit before the last transaction, and within it; more where there is time for more.
+fn flips() -> usize {
+    let asked = std::env::var("JOURNAL_FLIPS").ok();
+    asked.and_then(|asked| asked.parse().ok()).unwrap_or(60)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// What a crash leaves: the store, its journal, and where in it the last transaction begins.
+struct Crash {
+    store: Vec<u8>,
+    journal: Vec<u8>,
+    last: usize,
+}
+
+/// A frame of the journal: its header and a page.
+const FRAME: usize = 24 + 4_096;
+
+/// A bank that crashed after [`deposits`].
+async fn crash(rig: &mut Rig) -> Crash {
+    rig.open(ANNE, 1_000).await;
+    deposits(rig).await
+}
+
+/// Thirty deposits that were answered, each a transaction.
+async fn deposits(rig: &mut Rig) -> Crash {
+    let anne = rig.log_in(ANNE).await;
+    let read = |suffix| fs::read(beside(&rig.path(), suffix)).unwrap();
+    let mut last = 0;
+    for _ in 0..30 {
+        last = read("-wal").len();
+        rig.deposit(&anne, 1).await.unwrap();
+    }
+    let (store, journal) = (read(""), read("-wal"));
+    rig.shut_store();
+    assert_eq!((journal.len() - 32) % FRAME, 0);
+    Crash {
+        store,
+        journal,
+        last,
+    }
+}
+
+impl Crash {
+    fn put(&self, path: &Path, journal: &[u8]) {
+        let _ = fs::remove_file(beside(path, "-shm"));
+        fs::write(path, &self.store).unwrap();
+        fs::write(beside(path, "-wal"), journal).unwrap();
+    }
+}
+
+fn open(rig: &Rig, accept_loss: Option<&str>) -> Result<SqliteStore, OpenError> {
+    let (path, keyring) = (rig.path(), rig.keyring.clone());
+    SqliteStore::open_with(&path, dollars(), NEW_YEAR, keyring, || None, accept_loss)
+}
+
+/// Numbers of a generator that repeats.
+fn dice(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % below
+    }
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_before_the_journals_last_transaction_is_refused_and_changes_nothing() {
+    let mut rig = Rig::sqlite();
+    // Of a store that was made just now, and of one whose journal holds nothing but the deposits.
+    let young = crash(&mut rig).await;
+    rig.open_store();
+    let old = deposits(&mut rig).await;
+    let mut dice = dice(7);
+    for round in 0..flips() {
+        let crash = if round % 2 == 0 { &young } else { &old };
+        let (octet, bit) = (dice(crash.last), dice(8));
+        let mut journal = crash.journal.clone();
+        journal[octet] ^= 1 << bit;
+        crash.put(&rig.path(), &journal);
+        match open(&rig, None) {
+            Err(OpenError::Loss { .. } | OpenError::Apart { .. }) => {}
+            other => panic!("octet {octet}, bit {bit}: {other:?}"),
+        }
+        assert_eq!(fs::read(rig.path()).unwrap(), crash.store);
+        assert_eq!(fs::read(beside(&rig.path(), "-wal")).unwrap(), journal);
+    }
+}
+
+#[tokio::test]
+async fn a_last_transaction_that_is_damaged_in_itself_is_a_power_cut_and_is_not_named() {
+    let mut rig = Rig::sqlite();
+    let crash = crash(&mut rig).await;
+    let mut dice = dice(8);
+    let length = crash.journal.len();
+    for round in 0..flips() {
+        let mut journal = crash.journal.clone();
+        match round % 3 {
+            0 => journal[crash.last + dice(length - crash.last)] ^= 1 << dice(8),
+            1 => journal.truncate(crash.last + dice(length - crash.last)),
+            // A frame of it that never reached the disk.
+            _ => {
+                let frames = (length - crash.last) / FRAME;
+                let at = crash.last + dice(frames) * FRAME;
+                journal[at..at + FRAME].fill(0);
+            }
+        }
+        crash.put(&rig.path(), &journal);
+        let store = open(&rig, None).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        rig.store = Some(std::sync::Arc::new(store));
+        let audit = rig.verify(None).await;
+        assert_eq!((audit.faults, audit.entries), (Vec::new(), 30));
+        rig.shut_store();
+    }
+    crash.put(&rig.path(), &crash.journal);
+    rig.open_store();
+    assert_eq!(rig.verify(None).await.entries, 31);
+}
+
+#[tokio::test]
+async fn a_loss_is_accepted_by_its_name_alone_and_its_journal_kept_and_on_record() {
+    let mut rig = Rig::sqlite();
+    let crash = crash(&mut rig).await;
+    let mut journal = crash.journal.clone();
+    let damaged = crash.last - 20 * FRAME + 1_000;
+    journal[damaged] ^= 1;
+    crash.put(&rig.path(), &journal);
+    let Err(OpenError::Loss { entry, name, .. }) = open(&rig, None) else {
+        panic!("no loss");
+    };
+    assert!((5..30).contains(&entry), "{entry}");
+    assert!(name.starts_with(&format!("{entry}-")), "{name}");
+    let other = format!("{name}0");
+    assert!(matches!(
+        open(&rig, Some(&other)),
+        Err(OpenError::Loss { .. })
+    ));
+    rig.store = Some(std::sync::Arc::new(open(&rig, Some(&name)).unwrap()));
+    let kept = beside(&rig.path(), &format!("-wal.lost-{name}"));
+    assert_eq!(fs::read(&kept).unwrap(), journal);
+    let (record, _) = rig.records().await.pop().unwrap();
+    assert_eq!(record.event, "loss_accepted");
+    assert!(record.detail.contains(&name), "{}", record.detail);
+    let audit = rig.verify(None).await;
+    assert_eq!(
+        (audit.faults, audit.entries),
+        (Vec::new(), u64::try_from(entry).unwrap())
+    );
+    rig.shut_store();
+    // The flag may stay where it is: there is no loss any more.
+    assert!(open(&rig, Some(&name)).is_ok());
+}
+
+#[tokio::test]
+async fn a_backup_that_was_copied_over_a_store_beside_its_journal_is_refused_and_nothing_is_gone() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.open(BERT, 1_000).await;
+    let copy = rig.folder.as_ref().unwrap().path().join("copy.db");
+    rig.act(crate::store::Act::Backup(copy.clone())).await;
+    let bert = rig.log_in(BERT).await;
+    for _ in 0..200 {
+        rig.deposit(&bert, 1).await.unwrap();
+    }
+    rig.shut_store();
+    rig.open_store();
+    let crash = deposits(&mut rig).await;
+    crash.put(&rig.path(), &crash.journal);
+    fs::copy(&copy, rig.path()).unwrap();
+    let refused = open(&rig, None);
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(fs::read(rig.path()).unwrap(), fs::read(&copy).unwrap());
+    assert_eq!(
+        fs::read(beside(&rig.path(), "-wal")).unwrap(),
+        crash.journal
+    );
+    // With the old file put back all is there.
+    fs::write(rig.path(), &crash.store).unwrap();
+    rig.open_store();
+    let audit = rig.verify(None).await;
+    assert_eq!((audit.faults, audit.entries), (Vec::new(), 2 + 200 + 30));
+}
+
+#[tokio::test]
+async fn whatever_else_refuses_a_store_keeps_its_journal_too() {
+    let mut rig = Rig::sqlite();
+    let crash = crash(&mut rig).await;
+    crash.put(&rig.path(), &crash.journal);
+    let euros = "EUR".parse().unwrap();
+    let refused = SqliteStore::open(&rig.path(), euros, NEW_YEAR, rig.keyring.clone());
+    assert!(matches!(refused, Err(OpenError::OtherCurrency { .. })));
+    assert_eq!(fs::read(rig.path()).unwrap(), crash.store);
+    let journal = fs::read(beside(&rig.path(), "-wal")).unwrap();
+    assert_eq!(journal, crash.journal);
+}

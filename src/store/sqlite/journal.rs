@@ -1,0 +1,301 @@
+//! What a crash left in the journal (`-wal`), before SQLite takes it: whether commits are gone that were
+//! answered, and whether it belongs to the store that it lies beside.
+//!
+//! SQLite plays the journal's whole transactions up to the first frame that is damaged and drops the
+//! rest without a word. A commit is synced before the next begins: where frames of a further
+//! transaction stand behind a damaged one, the damaged one was on the disk, and answered. Where only
+//! the last transaction is damaged, the power went while it was written, and nobody was answered.
+//! The form of the file: <https://www.sqlite.org/fileformat2.html#walformat>.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::open::{OpenError, beside};
+use super::owner::give_to_owner;
+
+const HEADER_BYTES: usize = 32;
+const FRAME_HEADER_BYTES: usize = 24;
+/// Its lowest bit says in which order checksums take the octets.
+const MAGIC: u32 = 0x377f_0682;
+const VERSION: u32 = 3_007_000;
+
+/// Stores up to this size are looked through whole before a journal is taken into them; of larger
+/// ones, whose start must not take long, only their ends.
+const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
+
+/// Commits that may have been answered are gone from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// The last entry that is whole.
+    entry: i64,
+    /// The last frame that is whole.
+    frame: u64,
+    /// What the journal's frames are marked with.
+    salts: [u8; 8],
+}
+
+/// Its name: there is no other loss of the same.
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-", self.entry, self.frame)?;
+        self.salts
+            .iter()
+            .try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Looks at the journal of the store at `path`, which `connection` has open and has written nothing to;
+/// `version` is that of its schema.
+/// A loss is let pass where `accepted` is its name; it is returned, and the journal kept aside.
+///
+/// # Errors
+/// [`OpenError::Loss`], [`OpenError::Apart`]. Nothing was changed.
+pub(super) fn judge(
+    connection: &Connection,
+    path: &Path,
+    version: usize,
+    accepted: Option<&str>,
+) -> Result<Option<PathBuf>, OpenError> {
+    let system = |source| OpenError::System {
+        path: path.to_owned(),
+        source,
+    };
+    let journal = beside(path, "-wal");
+    let length = match fs::metadata(&journal) {
+        Ok(found) => found.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(system(error)),
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    let apart = |words: String| OpenError::Apart {
+        path: path.to_owned(),
+        words,
+    };
+    let size = fs::metadata(path).map_err(system)?.len();
+    let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
+    match fits(connection, whole) {
+        Ok(words) if words == "ok" => {}
+        Ok(words) => return Err(apart(words)),
+        Err(error) => return Err(apart(error.to_string())),
+    }
+    let Some((frame, salts)) = lost(&journal).map_err(system)? else {
+        return Ok(None);
+    };
+    let entry = match version {
+        // Not even that the store was made is whole.
+        0 => 0,
+        _ => connection
+            .query_row("SELECT coalesce(max(id), 0) FROM entry", [], |row| {
+                row.get(0)
+            })
+            .map_err(|error| apart(error.to_string()))?,
+    };
+    let loss = Loss {
+        entry,
+        frame,
+        salts,
+    };
+    let name = loss.to_string();
+    if accepted != Some(name.as_str()) {
+        return Err(OpenError::Loss {
+            path: path.to_owned(),
+            entry,
+            name,
+        });
+    }
+    keep(&journal, &name).map(Some).map_err(system)
+}
+
+/// Copies the journal beside itself, durably, before SQLite empties it.
+fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
+    let kept = beside(journal, &format!(".lost-{name}"));
+    let draft = beside(&kept, ".draft");
+    fs::copy(journal, &draft)?;
+    let copy = File::open(&draft)?;
+    give_to_owner(&copy, journal)?;
+    copy.sync_all()?;
+    fs::rename(&draft, &kept)?;
+    let folder = kept.parent().filter(|folder| *folder != Path::new(""));
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(kept)
+}
+
+/// Whether store and journal are of one piece: "ok", or what is wrong. A backup that was copied over a
+/// store beside its journal has other pages at the same numbers.
+fn fits(connection: &Connection, whole: bool) -> rusqlite::Result<String> {
+    let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+    if whole {
+        return text("PRAGMA quick_check(1)");
+    }
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+    for name in names.collect::<Result<Vec<_>, _>>()? {
+        // Its two ends, which are where a journal's pages mostly are.
+        for order in ["ASC", "DESC"] {
+            let sql = format!("SELECT 1 FROM \"{name}\" ORDER BY 1 {order} LIMIT 1");
+            let mut statement = connection.prepare(&sql)?;
+            statement.exists([])?;
+        }
+    }
+    for log in ["audit", "row_record"] {
+        let sql = format!(
+            "SELECT iif((SELECT count FROM {log}_head) IS (SELECT coalesce(max(id), 0) FROM {log}), 'ok', \
+             'the last record is not where its head says')"
+        );
+        let found = text(&format!(
+            "SELECT count(*) || '' FROM sqlite_schema WHERE name = '{log}_head'"
+        ))?;
+        if found == "1" {
+            let words = text(&sql)?;
+            if words != "ok" {
+                return Ok(words);
+            }
+        }
+    }
+    Ok("ok".to_owned())
+}
+
+/// The last whole transaction's last frame, and the frames' mark, where commits may be gone behind it.
+fn lost(journal: &Path) -> io::Result<Option<(u64, [u8; 8])>> {
+    let file = File::open(journal)?;
+    let length = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut header = [0; HEADER_BYTES];
+    if !fill(&mut reader, &mut header)? {
+        return Ok(None);
+    }
+    let mut salts = [0; 8];
+    salts.copy_from_slice(&header[16..24]);
+    let Some(form) = Form::of(&header) else {
+        // It is synced before the first frame is written, and all frames are nothing without it.
+        let frames = length > (HEADER_BYTES as u64).saturating_add(FRAME_HEADER_BYTES as u64);
+        return Ok(frames.then_some((0, salts)));
+    };
+    let mut scan = Scan::default();
+    let mut previous = pair(&header, 24);
+    let mut frame = vec![0; FRAME_HEADER_BYTES.saturating_add(form.page_bytes)];
+    for number in 1.. {
+        if !fill(&mut reader, &mut frame)? {
+            break;
+        }
+        let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
+        let stored = pair(head, 16);
+        let ours = head.get(8..16) == Some(&salts[..]) && word(head, 0) != 0;
+        let sum = form.checksum(form.checksum(previous, &head[..8]), page);
+        let further = scan.take(number, (word(head, 0), word(head, 4)), ours, sum == stored);
+        if further {
+            return Ok(Some((scan.whole, salts)));
+        }
+        previous = stored;
+    }
+    Ok(None)
+}
+
+/// What was seen of the journal so far.
+#[derive(Default)]
+struct Scan {
+    /// The last frame of the last whole transaction.
+    whole: u64,
+    /// A frame was damaged: SQLite takes none from there on.
+    damaged: bool,
+    /// Behind the damage, the end of its transaction was seen.
+    ended: bool,
+    /// Sound pages of the transaction that is looked at. None is twice in one.
+    pages: HashSet<u32>,
+    /// How many pages the store had after the last whole transaction; 0: not known.
+    size: u32,
+}
+
+impl Scan {
+    /// Takes a frame: its page, and the store's size where it ends a transaction; whether it has the
+    /// journal's mark, and whether it follows the frame before by its checksum. True where it is of
+    /// a further transaction behind a damaged one.
+    fn take(&mut self, number: u64, (page, end): (u32, u32), ours: bool, follows: bool) -> bool {
+        let sound = ours && follows;
+        self.damaged |= !sound;
+        if self.damaged && sound && (self.ended || self.pages.contains(&page)) {
+            return true;
+        }
+        if sound {
+            self.pages.insert(page);
+        }
+        match end {
+            0 => {}
+            _ if !self.damaged => {
+                (self.whole, self.size) = (number, end);
+                self.pages.clear();
+            }
+            // A damaged frame with the right mark may still say where its transaction ends.
+            _ if sound || (ours && self.may_end(end)) => self.ended = true,
+            _ => {}
+        }
+        false
+    }
+
+    /// Whether a transaction can leave the store with so many pages: it adds no more than it writes.
+    fn may_end(&self, end: u32) -> bool {
+        let most = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
+        let most = self.size.saturating_add(most).saturating_add(1);
+        self.size == 0 || (self.size..=most).contains(&end)
+    }
+}
+
+/// How a journal is to be read, as its header says.
+struct Form {
+    page_bytes: usize,
+    big_endian: bool,
+}
+
+impl Form {
+    /// `None` where the header is damaged.
+    fn of(header: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let (magic, page_bytes) = (word(header, 0), word(header, 8));
+        let form = Self {
+            page_bytes: usize::try_from(page_bytes).ok()?,
+            big_endian: magic & 1 == 1,
+        };
+        let fits = page_bytes.is_power_of_two() && (512..=65_536).contains(&page_bytes);
+        let sound = magic & !1 == MAGIC && word(header, 4) == VERSION && fits;
+        (sound && form.checksum((0, 0), &header[..24]) == pair(header, 24)).then_some(form)
+    }
+
+    fn checksum(&self, (mut one, mut two): (u32, u32), octets: &[u8]) -> (u32, u32) {
+        let read = match self.big_endian {
+            true => u32::from_be_bytes,
+            false => u32::from_le_bytes,
+        };
+        for eight in octets.chunks_exact(8) {
+            let (first, second) = eight.split_at(4);
+            let number = |four: &[u8]| read(four.try_into().unwrap_or_default());
+            one = one.wrapping_add(number(first)).wrapping_add(two);
+            two = two.wrapping_add(number(second)).wrapping_add(one);
+        }
+        (one, two)
+    }
+}
+
+fn word(octets: &[u8], at: usize) -> u32 {
+    let four = octets.get(at..at.saturating_add(4));
+    four.and_then(|four| four.try_into().ok())
+        .map_or(0, u32::from_be_bytes)
+}
+
+fn pair(octets: &[u8], at: usize) -> (u32, u32) {
+    (word(octets, at), word(octets, at.saturating_add(4)))
+}
+
+/// Whether there was as much as the buffer takes.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
