@@ -56,7 +56,7 @@ impl Default for Deadlines {
             write_ms: 10_000,
             answer_ms: 30_000,
             pin_answer_ms: 60_000,
-            farewell_ms: 2_000,
+            farewell_ms: 300,
         }
     }
 }

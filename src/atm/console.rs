@@ -91,6 +91,8 @@ impl<'a> Console<'a> {
                 Err(Break::Failed(error)) => {
                     self.say(error.for_customer())?;
                     self.tell(&error.to_string());
+                    // Whatever it was, the next customer begins anew.
+                    self.teller.farewell().await;
                 }
             }
         }
@@ -212,6 +214,8 @@ impl<'a> Console<'a> {
     }
 
     fn prompt(&mut self, question: &str) -> Said<()> {
+        // All that came before was said.
+        self.teller.told();
         let colon = if question.ends_with('?') { "" } else { ":" };
         write!(self.out, "{question}{colon} ")
             .and_then(|()| self.out.flush())

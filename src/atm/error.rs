@@ -63,6 +63,9 @@ pub enum Error {
     /// The connection broke. Whether the last request took effect is unknown.
     #[error("the connection to the bank was lost: {0}")]
     Lost(String),
+    /// A request that lets cash out cannot be written to disk, and was not sent.
+    #[error("no cash goes out: requests in flight cannot be written to disk")]
+    NotKept,
     /// The answer cannot be shown: stdout or the terminal is gone.
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
@@ -77,7 +80,7 @@ impl Error {
             Self::NoFile { .. } => 66,
             Self::NoBank { .. } | Self::TurnedAway(_) | Self::Closing(_) | Self::Lost(_) => 69,
             Self::Exists { .. } => 73,
-            Self::Output(_) | Self::Write { .. } => 74,
+            Self::Output(_) | Self::Write { .. } | Self::NotKept => 74,
             Self::NotTheBank(_) => 76,
             Self::Settings(_) => 78,
         }
@@ -93,6 +96,7 @@ impl Error {
             | Self::Refused(_)
             | Self::Exists { .. }
             | Self::Write { .. } => "This machine is out of service. We are sorry.",
+            Self::NotKept => "This machine cannot give out cash just now. Nothing was taken.",
             Self::NotTheBank(_) => {
                 "This machine could not make sure that it speaks with your bank, so it will not \
                  ask for your PIN. It is out of service."

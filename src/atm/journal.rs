@@ -7,6 +7,7 @@
 
 mod age;
 mod record;
+mod settled;
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,10 +20,11 @@ use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use age::Kept;
-pub use record::{Order, Origin, Record};
+pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
 use crate::domain::IdempotencyKey;
+use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
 const UNBORN_PREFIX: &str = "new-";
@@ -155,7 +157,7 @@ impl Journal {
         let Some((file, path)) = &mut pending.file else {
             return false;
         };
-        if let Err(error) = append(file, &next) {
+        if let Err(error) = append(file, &next, true) {
             let text = format!("{}: {error}", path.display());
             self.warn(&text);
             return false;
@@ -172,7 +174,38 @@ impl Journal {
         }
     }
 
-    /// The outcome is known: nothing is left to repeat.
+    /// Writes down what became of it: it is not repeated any more, and kept until the customer was
+    /// told. A crash of the machine may lose that, and it is repeated with the same outcome.
+    pub fn settle(
+        &mut self,
+        pending: &mut Pending,
+        outcome: Outcome,
+        answer: Option<&Answer>,
+        now: Stamp,
+    ) {
+        self.note(&pending.record, outcome.name(), answer, now);
+        pending.record.outcome = Some(outcome);
+        let Some((file, path)) = &mut pending.file else {
+            return;
+        };
+        if let Err(error) = append(file, &pending.record, false) {
+            let text = format!("{}: {error}", path.display());
+            self.warn(&text);
+        }
+    }
+
+    /// Adds a line to the lasting record.
+    pub fn note(&mut self, record: &Record, outcome: &str, answer: Option<&Answer>, now: Stamp) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        if let Err(error) = settled::note(folder, record, outcome, answer, now) {
+            let text = format!("{}: {error}", folder.display());
+            self.warn(&text);
+        }
+    }
+
+    /// The customer knows what became of it, or nobody will ever ask.
     pub fn finish(&mut self, pending: Pending) {
         if let Some((_locked, path)) = &pending.file
             && let Err(error) = fs::remove_file(path)
@@ -204,6 +237,8 @@ impl Journal {
                 record.origin.is_same_bank(origin) && wanted(record)
             }) {
                 Ok(Found::Taken(pending)) => found.push(pending),
+                // It is settled, and waits for its customer.
+                Ok(Found::Left(record, _)) if record.outcome.is_some() => {}
                 Ok(Found::Left(record, kept)) => {
                     let Some(why) = now.and_then(|now| kept.doubt(record.at, now)) else {
                         continue;
@@ -234,7 +269,8 @@ impl Journal {
     }
 
     /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
-    pub fn set_aside(&mut self, pending: Pending, reason: &str) {
+    pub fn set_aside(&mut self, pending: Pending, reason: &str, now: Stamp) {
+        self.note(&pending.record, Outcome::ForStaff.name(), None, now);
         let Some((_locked, path)) = &pending.file else {
             // No file will tell it later.
             let named = pending.record.named();
@@ -274,6 +310,12 @@ impl Pending {
     #[must_use]
     pub const fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Whether it survives a crash.
+    #[must_use]
+    pub const fn is_on_disk(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Why it may not be repeated at the moment `now`, where it may not: the bank may have forgotten
@@ -330,7 +372,7 @@ fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
         .mode(0o600)
         .open(&unborn)?;
     let written = lock(&file)
-        .and_then(|()| append(&mut file, record))
+        .and_then(|()| append(&mut file, record, true))
         .and_then(|()| fs::rename(&unborn, &path))
         .and_then(|()| File::open(folder)?.sync_all());
     if let Err(error) = written {
@@ -345,12 +387,20 @@ fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(io::Error::from)
 }
 
-/// Appends a line; what a crash leaves of half a line is not read.
-fn append(file: &mut File, record: &Record) -> io::Result<()> {
+/// Appends a line, on disk when this returns where it is `synced`; what a crash leaves of half a
+/// line is not read.
+fn append(file: &mut File, record: &Record, synced: bool) -> io::Result<()> {
     let mut line = record.to_line()?;
     line.push(b'\n');
-    let size_bytes = file.metadata()?.len();
-    let written = file.write_all(&line).and_then(|()| file.sync_all());
+    let metadata = file.metadata()?;
+    if metadata.nlink() == 0 {
+        return Err(io::Error::other("it was removed"));
+    }
+    let size_bytes = metadata.len();
+    let written = file.write_all(&line).and_then(|()| match synced {
+        true => file.sync_all(),
+        false => Ok(()),
+    });
     if written.is_err() {
         // Half a line would spoil the next one.
         file.set_len(size_bytes)?;

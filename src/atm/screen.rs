@@ -14,8 +14,7 @@ use tokio::sync::mpsc;
 
 use self::keyboard::{Keyboard, Pressed};
 use self::machine::{Event, Machine};
-use self::view::Wish;
-use self::worker::{Heard, Worker};
+use self::worker::{Heard, Said, Worker};
 use super::error::Error;
 use super::stop::Stop;
 use super::teller::Teller;
@@ -49,25 +48,26 @@ struct Window(DefaultTerminal);
 
 impl Drop for Window {
     fn drop(&mut self) {
-        ratatui::restore();
+        // Of a window that is gone nothing is to be restored, and nobody could be told.
+        let _ = ratatui::try_restore();
     }
 }
 
 async fn show(worker: &mut Worker<'_>, stop: &Stop) -> Result<(), Error> {
     let mut window = Window(ratatui::try_init().map_err(Error::Output)?);
     let mut keyboard = Keyboard::start().map_err(Error::Output)?;
-    let (wish, wishes) = mpsc::channel(WAITING_MAX);
+    let (say, said) = mpsc::channel(WAITING_MAX);
     let (hear, heard) = mpsc::channel(WAITING_MAX);
     tokio::select! {
-        outcome = play(&mut window, &mut keyboard, wish, heard, stop) => outcome,
-        outcome = Box::pin(worker.run(wishes, hear)) => outcome,
+        outcome = play(&mut window, &mut keyboard, say, heard, stop) => outcome,
+        outcome = Box::pin(worker.run(said, hear)) => outcome,
     }
 }
 
 async fn play(
     window: &mut Window,
     keyboard: &mut Keyboard,
-    wish: mpsc::Sender<Wish>,
+    say: mpsc::Sender<Said>,
     mut heard: mpsc::Receiver<Heard>,
     stop: &Stop,
 ) -> Result<(), Error> {
@@ -79,12 +79,18 @@ async fn play(
             .0
             .draw(|frame| draw::draw(frame, &machine))
             .map_err(Error::Output)?;
+        if machine.take_told() && say.send(Said::Seen).await.is_err() {
+            return Ok(());
+        }
         let event = tokio::select! {
             () = stop.wished() => return Ok(()),
             pressed = keyboard.next() => match pressed {
                 Some(Pressed::Key(key)) => Event::Key(key),
                 Some(Pressed::Resized) => Event::Tick,
-                None => return Ok(()),
+                None => {
+                    stop.wish(1);
+                    return Ok(());
+                }
             },
             told = heard.recv() => match told {
                 Some(Heard::Reply(reply)) => Event::Reply(reply),
@@ -96,7 +102,7 @@ async fn play(
         };
         let now_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(wanted) = machine.handle(event, now_ms)
-            && wish.send(wanted).await.is_err()
+            && say.send(Said::Wish(wanted)).await.is_err()
         {
             return Ok(());
         }

@@ -115,6 +115,10 @@ impl<'a> Script<'a> {
                 self.answer(name, &fate)?;
                 self.tell_operator()
             }
+            Err(error @ Error::NotKept) => {
+                self.answer(name, &Fate::NotSent(error.to_string()))?;
+                self.tell_operator()
+            }
             Err(Error::Lost(reason)) => {
                 let in_journal = command_is_keyed(name);
                 self.answer(name, &Fate::Lost { reason, in_journal })?;
@@ -255,7 +259,9 @@ impl<'a> Script<'a> {
             .map_err(Error::Output)?;
         recovered
             .iter()
-            .try_for_each(|told| self.tell(&told.to_string()))
+            .try_for_each(|told| self.tell(&told.to_string()))?;
+        self.teller.told();
+        Ok(())
     }
 
     fn tell_operator(&mut self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! One terminal's dealings with its bank: who is logged in, money requests that survive losses,
 //! and what became of the ones that did not get an answer.
 
+mod cash;
 mod recovery;
 mod verdict;
 mod waiting;
@@ -8,7 +9,9 @@ mod waiting;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-pub use recovery::{Outcome, Recovered};
+pub use cash::CashOut;
+pub use recovery::Recovered;
+use recovery::{Afterwards, outcome};
 use verdict::Verdict;
 pub use verdict::is_never_booked;
 
@@ -16,9 +19,10 @@ use super::clock::BankClock;
 use super::connection::{Bank, Connection, closing};
 use super::enrol::Renewal;
 use super::error::Error;
+pub use super::journal::Outcome;
 use super::journal::{Journal, Order, Origin, Pending, Record, new_key};
 use super::words;
-use crate::domain::{AccountNumber, Currency, HoldName, Pin, RequestedAmount};
+use crate::domain::{AccountNumber, Currency, Pin, RequestedAmount};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
 use crate::wire::request::{Keyed, Request};
@@ -46,7 +50,9 @@ pub struct Teller {
     journal: Journal,
     clock: BankClock,
     news: VecDeque<News>,
-    recovered: Vec<Recovered>,
+    recovered: Vec<(Recovered, Option<Afterwards>)>,
+    /// What is settled, and has perhaps not been told yet.
+    untold: Vec<Afterwards>,
     back_off_ms: u64,
     renewal: Option<Renewal>,
     /// Whether a hold is in the journal that needs nobody to be logged in.
@@ -77,15 +83,6 @@ pub enum News {
     Lost(String),
 }
 
-/// Cash that may go out: its money is set aside at the bank.
-#[derive(Debug)]
-pub struct CashOut {
-    pending: Pending,
-    hold: HoldName,
-    /// Minor units.
-    pub amount: i64,
-}
-
 impl Teller {
     /// A terminal that is not connected yet.
     #[must_use]
@@ -102,6 +99,7 @@ impl Teller {
             clock: BankClock::default(),
             news: VecDeque::new(),
             recovered: Vec::new(),
+            untold: Vec::new(),
             back_off_ms: BACK_OFF_MS,
             renewal: None,
             holds_left: false,
@@ -131,19 +129,6 @@ impl Teller {
     /// What the bank said of its own accord since the last call.
     pub fn take_news(&mut self) -> Vec<News> {
         self.news.drain(..).collect()
-    }
-
-    /// What became of earlier requests, for the customer who is logged in.
-    pub fn take_recovered(&mut self) -> Vec<Recovered> {
-        let Some(account) = self.session.map(|session| session.account) else {
-            return Vec::new();
-        };
-        let all = std::mem::take(&mut self.recovered);
-        let (own, others) = all
-            .into_iter()
-            .partition(|told| told.account == Some(account));
-        self.recovered = others;
-        own
     }
 
     /// Connects where there is no connection, and settles holds left from before, which needs
@@ -245,80 +230,11 @@ impl Teller {
     /// sent, and stays there until its outcome is known.
     ///
     /// # Errors
-    /// No connection, or it was lost and the outcome is unknown.
+    /// [`Error::NotKept`]; no connection, or it was lost and the outcome is unknown.
     pub async fn move_money(&mut self, order: Order) -> Result<Answer, Error> {
         self.connect().await?;
-        let pending = self.begin(order);
+        let pending = self.begin(order)?;
         self.settle(pending).await
-    }
-
-    /// Sets money aside before cash goes out. There is something to dispense only where a
-    /// [`CashOut`] comes back.
-    ///
-    /// # Errors
-    /// As [`Teller::move_money`]; nothing is dispensed then.
-    pub async fn authorize(&mut self, minor: i64) -> Result<(Answer, Option<CashOut>), Error> {
-        self.connect().await?;
-        let pending = self.begin(Order::Authorize(new_keyed(minor)));
-        let (answer, pending) = self.settle_open(pending).await?;
-        let Some(mut pending) = pending else {
-            return Ok((answer, None));
-        };
-        let hold = answer
-            .members
-            .hold
-            .as_deref()
-            .and_then(|hold| hold.parse::<HoldName>().ok());
-        let open = answer.members.expires_in_ms != Some(0);
-        let Some(hold) = hold.filter(|_| open && answer.code == Code::Done) else {
-            self.journal.finish(pending);
-            return Ok((answer, None));
-        };
-        let key = new_key();
-        let release = Order::Release {
-            hold: hold.clone(),
-            key,
-            amount: Some(minor),
-        };
-        self.journal.advance_to_release(&mut pending, release);
-        Ok((
-            answer,
-            Some(CashOut {
-                pending,
-                hold,
-                amount: minor,
-            }),
-        ))
-    }
-
-    /// Writes down that the cash goes out now. From here on it is captured, even after a crash.
-    /// Where that cannot be written down no cash may go out.
-    #[must_use]
-    pub fn dispense(&mut self, cash: &mut CashOut) -> bool {
-        let order = Order::Capture {
-            hold: cash.hold.clone(),
-            keyed: new_keyed(cash.amount),
-        };
-        let written = self.journal.advance(&mut cash.pending, order);
-        if !written {
-            self.journal.tell(
-                "no cash was given out, because it cannot be written to disk that it goes out"
-                    .into(),
-            );
-        }
-        written
-    }
-
-    /// Settles the hold: captures it where its cash went out, releases it where it did not.
-    ///
-    /// # Errors
-    /// No connection, or it was lost: it is settled at the next one.
-    pub async fn settle_cash(&mut self, cash: CashOut) -> Result<Answer, Error> {
-        if let Err(error) = self.connect().await {
-            self.leave(cash.pending, &error.to_string());
-            return Err(error);
-        }
-        self.settle(cash.pending).await
     }
 
     /// Logs out where somebody is logged in, and ends the connection politely.
@@ -345,20 +261,37 @@ impl Teller {
         self.session = None;
     }
 
-    fn begin(&mut self, order: Order) -> Pending {
-        self.journal.begin(Record {
+    /// Writes a request down. One that lets cash out is not made where it cannot be: after a crash
+    /// nobody would know of it. Once cash is out its capture is sent all the same.
+    fn begin(&mut self, order: Order) -> Result<Pending, Error> {
+        let lets_cash_out = matches!(order, Order::Withdraw(_) | Order::Authorize(_));
+        let pending = self.journal.begin(Record {
             order,
             account: self.session.map(|session| session.account),
             currency: self.session.map(|session| session.currency),
             origin: self.origin.clone(),
             at: self.clock.now(),
-        })
+            outcome: None,
+        });
+        if lets_cash_out && !pending.is_on_disk() {
+            return Err(Error::NotKept);
+        }
+        Ok(pending)
     }
 
     async fn settle(&mut self, pending: Pending) -> Result<Answer, Error> {
         let (answer, pending) = self.settle_open(pending).await?;
-        if let Some(pending) = pending {
-            self.journal.finish(pending);
+        if let Some(mut pending) = pending {
+            let order = &pending.record().order;
+            if matches!(order, Order::Authorize(_)) && answer.code == Code::Done {
+                // Whoever asked for the hold settles it. Until they know of it, it is in flight.
+                let (record, now) = (pending.record(), self.clock.now());
+                self.journal.note(record, "held", Some(&answer), now);
+            } else {
+                let outcome = outcome(order, &answer);
+                self.keep_outcome(&mut pending, outcome, &answer);
+            }
+            self.untold.push(Afterwards::Finish(pending));
         }
         Ok(answer)
     }
@@ -428,7 +361,7 @@ impl Teller {
             "cash went out and the bank does not book it: {}",
             answer.code.message()
         );
-        self.journal.set_aside(pending, &reason);
+        self.journal.set_aside(pending, &reason, self.clock.now());
     }
 
     async fn wait_before_repeat(&self, attempt: u32, retry_after_ms: u64) {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use atm_bank::atm::console::{Console, Input};
@@ -13,15 +14,24 @@ use atm_bank::atm::{
     TrustFiles, screen,
 };
 use atm_bank::domain::{EnrolmentCode, printable};
+use atm_bank::service;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use ratatui::crossterm::terminal::disable_raw_mode;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wrong usage, by `sysexits.h`.
 const USAGE: u8 = 64;
-/// A request in flight when a signal comes may still take so long.
-const GRACE: Duration = Duration::from_secs(5);
+/// A request in flight when the end is wished for may still take so long; the journal has it.
+const GRACE: Duration = Duration::from_millis(400);
+/// Then all is over, also where something blocks: goodbye included, within a second of the wish.
+const END: Duration = Duration::from_millis(900);
+/// As much as the main thread has.
+const STACK_BYTES: usize = 8 * 1_024 * 1_024;
+/// A thread that panicked, as Rust ends a process.
+const PANICKED: u8 = 101;
 /// Nothing longer is a code.
 const CODE_BYTES_MAX: u64 = 256;
 const TERMINALS: &str = "certs/terminals";
@@ -123,6 +133,8 @@ enum Mode {
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
+    // Before any other thread runs, which would not be closed.
+    let closed = service::close();
     if let Some(index) = printable::first_with_control(std::env::args_os()) {
         say(&format!(
             "atm_client: argument {index} has a control character; write it without"
@@ -148,6 +160,9 @@ fn main() -> ExitCode {
     {
         say(&format!("atm_client: --code: {error}; is it typed right?"));
         return ExitCode::from(USAGE);
+    }
+    for refused in closed.refused() {
+        say(&format!("atm_client: warning: not granted: {refused}"));
     }
     let for_customers = cli.script.is_none() && cli.command.is_none();
     let outcome = match cli.command {
@@ -268,20 +283,50 @@ fn run(cli: Cli) -> Result<u8, Error> {
             "atm_client: no terminal certificate in {TERMINALS}: a bank that asks for one will not serve"
         ));
     }
-    let journal = Journal::open(cli.journal.or_else(Journal::default_folder));
-    let runtime = runtime()?;
-    let renewal = Renewal::of(&bank, &files);
-    let teller = Teller::new(bank, journal);
-    let outcome = runtime.block_on(Box::pin(async {
-        let teller = match renewal {
-            Some(renewal) => Box::pin(teller.renewing(renewal)).await,
-            None => teller,
-        };
-        serve(mode, cli.json, teller).await
-    }));
-    // A name that is still being looked up keeps nobody waiting.
-    runtime.shutdown_background();
-    outcome
+    let (journal, json) = (cli.journal.or_else(Journal::default_folder), cli.json);
+    let work = move |stop: Stop| {
+        let runtime = runtime()?;
+        let renewal = Renewal::of(&bank, &files);
+        let teller = Teller::new(bank, Journal::open(journal));
+        let outcome = runtime.block_on(Box::pin(async {
+            let teller = match renewal {
+                Some(renewal) => Box::pin(teller.renewing(renewal)).await,
+                None => teller,
+            };
+            serve(mode, json, teller, &stop).await
+        }));
+        // A name that is still being looked up keeps nobody waiting.
+        runtime.shutdown_background();
+        outcome
+    };
+    runtime()?.block_on(watch(work))
+}
+
+/// Does the work in a thread of its own, so that it ends in time also where it is stuck: in writing
+/// to a terminal that takes nothing any more.
+async fn watch(work: impl FnOnce(Stop) -> Result<u8, Error> + Send + 'static) -> Result<u8, Error> {
+    let no_signals = |error| Error::Settings(format!("signals cannot be heard: {error}"));
+    let stop = Stop::on_signals(false).map_err(no_signals)?;
+    stop.on_lost_terminal().map_err(no_signals)?;
+    let (tell, told) = oneshot::channel();
+    let stops = stop.clone();
+    let begun = thread::Builder::new()
+        .name("terminal".into())
+        .stack_size(STACK_BYTES)
+        .spawn(move || tell.send(work(stops)));
+    begun.map_err(|error| Error::Settings(format!("no thread to work in: {error}")))?;
+    let overdue = async {
+        stop.wished().await;
+        tokio::time::sleep(END).await;
+    };
+    tokio::select! {
+        outcome = told => outcome.unwrap_or(Ok(PANICKED)),
+        () = overdue => {
+            // What is typed is seen again; more a terminal that is stuck does not take.
+            let _ = disable_raw_mode();
+            Ok(stop.exit_code())
+        }
+    }
 }
 
 fn mode(cli: &Cli) -> Result<Mode, Error> {
@@ -309,15 +354,13 @@ fn mode(cli: &Cli) -> Result<Mode, Error> {
     Ok(Mode::Script(Box::new(file)))
 }
 
-async fn serve(mode: Mode, json: bool, mut teller: Teller) -> Result<u8, Error> {
-    let stop = Stop::on_signals()
-        .map_err(|error| Error::Settings(format!("signals cannot be heard: {error}")))?;
+async fn serve(mode: Mode, json: bool, mut teller: Teller, stop: &Stop) -> Result<u8, Error> {
     let given_up = async {
         stop.wished().await;
         tokio::time::sleep(GRACE).await;
     };
     let outcome = tokio::select! {
-        outcome = Box::pin(serve_in_mode(mode, json, &mut teller, &stop)) => outcome,
+        outcome = Box::pin(serve_in_mode(mode, json, &mut teller, stop)) => outcome,
         () = given_up => Ok(stop.exit_code()),
     };
     teller.farewell().await;

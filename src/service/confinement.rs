@@ -31,6 +31,12 @@ impl Confinement {
         }
     }
 
+    /// The steps that the system refused, with its reasons.
+    #[must_use]
+    pub fn refused(&self) -> &[String] {
+        &self.refused
+    }
+
     /// Says what was taken and what was refused, once there is a log.
     pub(super) fn log(&self) {
         tracing::info!(
@@ -41,11 +47,10 @@ impl Confinement {
     }
 }
 
-/// Confines the calling thread and all that it will start: call it before any other thread runs.
-/// `config` tells which folders stay writable; without one (it is wrong, and the start will say
-/// so) none is restricted.
+/// What every program that holds PINs or keys gives up: core files, being looked into, new privileges.
+/// Call it before any other thread runs.
 #[must_use]
-pub fn confine(config: Option<&Config>) -> Confinement {
+pub fn close() -> Confinement {
     let mut confinement = Confinement::default();
     let none = Rlimit {
         current: Some(0),
@@ -57,6 +62,15 @@ pub fn confine(config: Option<&Config>) -> Confinement {
     confinement.note("memory closed to other processes", hidden);
     let no_privileges = rustix::thread::set_no_new_privs(true);
     confinement.note("no new privileges", no_privileges);
+    confinement
+}
+
+/// Confines the calling thread and all that it will start: call it before any other thread runs.
+/// `config` tells which folders stay writable; without one (it is wrong, and the start will say
+/// so) none is restricted.
+#[must_use]
+pub fn confine(config: Option<&Config>) -> Confinement {
+    let mut confinement = close();
     if let Some(config) = config {
         let fenced = fence(&writable_folders(config));
         confinement.note(

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use backup::backup;
 pub use check::{CheckReport, check};
-pub use confinement::{Confinement, confine};
+pub use confinement::{Confinement, close, confine};
 pub use import::{hash_accounts, hash_pin, one_time_pin};
 pub use invite::invite;
 pub use open::OpenBank;

@@ -4,9 +4,11 @@
 mod ages;
 mod captures;
 mod conversation;
+mod ends;
 mod fake_bank;
 mod losses;
 mod trust;
+mod window;
 
 use std::io::Write;
 use std::path::Path;
@@ -93,6 +95,14 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The journal's requests that are in flight, untold, or for staff.
+fn files_in(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with("settled.")).collect()
 }
 
 fn lines(output: &Output) -> Vec<String> {
@@ -212,8 +222,8 @@ fn no_pin_is_ever_on_stdout_or_stderr_or_in_the_journal() {
         let kept: Vec<String> = journal
             .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
             .collect();
-        assert_eq!(kept.len(), 1);
-        assert!(!kept[0].contains(pin), "{}", kept[0]);
+        assert!(kept.iter().any(|text| text.contains("deposit")));
+        assert!(!kept.concat().contains(pin), "{kept:?}");
     }
     assert!(bank.asked("login").iter().all(|login| login["pin"] == pin));
 }

@@ -2,6 +2,7 @@
 
 use super::choice::{Choice, read_yes_or_no};
 use super::{Break, Console, Said};
+use crate::atm::error::Error;
 use crate::atm::journal::Order;
 use crate::atm::script::command::amount_wanted;
 use crate::atm::teller::new_keyed;
@@ -41,7 +42,14 @@ impl Console<'_> {
         else {
             return Ok(());
         };
-        let (answer, cash) = self.teller.authorize(amount.minor()).await?;
+        let (answer, cash) = match self.teller.authorize(amount.minor()).await {
+            Err(error @ Error::NotKept) => {
+                self.say(error.for_customer())?;
+                self.tell(&error.to_string());
+                return Ok(());
+            }
+            authorized => authorized?,
+        };
         if !self.is_done(&answer)? {
             return Ok(());
         }

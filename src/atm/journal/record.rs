@@ -47,6 +47,19 @@ pub enum Order {
     },
 }
 
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done, once.
+    WentThrough,
+    /// It was not done, and will not be.
+    DidNotHappen,
+    /// The bank cannot say yet.
+    StillUnknown,
+    /// This terminal will not ask any more; the bank's staff will have to look.
+    ForStaff,
+}
+
 /// Which bank and which terminal a request was made between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -69,6 +82,8 @@ pub struct Record {
     pub origin: Origin,
     /// When it was made.
     pub at: Stamp,
+    /// What became of it, where that is known and the customer was not told yet.
+    pub outcome: Option<Outcome>,
 }
 
 /// The same as it stands in a file.
@@ -84,8 +99,34 @@ struct Line {
     at_unix_ms: i64,
     /// Older files have none.
     bank_time_unix_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
     bank: Vec<String>,
     terminal: Option<String>,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [
+        Self::WentThrough,
+        Self::DidNotHappen,
+        Self::StillUnknown,
+        Self::ForStaff,
+    ];
+
+    /// The word for machines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WentThrough => "went_through",
+            Self::DidNotHappen => "did_not_happen",
+            Self::StillUnknown => "still_unknown",
+            Self::ForStaff => "for_staff",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
 }
 
 impl Origin {
@@ -195,6 +236,7 @@ impl Record {
             currency: self.currency.map(|currency| currency.to_string()),
             at_unix_ms: self.at.own.unix_ms(),
             bank_time_unix_ms: self.at.bank.map(Timestamp::unix_ms),
+            outcome: self.outcome.map(|outcome| outcome.name().to_owned()),
             bank: self.origin.bank.clone(),
             terminal: self.origin.terminal.as_ref().map(ToString::to_string),
         };
@@ -243,6 +285,8 @@ impl Record {
                 own: Timestamp::from_unix_ms(line.at_unix_ms),
                 bank: line.bank_time_unix_ms.map(Timestamp::from_unix_ms),
             },
+            // What a later terminal may write is not known here: the bank is asked.
+            outcome: line.outcome.as_deref().and_then(Outcome::from_name),
         })
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{RequestedAmount, Timestamp};
 use crate::wire::request::Keyed;
 
-fn keyed(minor: i64) -> Keyed {
+pub(super) fn keyed(minor: i64) -> Keyed {
     Keyed {
         amount: RequestedAmount(minor),
         key: new_key(),
@@ -18,20 +18,21 @@ fn origin(bank: &str) -> Origin {
     }
 }
 
-fn record(order: Order) -> Record {
+pub(super) fn record(order: Order) -> Record {
     Record {
         order,
         account: Some("zz-99999".parse().unwrap()),
         currency: Some("USD".parse().unwrap()),
         origin: origin("aa"),
         at: stamp(0),
+        outcome: None,
     }
 }
 
 const DAY_MS: u64 = 86_400_000;
 
 /// So many days after the bank told 2026-01-01; this machine's clock stands at 1970.
-fn stamp(days: u64) -> Stamp {
+pub(super) fn stamp(days: u64) -> Stamp {
     let told = Timestamp::parse("2026-01-01").unwrap();
     Stamp {
         own: Timestamp::from_unix_ms(1_000),
@@ -154,7 +155,7 @@ fn what_is_put_aside_is_never_found_again_and_the_attendant_has_what_finds_it_at
         journal.take_warnings();
         let order = keyed(4_711);
         let pending = journal.begin(record(Order::Deposit(order.clone())));
-        journal.set_aside(pending, "a request is old");
+        journal.set_aside(pending, "a request is old", stamp(0));
         let told = journal.take_warnings().concat();
         assert!(told.contains("a request is old; ask the bank about it"));
         let named = format!(
@@ -164,14 +165,42 @@ fn what_is_put_aside_is_never_found_again_and_the_attendant_has_what_finds_it_at
         assert_eq!(told.contains(&named), in_memory, "{told}");
         assert_eq!(all(&mut journal), []);
     }
-    let left = fs::read_dir(folder.path())
+    let mut left = fs::read_dir(folder.path())
         .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let text = fs::read_to_string(left.path()).unwrap();
-    assert_eq!(left.path().extension().unwrap(), "old");
+        .map(|file| file.unwrap().path());
+    let left = left.find(|path| path.extension().unwrap() == "old");
+    let text = fs::read_to_string(left.unwrap()).unwrap();
     assert!(text.contains("zz-99999") && text.contains("4711"), "{text}");
+}
+
+#[test]
+fn an_outcome_is_kept_until_it_is_told_and_outlives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    let deposit = record(Order::Deposit(keyed(1)));
+    let mut pending = journal.begin(deposit.clone());
+    journal.settle(&mut pending, Outcome::WentThrough, None, stamp(0));
+    drop((pending, journal));
+    let mut journal = open(folder.path());
+    let mut found = journal.unfinished(&origin("aa"), None, |_| true);
+    let outcome = Some(Outcome::WentThrough);
+    assert_eq!(found[0].record, Record { outcome, ..deposit });
+    journal.finish(found.remove(0));
+    assert_eq!(all(&mut journal), []);
+}
+
+#[test]
+fn what_was_removed_by_somebody_else_cannot_go_on_to_a_capture() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    let mut pending = journal.begin(record(Order::Authorize(keyed(5_000))));
+    fs::remove_file(files_of(folder.path()).pop().unwrap()).unwrap();
+    let capture = Order::Capture {
+        hold: "h-1".parse().unwrap(),
+        keyed: keyed(5_000),
+    };
+    assert!(!journal.advance(&mut pending, capture));
+    assert!(journal.take_warnings().concat().contains("it was removed"));
 }
 
 #[test]
@@ -418,8 +447,18 @@ fn any_order() -> impl Strategy<Value = Order> {
 
 proptest! {
     #[test]
-    fn every_request_reads_back_as_it_was_written(order in any_order(), told in any::<Option<i64>>()) {
+    fn every_request_reads_back_as_it_was_written(
+        order in any_order(),
+        told in any::<Option<i64>>(),
+        outcome in prop_oneof![
+            Just(None),
+            Just(Some(Outcome::WentThrough)),
+            Just(Some(Outcome::DidNotHappen)),
+            Just(Some(Outcome::ForStaff)),
+        ],
+    ) {
         let mut written = record(order);
+        written.outcome = outcome;
         written.at.bank = told.map(Timestamp::from_unix_ms);
         let line = String::from_utf8(written.to_line().unwrap()).unwrap();
         prop_assert!(!line.contains('\n'));

@@ -3,18 +3,24 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::mpsc as threads;
 use std::time::Duration;
 
 use ratatui::crossterm::event::{
     self, Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::machine::Key;
 
 /// How long the thread waits before it looks whether it should end.
-const LOOK_UP: Duration = Duration::from_millis(100);
+const LOOK_UP: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// The thread is waited for so long: one that reads half a key's bytes waits for the rest.
+const END_WAIT: Duration = Duration::from_millis(200);
 /// Keys that may wait to be handled.
 const KEYS_AHEAD: usize = 64;
 
@@ -32,7 +38,8 @@ pub(crate) enum Pressed {
 pub(crate) struct Keyboard {
     pressed: mpsc::Receiver<Pressed>,
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing is ever sent: it closes when the thread ends.
+    ended: threads::Receiver<()>,
 }
 
 impl Keyboard {
@@ -44,23 +51,19 @@ impl Keyboard {
         let (sender, pressed) = mpsc::channel(KEYS_AHEAD);
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
+        let (alive, ended) = threads::sync_channel::<()>(0);
         let read = move || {
-            while !told.load(Ordering::Relaxed) {
-                match next_pressed() {
-                    Ok(None) => {}
-                    Ok(Some(pressed)) if sender.blocking_send(pressed).is_ok() => {}
-                    // The terminal is gone, or nobody listens.
-                    Ok(Some(_)) | Err(_) => return,
-                }
-            }
+            let _alive = alive;
+            let goes_on = || !told.load(Ordering::Relaxed) && is_there().unwrap_or(false);
+            while goes_on() && hand_over(&sender).unwrap_or(false) {}
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("keyboard".into())
             .spawn(read)?;
         Ok(Self {
             pressed,
             over,
-            thread: Some(thread),
+            ended,
         })
     }
 
@@ -74,24 +77,50 @@ impl Drop for Keyboard {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         self.pressed.close();
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
-        }
+        // So that it takes no key of what comes next; it ends with the process at the latest.
+        let _ = self.ended.recv_timeout(END_WAIT);
     }
 }
 
-fn next_pressed() -> io::Result<Option<Pressed>> {
-    if !event::poll(LOOK_UP)? {
-        return Ok(None);
+/// Waits a little for a key; whether there still is a terminal. Of one that is gone the library
+/// below reads without end.
+fn is_there() -> io::Result<bool> {
+    let input = io::stdin();
+    let mut watched = [PollFd::new(&input, PollFlags::IN)];
+    match poll(&mut watched, Some(&LOOK_UP)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
     }
-    Ok(match event::read()? {
-        TerminalEvent::Key(key) if key.kind != KeyEventKind::Release => {
-            meaning(key).map(Pressed::Key)
+    let [watched] = watched;
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(!watched.revents().intersects(gone))
+}
+
+/// Hands over what was pressed already; whether anybody listens.
+fn hand_over(sender: &mpsc::Sender<Pressed>) -> io::Result<bool> {
+    while let Some(pressed) = next_pressed()? {
+        if sender.blocking_send(pressed).is_err() {
+            return Ok(false);
         }
-        TerminalEvent::Resize(..) => Some(Pressed::Resized),
-        _ => None,
-    })
+    }
+    Ok(true)
+}
+
+/// What was pressed already and means something; `None` where nothing was.
+fn next_pressed() -> io::Result<Option<Pressed>> {
+    while event::poll(Duration::ZERO)? {
+        let pressed = match event::read()? {
+            TerminalEvent::Key(key) if key.kind != KeyEventKind::Release => {
+                meaning(key).map(Pressed::Key)
+            }
+            TerminalEvent::Resize(..) => Some(Pressed::Resized),
+            _ => None,
+        };
+        if pressed.is_some() {
+            return Ok(pressed);
+        }
+    }
+    Ok(None)
 }
 
 fn meaning(key: KeyEvent) -> Option<Key> {

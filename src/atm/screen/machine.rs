@@ -91,6 +91,8 @@ pub(crate) struct Machine {
     /// Entries that were on the screen while earlier ones are asked for.
     history_before: Vec<HistoryLine>,
     now_ms: u64,
+    /// What the bank answered is on the screen with the next drawing.
+    shows_reply: bool,
     is_over: bool,
 }
 
@@ -117,6 +119,7 @@ impl Machine {
             asking_to_stay: false,
             history_before: Vec::new(),
             now_ms: 0,
+            shows_reply: false,
             is_over: false,
         }
     }
@@ -173,6 +176,11 @@ impl Machine {
         self.is_over
     }
 
+    /// Whether a reply was drawn since this was asked last: call it after a drawing.
+    pub(crate) const fn take_told(&mut self) -> bool {
+        std::mem::replace(&mut self.shows_reply, false)
+    }
+
     /// Goes one step on; what comes back is to be asked of the bank.
     pub(crate) fn handle(&mut self, event: Event, now_ms: u64) -> Option<Wish> {
         self.now_ms = now_ms;
@@ -186,7 +194,10 @@ impl Machine {
                 self.on_key(key).or_else(|| self.stay_logged_in())
             }
             Event::Tick => self.on_tick(),
-            Event::Reply(reply) => self.on_reply(*reply),
+            Event::Reply(reply) => {
+                self.shows_reply = true;
+                self.on_reply(*reply)
+            }
             Event::News(news) => self.on_news(&news),
             Event::Warning(text) => {
                 let until_ms = now_ms.saturating_add(WARNING_MS);

@@ -18,6 +18,15 @@ use crate::wire::request::{HISTORY_LIMIT_DEFAULT, Request};
 /// The latest reports wait so many until the window is gone.
 const REPORTS_MAX: usize = 100;
 
+/// What the screen says.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// This is to be asked of the bank.
+    Wish(Wish),
+    /// The customer has seen all replies so far.
+    Seen,
+}
+
 /// What the screen hears.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -66,7 +75,7 @@ impl<'a> Worker<'a> {
     /// [`Error::NotTheBank`]; everything else is a reply.
     pub(crate) async fn run(
         &mut self,
-        mut wishes: mpsc::Receiver<Wish>,
+        mut wishes: mpsc::Receiver<Said>,
         heard: mpsc::Sender<Heard>,
     ) -> Result<(), Error> {
         loop {
@@ -78,7 +87,11 @@ impl<'a> Worker<'a> {
             }
             let told = tokio::select! {
                 wish = wishes.recv() => match wish {
-                    Some(wish) => Heard::Reply(Box::new(self.fulfil(wish).await?)),
+                    Some(Said::Seen) => {
+                        self.teller.told();
+                        continue;
+                    }
+                    Some(Said::Wish(wish)) => Heard::Reply(Box::new(self.fulfil(wish).await?)),
                     None => return Ok(()),
                 },
                 news = self.teller.next_news() => Heard::News(news),

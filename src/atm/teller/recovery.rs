@@ -4,11 +4,14 @@ use std::fmt;
 
 use super::{Teller, Verdict};
 use crate::atm::error::Error;
-use crate::atm::journal::{Order, Pending, Record, new_key};
+use crate::atm::journal::{Order, Outcome, Pending, Record, new_key};
 use crate::atm::words;
 use crate::domain::{AccountNumber, Currency, HoldName};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
+
+/// What is told to customers who are not there is kept of so many requests.
+const RECOVERED_MAX: usize = 100;
 
 /// An earlier request and what became of it. `Display` is the sentence for the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,30 +25,13 @@ pub struct Recovered {
     currency: Option<Currency>,
 }
 
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done, once.
-    WentThrough,
-    /// It was not done, and will not be.
-    DidNotHappen,
-    /// The bank cannot say yet.
-    StillUnknown,
-    /// This terminal will not ask any more; the bank's staff will have to look.
-    ForStaff,
-}
-
-impl Outcome {
-    /// The word for machines.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WentThrough => "went_through",
-            Self::DidNotHappen => "did_not_happen",
-            Self::StillUnknown => "still_unknown",
-            Self::ForStaff => "for_staff",
-        }
-    }
+/// What is done with a request once its customer knows what became of it.
+#[derive(Debug)]
+pub(super) enum Afterwards {
+    /// Nothing is left to do.
+    Finish(Pending),
+    /// It is for staff, for this reason.
+    SetAside(Pending, &'static str),
 }
 
 impl fmt::Display for Recovered {
@@ -76,8 +62,10 @@ impl Teller {
     pub(super) async fn recover_holds(&mut self) -> Result<(), Error> {
         self.holds_left = false;
         let terminal = self.origin.terminal.clone();
-        let wanted =
-            |record: &Record| record.order.needs_no_login() && record.origin.terminal == terminal;
+        let wanted = |record: &Record| {
+            let settles = record.order.needs_no_login() && record.outcome.is_none();
+            settles && record.origin.terminal == terminal
+        };
         // The bank has not told its time yet, by which alone what is old is told of.
         let pending = self.journal.unfinished(&self.origin, None, wanted);
         self.recover(pending).await
@@ -113,11 +101,16 @@ impl Teller {
     /// Repeats one request with its own key, unless it is too old; an authorized hold is then
     /// released, because nothing of it was dispensed.
     async fn repeat(&mut self, mut pending: Pending) -> Result<(), Error> {
+        if let Some(outcome) = pending.record().outcome {
+            let record = pending.record().clone();
+            self.remember(record, outcome, Some(Afterwards::Finish(pending)));
+            return Ok(());
+        }
         loop {
             if let Some(why) = pending.why_never_repeated(self.clock.now()) {
                 let record = pending.record().clone();
-                self.journal.set_aside(pending, &format!("a request {why}"));
-                self.remember(record, Outcome::ForStaff);
+                let afterwards = Some(Afterwards::SetAside(pending, why));
+                self.remember(record, Outcome::ForStaff, afterwards);
                 return Ok(());
             }
             let record = pending.record().clone();
@@ -146,47 +139,112 @@ impl Teller {
         }
     }
 
-    fn conclude(&mut self, pending: Pending, answer: &Answer) {
+    fn conclude(&mut self, mut pending: Pending, answer: &Answer) {
         let verdict = Verdict::of(pending.record(), answer, true);
         let record = pending.record().clone();
-        let nothing_dispensed = matches!(record.order, Order::Authorize(_) | Order::Release { .. });
-        let outcome = match verdict {
+        let (outcome, afterwards) = match verdict {
             Verdict::Unknown => {
                 self.leave(pending, answer.code.message());
-                Outcome::StillUnknown
+                (Outcome::StillUnknown, None)
             }
             Verdict::ForStaff => {
                 self.hand_to_staff(pending, answer);
-                Outcome::ForStaff
+                (Outcome::ForStaff, None)
             }
             Verdict::Known => {
-                self.journal.finish(pending);
-                if answer.code == Code::Done && !nothing_dispensed {
-                    Outcome::WentThrough
-                } else {
-                    Outcome::DidNotHappen
-                }
+                let outcome = outcome(&record.order, answer);
+                self.keep_outcome(&mut pending, outcome, answer);
+                (outcome, Some(Afterwards::Finish(pending)))
             }
         };
-        self.remember(record, outcome);
+        self.remember(record, outcome, afterwards);
     }
 
-    fn remember(&mut self, record: Record, outcome: Outcome) {
+    pub(super) fn keep_outcome(
+        &mut self,
+        pending: &mut Pending,
+        outcome: Outcome,
+        answer: &Answer,
+    ) {
+        let now = self.clock.now();
+        self.journal.settle(pending, outcome, Some(answer), now);
+    }
+
+    /// What the customer is to be told, at once or at the next log-in.
+    fn remember(&mut self, record: Record, outcome: Outcome, afterwards: Option<Afterwards>) {
         let Record {
             order,
             account,
             currency,
             ..
         } = record;
+        let is_here = account.is_some() && account == self.session.map(|session| session.account);
+        match afterwards {
+            // Nobody will ever ask for it.
+            Some(Afterwards::Finish(pending)) if account.is_none() => {
+                return self.journal.finish(pending);
+            }
+            // The journal has it until they log in.
+            Some(Afterwards::Finish(pending)) if !is_here => return self.journal.put_back(pending),
+            _ => {}
+        }
         // What is repeated until it is settled is told as it stands last.
         self.recovered
-            .retain(|earlier| earlier.order != order || earlier.account != account);
-        self.recovered.push(Recovered {
+            .retain(|(earlier, _)| earlier.order != order || earlier.account != account);
+        if self.recovered.len() >= RECOVERED_MAX {
+            self.recovered.remove(0);
+        }
+        let recovered = Recovered {
             account,
             order,
             outcome,
             currency,
-        });
+        };
+        self.recovered.push((recovered, afterwards));
+    }
+
+    /// What became of earlier requests, for the customer who is logged in. Once they were told,
+    /// call [`Teller::told`].
+    pub fn take_recovered(&mut self) -> Vec<Recovered> {
+        let Some(account) = self.session.map(|session| session.account) else {
+            return Vec::new();
+        };
+        let all = std::mem::take(&mut self.recovered);
+        let (own, others) = all
+            .into_iter()
+            .partition(|(told, _)| told.account == Some(account));
+        self.recovered = others;
+        let own: Vec<(Recovered, Option<Afterwards>)> = own;
+        own.into_iter()
+            .map(|(told, afterwards)| {
+                self.untold.extend(afterwards);
+                told
+            })
+            .collect()
+    }
+
+    /// The customer knows what became of all that was asked so far: the journal may forget it.
+    pub fn told(&mut self) {
+        let now = self.clock.now();
+        for afterwards in std::mem::take(&mut self.untold) {
+            match afterwards {
+                Afterwards::Finish(pending) => self.journal.finish(pending),
+                Afterwards::SetAside(pending, why) => {
+                    let reason = format!("a request {why}");
+                    self.journal.set_aside(pending, &reason, now);
+                }
+            }
+        }
+    }
+}
+
+/// What a final answer says of a request: an authorized hold alone hands nothing out.
+pub(super) fn outcome(order: &Order, answer: &Answer) -> Outcome {
+    let nothing_dispensed = matches!(order, Order::Authorize(_) | Order::Release { .. });
+    if answer.code == Code::Done && !nothing_dispensed {
+        Outcome::WentThrough
+    } else {
+        Outcome::DidNotHappen
     }
 }
 

@@ -101,7 +101,7 @@ mod tests {
         let trust = files.load().unwrap();
         let both: Vec<String> = trust.bank.iter().map(ToString::to_string).collect();
         teller.trust_anew(trust);
-        let pending = teller.begin(Order::Deposit(new_keyed(1)));
+        let pending = teller.begin(Order::Deposit(new_keyed(1))).unwrap();
         assert_eq!((both.len(), &pending.record().origin.bank), (2, &both));
     }
 }

@@ -8,7 +8,7 @@ use atm_bank::wire::answer::Members;
 use serde_json::Value;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
-use super::{Terminal, stderr, stdout};
+use super::{Terminal, files_in, stderr, stdout};
 
 const MADE_ON: &str = "2026-01-31T09:30:00.000Z";
 const A_DAY_LATER: &str = "2026-02-01T09:30:00.000Z";
@@ -62,19 +62,21 @@ fn recovered(bank: &FakeBank, journal: &Path) -> (String, String) {
 }
 
 fn only_file(journal: &Path) -> PathBuf {
-    let mut files = fs::read_dir(journal).unwrap();
-    let file = files.next().unwrap().unwrap().path();
-    assert!(files.next().is_none());
-    file
+    let files = files_in(journal);
+    assert_eq!(files.len(), 1, "{files:?}");
+    journal.join(&files[0])
 }
 
 /// The file as if this machine's clock had been so many days behind when it was written.
 fn wrote_days_ago(file: &Path, stamp_days: i64, file_days: u32) {
     let text = fs::read_to_string(file).unwrap();
-    let mut line: Value = serde_json::from_str(text.trim_end()).unwrap();
-    let at = line["at_unix_ms"].as_i64().unwrap() - stamp_days * 86_400_000;
-    line["at_unix_ms"] = at.into();
-    fs::write(file, format!("{line}\n")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let at = line["at_unix_ms"].as_i64().unwrap() - stamp_days * 86_400_000;
+        line["at_unix_ms"] = at.into();
+        format!("{line}\n")
+    });
+    fs::write(file, lines.collect::<String>()).unwrap();
     let file = File::options().append(true).open(file).unwrap();
     file.set_modified(SystemTime::now() - DAY * file_days)
         .unwrap();
@@ -117,7 +119,7 @@ fn a_clock_that_was_set_back_or_forward_by_years_neither_loses_money_nor_moves_i
         assert_eq!(outcome, "went_through", "{stamp_days} {file_days}: {told}");
         let asked = next_day.asked("deposit");
         assert_eq!((asked.len(), &asked[0]["key"]), (1, &key));
-        assert_eq!(fs::read_dir(journal.path()).unwrap().count(), 0);
+        assert_eq!(files_in(journal.path()).len(), 0);
     }
 }
 
@@ -154,10 +156,16 @@ fn cash_that_is_out_is_booked_however_old_it_is() {
         .arg("--plain")
         .type_in(typed);
     let key = bank.asked("capture")[0]["key"].clone();
+    wrote_days_ago(&only_file(journal.path()), 40, 40);
     let bank = later(&bank, Some(MONTHS_LATER));
     let output = Terminal::with_certificate(&bank, journal.path()).script("ping\n");
     assert_eq!(stderr(&output), "");
     let asked = bank.asked("capture");
     assert_eq!((asked.len(), &asked[0]["key"]), (1, &key));
-    assert_eq!(fs::read_dir(journal.path()).unwrap().count(), 0);
+    let (outcome, _) = recovered(&bank, journal.path());
+    assert_eq!(
+        (outcome.as_str(), bank.asked("capture").len()),
+        ("went_through", 1)
+    );
+    assert_eq!(files_in(journal.path()).len(), 0);
 }

@@ -39,6 +39,8 @@ pub(super) struct Papers {
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) connections: usize,
+    /// Those that are open now.
+    pub(super) open: usize,
     pub(super) application_bytes: usize,
     pub(super) requests: Vec<Value>,
 }
@@ -134,11 +136,15 @@ impl FakeBank {
         let (told, react) = (seen.clone(), Arc::new(Mutex::new(react)));
         std::thread::spawn(move || {
             for tcp in listener.incoming().flatten() {
-                told.lock().unwrap().connections += 1;
+                {
+                    let mut seen = told.lock().unwrap();
+                    (seen.connections, seen.open) = (seen.connections + 1, seen.open + 1);
+                }
                 let (config, told, react) = (config.clone(), told.clone(), react.clone());
                 std::thread::spawn(move || {
                     // How a connection ends is the terminal's to judge.
                     let _ = serve(tcp, config, &told, &react);
+                    told.lock().unwrap().open -= 1;
                 });
             }
         });

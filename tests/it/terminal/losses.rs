@@ -11,7 +11,7 @@ use super::fake_bank::{FakeBank, Reaction, agreeable};
 use super::{ANONYMOUS, Terminal, lines, stderr, stdout};
 
 fn files_in(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().count()
+    super::files_in(folder).len()
 }
 
 /// A bank that does everything, but hangs up the first `times` it is asked for `op`.
@@ -167,7 +167,14 @@ fn cash_that_went_out_is_captured_at_the_next_start_with_nobody_logged_in() {
         (&captures[4]["hold"], &captures[4]["amount"]),
         (&"hold-1".into(), &5_000.into())
     );
-    assert_eq!(files_in(journal.path()), 0);
+    assert_eq!(
+        told_at_login(&bank, journal.path()),
+        "Your last withdrawal of 50.00 USD went through."
+    );
+    assert_eq!(
+        (files_in(journal.path()), bank.asked("capture").len()),
+        (0, 5)
+    );
     assert_eq!(bank.asked("release").len(), 0);
 }
 
@@ -221,9 +228,23 @@ fn a_terminal_that_dies_between_authorize_and_dispensing_frees_the_money_at_its_
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(bank.asked("release")[0]["hold"], "hold-1");
     assert_eq!(
+        told_at_login(&bank, journal.path()),
+        "Your last withdrawal of 50.00 USD did not happen."
+    );
+    assert_eq!(bank.asked("release").len(), 1);
+    assert_eq!(
         (bank.asked("capture").len(), files_in(journal.path())),
         (0, 0)
     );
+}
+
+/// What the customer is told at the next log-in.
+fn told_at_login(bank: &FakeBank, journal: &Path) -> String {
+    let output = Terminal::with_certificate(bank, journal).script("login zz-99999 8264\n");
+    let told = stderr(&output);
+    told.trim_end()
+        .trim_start_matches("atm_client: ")
+        .to_owned()
 }
 
 pub(super) fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
