@@ -149,6 +149,6 @@ async fn close(site: &Site, numbers: Option<&Vec<String>>) {
             account: number.clone(),
         };
         let report = socket::ask(&site.path("data/operator.sock"), &command).await;
-        assert_eq!(report.unwrap().unwrap().exit_code, 0);
+        assert_eq!(report.unwrap().unwrap().report.exit_code, 0);
     }
 }
