@@ -14,6 +14,8 @@ pub mod default {
     pub const CONNECTIONS_MAX: i64 = 50_000;
     /// Connections served at once from one address (IPv6: from one /64).
     pub const CONNECTIONS_PER_IP_MAX: i64 = 1_000;
+    /// During a session a peer of which nothing is heard so long, though it should be, is lost.
+    pub const PEER_TIMEOUT_MS: i64 = 15_000;
     /// From the accepted connection to the finished handshake.
     pub const HANDSHAKE_TIMEOUT_MS: i64 = 5_000;
     /// From a frame's first byte to its last.
@@ -157,6 +159,12 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes after which a peer is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// During a session the first probe comes after so much silence.
+pub const KEEPALIVE_SESSION_IDLE: Duration = Duration::from_secs(5);
+/// So many `ping` in a row in a session are a heartbeat,
+pub const HEARTBEAT_PINGS: u32 = 3;
+/// where each comes so long after the one before at most.
+pub const HEARTBEAT_GAP_MAX: Duration = Duration::from_secs(6);
 /// How often the files of certificates, keys and revocations are looked at; a change is taken at
 /// the second look that sees it.
 pub const TLS_WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -348,6 +356,11 @@ const _: () = assert!(
     KEEPALIVE_IDLE.as_secs() + KEEPALIVE_INTERVAL.as_secs() * KEEPALIVE_PROBES as u64
         <= 2 * (default::IDLE_TIMEOUT_MS as u64) / 1_000
 );
+// Keep-alive has time for a probe, and a heartbeat for a late beat, before a peer is lost; and that is
+// before silence alone would end the session.
+const _: () = assert!(KEEPALIVE_SESSION_IDLE.as_millis() < default::PEER_TIMEOUT_MS as u128);
+const _: () = assert!(2 * HEARTBEAT_GAP_MAX.as_millis() <= default::PEER_TIMEOUT_MS as u128);
+const _: () = assert!(default::PEER_TIMEOUT_MS < default::IDLE_TIMEOUT_MS);
 // A silent peer is waited for longer than the defaults for handshakes and frames, and within the
 // budget.
 const _: () =

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -85,11 +86,27 @@ impl Reader {
             terminal_idle_timeout: self.time(&keys::TERMINAL_IDLE_TIMEOUT_MS),
             idle_timeout: self.time(&keys::IDLE_TIMEOUT_MS),
             session_timeout: self.time(&keys::SESSION_TIMEOUT_MS),
+            peer_timeout: self.peer_timeout(),
             write_timeout: self.time(&keys::WRITE_TIMEOUT_MS),
             drain_timeout: self.time(&keys::DRAIN_TIMEOUT_MS),
             server_id: self.server_id(),
             operator_socket: self.operator_socket(store),
         }
+    }
+
+    fn peer_timeout(&mut self) -> Duration {
+        let key = &keys::PEER_TIMEOUT_MS;
+        let (wanted, gap) = (self.time(key), limits::HEARTBEAT_GAP_MAX);
+        if wanted < gap {
+            let text = format!(
+                "{} = {} is less than the {} between two beats of a terminal that lives",
+                key.name,
+                wanted.as_millis(),
+                gap.as_millis()
+            );
+            self.warn(key.name, text);
+        }
+        wanted
     }
 
     fn connections_per_ip(&mut self, total: usize) -> usize {

@@ -168,6 +168,7 @@ keys!(Number in NUMBERS {
         number("server", "terminal_idle_timeout_ms", default::TERMINAL_IDLE_TIMEOUT_MS);
     IDLE_TIMEOUT_MS = number("server", "idle_timeout_ms", default::IDLE_TIMEOUT_MS);
     SESSION_TIMEOUT_MS = number("server", "session_timeout_ms", default::SESSION_TIMEOUT_MS);
+    PEER_TIMEOUT_MS = number("server", "peer_timeout_ms", default::PEER_TIMEOUT_MS);
     WRITE_TIMEOUT_MS = number("server", "write_timeout_ms", default::WRITE_TIMEOUT_MS);
     DRAIN_TIMEOUT_MS = number("server", "drain_timeout_ms", default::DRAIN_TIMEOUT_MS);
     FRAME_BEFORE_LOGIN = from(

@@ -79,6 +79,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// A session lasts no longer.
     pub session_timeout: Duration,
+    /// During a session a peer of which nothing is heard so long, though it should be, is lost.
+    pub peer_timeout: Duration,
     /// A peer must accept an answer by then.
     pub write_timeout: Duration,
     /// Connections must finish by then when the server goes down.

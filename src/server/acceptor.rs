@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Between, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::hello::{Came, shake_hands};
-use super::metered::{Below, Budgets, Metered, meter};
+use super::metered::{Below, Budgets, Metered, Watch, meter};
 use super::registry::Chain;
 use super::tls::{Trust, chain_ends, renews_itself, terminal_of};
 use super::turns::Payer;
@@ -98,7 +99,7 @@ impl Server {
             let served = match prepare(&stream) {
                 Ok(()) => {
                     server
-                        .serve_in_turn(stream, address, connection, live, &place)
+                        .serve_in_turn((stream, keep_alive), address, connection, live, &place)
                         .await
                 }
                 Err(_) => Err("socket"),
@@ -124,6 +125,7 @@ impl Server {
         let live = self.live.load_full();
         let place = self.place(&live, address)?;
         let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let stream = (stream, (|_, _| {}) as Watch<S>);
         let served = self.serve_in_turn(stream, address, connection, live, &place);
         self.tasks.track_future(served).await
     }
@@ -131,7 +133,7 @@ impl Server {
     /// One peer, each piece of whose work waits for its turn where it must.
     async fn serve_in_turn<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: S,
+        (stream, watch): (S, Watch<S>),
         address: SocketAddr,
         connection: u64,
         live: Arc<Live>,
@@ -139,7 +141,7 @@ impl Server {
     ) -> Result<(), &'static str> {
         let address_pays = self.rations.of(Requester::Address(address.ip().into()));
         let payer = Payer::new(address_pays);
-        let stream = WipedReads(Metered::new(stream, Arc::clone(&self.metrics)));
+        let stream = WipedReads(Metered::new(stream, watch, Arc::clone(&self.metrics)));
         let whose = (address, connection, &payer);
         let serving = pin!(self.serve(stream, whose, live, place));
         self.turns.take(&payer, serving).await
@@ -398,11 +400,33 @@ impl Shortage {
 /// Small answers leave at once, and dead peers are found.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    probe(stream, None)
+}
+
+/// As [`probe`]; where the system refuses, as for a peer that is gone, it stays as it was.
+fn keep_alive(stream: &TcpStream, lost_after: Option<Duration>) {
+    let _ = probe(stream, lost_after);
+}
+
+/// Has the system look whether the peer lives: soon and often where it is to be lost by then, and
+/// what it does not acknowledge by then too; else now and then.
+fn probe(stream: &TcpStream, lost_after: Option<Duration>) -> io::Result<()> {
+    let (time, interval) = match lost_after {
+        None => (limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL),
+        Some(after) => {
+            let time = limits::KEEPALIVE_SESSION_IDLE.min(after / 2);
+            (time, (after - time) / 2)
+        }
+    };
+    // The system counts in whole seconds.
+    let second = Duration::from_secs(1);
     let keepalive = TcpKeepalive::new()
-        .with_time(limits::KEEPALIVE_IDLE)
-        .with_interval(limits::KEEPALIVE_INTERVAL)
+        .with_time(time.max(second))
+        .with_interval(interval.max(second))
         .with_retries(limits::KEEPALIVE_PROBES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(lost_after)
 }
 
 /// The peer went away before it was accepted; nothing of ours is short.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize as _;
 
 use super::dialogue::{Dialogue, Reaction, Then};
-use super::metered::{Below, meter};
+use super::metered::{Below, meter, watch};
 use crate::limits;
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
@@ -36,6 +36,8 @@ pub struct Terms {
     pub idle_timeout: Duration,
     /// Every session ends after this long.
     pub session_timeout: Duration,
+    /// During a session a peer of which nothing is heard so long, though it should be, is lost.
+    pub peer_timeout: Duration,
     /// An answer must be taken within this time.
     pub write_timeout: Duration,
     /// How long the connection may be without a customer.
@@ -79,6 +81,7 @@ pub(super) async fn serve<S>(
         frame_began: None,
         paused_before_frame: Duration::ZERO,
         heard_at: now,
+        heartbeat: Heartbeat::default(),
         alone_since: now,
         session_began: now,
         served_at: now,
@@ -143,6 +146,7 @@ struct Connection<'s, S> {
     /// How long the peer had not been read when the frame began.
     paused_before_frame: Duration,
     heard_at: Instant,
+    heartbeat: Heartbeat,
     alone_since: Instant,
     session_began: Instant,
     served_at: Instant,
@@ -166,6 +170,34 @@ enum Deadline {
     Between,
     /// The peer was over its budget for too long: close without an answer.
     Budget,
+    /// The peer's heart has stopped: the session ends, close.
+    Peer,
+}
+
+/// Whether a client has shown, in a session, that it pings every few seconds.
+#[derive(Debug, Default)]
+struct Heartbeat {
+    in_row: u32,
+    last: Option<Instant>,
+}
+
+impl Heartbeat {
+    fn beat(&mut self, now: Instant) {
+        if self.is_shown() {
+            return;
+        }
+        let soon = |last: Instant| now.saturating_duration_since(last) <= limits::HEARTBEAT_GAP_MAX;
+        self.in_row = if self.last.is_some_and(soon) {
+            self.in_row.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = Some(now);
+    }
+
+    const fn is_shown(&self) -> bool {
+        self.in_row >= limits::HEARTBEAT_PINGS
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
@@ -189,9 +221,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         .say_and_close(Answer::refused(None, Code::GoingDown))
                         .await;
                 }
-                // It was not read meanwhile: that time is not its own.
-                Event::Deadline(Deadline::Frame) if self.deadline().0 > Instant::now() => {}
+                // It was not read meanwhile, which is not its fault; or it was heard below TLS.
+                Event::Deadline(Deadline::Frame | Deadline::Peer)
+                    if self.deadline().0 > Instant::now() => {}
                 Event::Deadline(Deadline::Frame | Deadline::Between | Deadline::Budget) => {
+                    return Ending::Polite;
+                }
+                Event::Deadline(Deadline::Peer) => {
+                    // Nobody is there to be told.
+                    let _ = self.dialogue.end_session("peer lost");
                     return Ending::Polite;
                 }
                 Event::Deadline(Deadline::Session) => self.end_session("time-out"),
@@ -274,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             answer,
             then,
             served,
+            beat,
             carried_pin,
         } = reaction;
         if let Ok(Next::Whole { end }) = frame::next(&self.received, limit) {
@@ -292,8 +331,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.served_at = now;
         }
         match (had_session, self.dialogue.session().is_some()) {
-            (false, true) => self.session_began = now,
-            (true, false) => self.alone_since = now,
+            (false, true) => {
+                (self.session_began, self.heartbeat) = (now, Heartbeat::default());
+                watch(self.stream, Some(self.terms.peer_timeout));
+            }
+            (true, false) => {
+                self.alone_since = now;
+                watch(self.stream, None);
+            }
+            (true, true) if beat => self.heartbeat.beat(now),
             _ => {}
         }
         self.push(&answer);
@@ -321,7 +367,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn deadline(&mut self) -> (Instant, Deadline) {
         let resting = if self.dialogue.session().is_some() {
-            (self.session_ends(), Deadline::Session)
+            let ends = (self.session_ends(), Deadline::Session);
+            let heard_at = self.heard_at.max(meter(self.stream).heard_at());
+            let lost_at = heard_at + self.terms.peer_timeout;
+            if self.heartbeat.is_shown() && lost_at < ends.0 {
+                (lost_at, Deadline::Peer)
+            } else {
+                ends
+            }
         } else {
             match self.terms.between {
                 Between::Silent(limit) => (self.heard_at + limit, Deadline::Between),
@@ -357,6 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn end_session(&mut self, reason: &'static str) {
         if let Some(notice) = self.dialogue.end_session(reason) {
+            watch(self.stream, None);
             self.alone_since = Instant::now();
             self.heard_at = self.alone_since;
             self.push(&notice);
@@ -390,6 +444,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let written = timeout(self.terms.write_timeout, writing).await;
         self.out.clear();
         self.out.shrink_to(limits::PENDING_FLUSH_BYTES_MAX);
+        // Until now it was owed an answer.
+        self.heard_at = Instant::now();
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Ending::Gone),

@@ -42,6 +42,8 @@ pub struct Reaction {
     pub then: Then,
     /// The customer did something, which puts off the idle time-out.
     pub served: bool,
+    /// It was a `ping`, whatever it was answered.
+    pub beat: bool,
     /// The payload carried a PIN and must be wiped.
     pub carried_pin: bool,
 }
@@ -131,6 +133,7 @@ impl Dialogue {
             answer: self.internal(None, "a payload without an answer"),
             then: Then::Close,
             served: false,
+            beat: false,
             carried_pin: true,
         })
     }
@@ -181,6 +184,7 @@ impl Dialogue {
             answer,
             then,
             served,
+            beat: op == "ping",
             carried_pin,
         }
     }

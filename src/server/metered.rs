@@ -24,6 +24,15 @@ pub(super) fn meter<S>(stream: &mut TlsStream<Below<S>>) -> &mut Meter {
     &mut stream.get_mut().0.0.meter
 }
 
+/// Has the system look after a peer that is lost by then, where one is given; else as ever.
+pub(super) type Watch<S> = fn(&S, Option<Duration>);
+
+/// Watches the peer of a connection's TLS.
+pub(super) fn watch<S>(stream: &TlsStream<Below<S>>, lost_after: Option<Duration>) {
+    let metered = &stream.get_ref().0.0;
+    (metered.watch)(&metered.stream, lost_after);
+}
+
 /// Counts a peer's octets and records, and says when it may be read again.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -40,6 +49,7 @@ pub(super) struct Meter {
     /// Since then the peer has been over a budget, without a whole request and with more to be read.
     over_since: Option<Instant>,
     gave_up: bool,
+    heard_at: Instant,
 }
 
 #[derive(Debug)]
@@ -117,6 +127,7 @@ impl Meter {
             paused: Duration::ZERO,
             over_since: None,
             gave_up: false,
+            heard_at: Instant::now(),
         }
     }
 
@@ -139,6 +150,11 @@ impl Meter {
     /// How long the peer was not read, all together, and will not be.
     pub(super) const fn paused(&self) -> Duration {
         self.paused
+    }
+
+    /// When the peer was heard last, or from when on it can be heard again.
+    pub(super) const fn heard_at(&self) -> Instant {
+        self.heard_at
     }
 
     /// The peer was over a budget for too long.
@@ -192,6 +208,7 @@ impl Meter {
             Stage::Served(budgets) => {
                 let now = Instant::now();
                 let (due, budget) = budgets.pay(now, octets, records);
+                self.heard_at = due.max(now);
                 if due > now {
                     self.over_since.get_or_insert(now);
                     self.due = Some(due);
@@ -251,6 +268,7 @@ impl Records {
 #[derive(Debug)]
 pub(super) struct Metered<S> {
     stream: S,
+    watch: Watch<S>,
     meter: Meter,
     /// What was read beyond a few records, and how much of it was handed on.
     held: Vec<u8>,
@@ -258,9 +276,10 @@ pub(super) struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(stream: S, watch: Watch<S>, metrics: Arc<Metrics>) -> Self {
         Self {
             stream,
+            watch,
             meter: Meter::new(metrics),
             held: Vec::new(),
             held_at: 0,

@@ -138,6 +138,7 @@ impl Live {
             frame_timeout: server.frame_timeout,
             idle_timeout: server.idle_timeout,
             session_timeout: server.session_timeout,
+            peer_timeout: server.peer_timeout,
             write_timeout: server.write_timeout,
             between,
         }

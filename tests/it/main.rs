@@ -37,6 +37,7 @@ mod peppers;
 mod rotation;
 mod serving;
 mod sessions;
+mod silence;
 mod simulation;
 mod spray;
 mod staff;

@@ -46,7 +46,7 @@ proptest! {
 /// A peer, and the server's side of it, which may read so many records a second and so many at once.
 fn pair(rations: &Rations, per_second: u64, at_once: u64) -> (DuplexStream, Metered<DuplexStream>) {
     let (near, far) = duplex(1 << 20);
-    let mut metered = Metered::new(far, Arc::default());
+    let mut metered = Metered::new(far, |_, _| {}, Arc::default());
     let price = |times: u64| Prices {
         octets: Price::new(1_000_000_000, 1_000_000_000),
         records: Price::new(per_second * times, at_once * times),
@@ -172,7 +172,7 @@ async fn who_is_over_for_ten_seconds_without_a_request_is_given_up_and_nobody_el
 async fn a_handshake_has_so_many_records_and_octets_and_no_more() {
     for octets in [EMPTY.repeat(2_000), records(&[16_000; 5])] {
         let (mut peer, far) = duplex(1 << 20);
-        let mut metered = Metered::new(far, Arc::default());
+        let mut metered = Metered::new(far, |_, _| {}, Arc::default());
         peer.write_all(&octets).await.unwrap();
         let mut taken = 0;
         let error = loop {
