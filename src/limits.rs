@@ -268,6 +268,10 @@ pub const CLOCK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Lines of the log that one peer can cause for nothing in such an interval; more are counted.
+pub const LOG_FLOOD_LINES_PER_PEER_MAX: u32 = 30;
+/// Such lines in an interval, of all peers together; more are counted.
+pub const LOG_FLOOD_LINES_MAX: u32 = 600;
 /// How often the audit log is told of what was only counted.
 pub const AUDIT_INTERVAL_MS: u64 = 60_000;
 /// Records of refusals that one terminal can cause in an interval; more are counted.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -178,9 +179,27 @@ pub enum Requester {
     Address(AddressBlock),
 }
 
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Terminal(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
 /// What counts as one address: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressBlock(u64, bool);
+
+impl fmt::Display for AddressBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (u32::try_from(self.0), self.1) {
+            (Ok(bits), false) => Ipv4Addr::from_bits(bits).fmt(f),
+            _ => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(self.0) << 64)),
+        }
+    }
+}
 
 impl From<IpAddr> for AddressBlock {
     fn from(address: IpAddr) -> Self {
@@ -287,6 +306,8 @@ mod tests {
         assert_ne!(block("2001:db8::1"), block("2001:db8:0:1::1"));
         assert_eq!(block("::ffff:10.0.0.1"), block("10.0.0.1"));
         assert_ne!(block("0.0.0.1"), block("::1"));
+        assert_eq!(block("10.0.0.1").to_string(), "10.0.0.1");
+        assert_eq!(block("2001:db8::1").to_string(), "2001:db8::/64");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::bank::Bank;
 use crate::domain::{Currency, TerminalName, Timestamp};
 use crate::operator::{Command, Desk, NoFloor, OpenAccount, Report};
 use crate::server::dialogue::{Dialogue, Peer, Shared};
+use crate::server::lines::Lines;
 use crate::store::Terms;
 use crate::store::memory::MemoryStore;
 use crate::surroundings::{Surroundings, Virtual};
@@ -94,6 +95,7 @@ impl World {
             shared: Shared {
                 bank: Arc::clone(&bank),
                 logins: Arc::new(KeyedThrottle::new(UNLIMITED, Arc::clone(&around))),
+                lines: Arc::new(Lines::new(Arc::clone(&around))),
                 sprays: Arc::new(SprayWatch::new(0, around)),
                 metrics: Arc::new(Metrics::default()),
             },

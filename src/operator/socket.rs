@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Command, Desk, Report};
 use crate::limits;
@@ -52,6 +52,8 @@ impl Socket {
     /// Serves staff until it is dropped.
     pub async fn serve(&self, desk: Arc<Desk>) {
         let places = Arc::new(Semaphore::new(limits::OPERATOR_CONNECTIONS_MAX));
+        // The audit log has them all, or their count.
+        let mut said_at = None;
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
@@ -60,7 +62,11 @@ impl Socket {
             let actor = match actor_of(&stream) {
                 Ok(actor) => actor,
                 Err(uid) => {
-                    tracing::warn!(uid, "another user was refused at the operator's socket");
+                    let recently = said_at.map(|said: Instant| said.elapsed());
+                    if recently.is_none_or(|ago| ago >= limits::ACCEPT_WARNING_INTERVAL) {
+                        said_at = Some(Instant::now());
+                        tracing::warn!(uid, "another user was refused at the operator's socket");
+                    }
                     drop(stream);
                     desk.note_stranger(uid).await;
                     continue;

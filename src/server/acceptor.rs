@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Between, Signals};
+use super::connection::{self, Signals};
 use super::dialogue::{Dialogue, Peer, Shared};
 use super::hello::{Came, shake_hands};
 use super::metered::{Below, Budgets, Metered, Watch, meter};
@@ -274,6 +274,7 @@ impl Server {
             logins: Arc::clone(&live.logins),
             sprays: Arc::clone(&self.sprays),
             metrics: Arc::clone(&self.metrics),
+            lines: Arc::clone(&self.lines),
         }
     }
 
@@ -292,14 +293,8 @@ impl Server {
         let expelled = CancellationToken::new();
         let server = &live.config.server;
         let (requester, between) = match &chain {
-            Some(_) => (
-                Requester::Terminal(terminal.clone()),
-                Between::Silent(server.terminal_idle_timeout),
-            ),
-            None => (
-                Requester::Address(address.ip().into()),
-                Between::LoggedInBy(server.login_timeout),
-            ),
+            Some(_) => (Requester::Terminal(terminal.clone()), live.silent()),
+            None => (Requester::Address(address.ip().into()), live.logged_in()),
         };
         self.charge(stream, payer, requester.clone(), live);
         // Entered before it is asked whether it is let in, so that no change falls in between.
@@ -322,7 +317,10 @@ impl Server {
             Box::pin(connection::close(stream, server.write_timeout)).await;
             return Err("terminal not let in");
         }
-        tracing::info!(connection, %address, %terminal, "connected");
+        let said = self.lines.admit(&requester);
+        if said {
+            tracing::info!(connection, %address, %terminal, "connected");
+        }
         self.warn_of_terminal(&terminal, ends);
         let peer = Peer {
             terminal: terminal.clone(),
@@ -336,7 +334,10 @@ impl Server {
         };
         connection::serve(stream, dialogue, live.terms(between), signals).await;
         drop(registered);
-        tracing::info!(connection, %terminal, expelled = expelled.is_cancelled(), "disconnected");
+        let expelled = expelled.is_cancelled();
+        if said || expelled {
+            tracing::info!(connection, %terminal, expelled, "disconnected");
+        }
         Ok(())
     }
 }

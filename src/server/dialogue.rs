@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tracing::field::display;
 
 use self::members::{balance_members, history_line, moved_members, settled_members};
+use super::lines::Lines;
 use crate::access::spray::SprayWatch;
 use crate::access::throttle::{ConnectionThrottle, KeyedThrottle, Rate, Requester, RetryAfter};
 use crate::bank::{Bank, Failure, Opened, Session};
@@ -70,6 +71,8 @@ pub struct Shared {
     pub sprays: Arc<SprayWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What a peer may have logged for nothing.
+    pub lines: Arc<Lines>,
 }
 
 /// One connection's talk, from its first request to its last.
@@ -393,7 +396,9 @@ impl Dialogue {
                 (Answer::refused(id, Code::NotLoggedIn), Then::Stay)
             }
             Failure::Storage(reason) => {
-                tracing::error!(connection = self.peer.connection, %reason, "storage unavailable");
+                if self.shared.lines.admit(&self.peer.requester) {
+                    tracing::error!(connection = self.peer.connection, %reason, "storage unavailable");
+                }
                 (Answer::refused(id, Code::StorageUnavailable), Then::Stay)
             }
             Failure::Internal(reason) => (self.internal(id, &reason), Then::Stay),
@@ -414,8 +419,8 @@ impl Dialogue {
         answer
     }
 
-    /// Of codes 40 in a row only the first is logged at `info`: a terminal causes them for nothing,
-    /// and their lines would push others out of the log's queue.
+    /// What a terminal causes for nothing is logged at `info` only so often, and of codes 40 in a row
+    /// only the first: it would fill disks, and push other lines out of the log's queue.
     fn log(&self, op: &'static str, answer: &Answer, hasty_again: bool) {
         let account = self
             .session
@@ -424,16 +429,16 @@ impl Dialogue {
         let (connection, terminal) = (self.peer.connection, &self.peer.terminal);
         let (code, entry) = (answer.code.number(), answer.members.entry);
         let replayed = answer.members.replayed;
-        match (op, answer.code) {
-            ("ping" | "balance" | "history", Code::Done) => {
-                tracing::debug!(connection, %terminal, account, op, code, "answered");
-            }
-            (_, Code::TooMany) if hasty_again => {
-                tracing::debug!(connection, %terminal, account, op, code, "answered");
-            }
-            _ => {
-                tracing::info!(connection, %terminal, account, op, code, entry, replayed, "answered");
-            }
+        let said = match (op, answer.code) {
+            ("ping" | "balance" | "history", Code::Done) => false,
+            (_, Code::TooMany) if hasty_again => false,
+            (_, Code::Done) if replayed != Some(true) => true,
+            _ => self.shared.lines.admit(&self.peer.requester),
+        };
+        if said {
+            tracing::info!(connection, %terminal, account, op, code, entry, replayed, "answered");
+        } else {
+            tracing::debug!(connection, %terminal, account, op, code, entry, replayed, "answered");
         }
     }
 

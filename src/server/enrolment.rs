@@ -262,7 +262,9 @@ impl Server {
         let terminal = caller.shown.as_ref().map(|shown| shown.terminal.as_str());
         let (connection, address) = (caller.connection, caller.address);
         let code = answer.code.number();
-        tracing::info!(connection, %address, terminal, op, code, "enrolment answered");
+        if answer.code == Code::Done || self.lines.admit(&caller.requester()) {
+            tracing::info!(connection, %address, terminal, op, code, "enrolment answered");
+        }
         answer
     }
 
@@ -308,7 +310,9 @@ impl Server {
             Err(NotIssued::Void) => EnrolAnswer::refused(id, Code::NoMatch, NO_SUCH_CODE),
             Err(NotIssued::TooMany(wait_ms)) => too_many(id, wait_ms),
             Err(NotIssued::Storage(error)) => {
-                tracing::error!(connection = caller.connection, %error, "storage unavailable");
+                if self.lines.admit(&caller.requester()) {
+                    tracing::error!(connection = caller.connection, %error, "storage unavailable");
+                }
                 refused(id, Code::StorageUnavailable)
             }
             Err(NotIssued::Signing(error)) => {

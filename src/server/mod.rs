@@ -8,6 +8,7 @@ mod enrolment;
 pub mod expiry;
 pub mod handshakes;
 mod hello;
+pub mod lines;
 mod metered;
 pub mod metrics;
 pub mod registry;
@@ -32,6 +33,7 @@ use self::connection::{Between, Terms};
 use self::enrolment::Gate;
 use self::expiry::Reminders;
 use self::handshakes::{Bounds, Handshakes};
+use self::lines::Lines;
 use self::registry::Registry;
 use self::rotation::Rotation;
 use self::tls::{ListMemory, TlsError, Trust};
@@ -81,6 +83,7 @@ pub struct Server {
     /// Outlives reloads too.
     rations: Rations,
     turns: Arc<Turns>,
+    lines: Arc<Lines>,
     places: Arc<Semaphore>,
     /// As many as there were places at the start; a reload does not change them.
     places_max: usize,
@@ -144,6 +147,16 @@ impl Live {
         }
     }
 
+    /// How long a terminal with a certificate may be without a customer.
+    fn silent(&self) -> Between {
+        Between::Silent(self.config.server.terminal_idle_timeout)
+    }
+
+    /// The same without one.
+    fn logged_in(&self) -> Between {
+        Between::LoggedInBy(self.config.server.login_timeout)
+    }
+
     fn times(&self) -> SessionTimes {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         SessionTimes {
@@ -169,6 +182,7 @@ impl Server {
         let sprays = Arc::new(SprayWatch::new(config.limits.spray_tries, around));
         let live = Live::new(config, bank.surroundings());
         let rations = Rations::new();
+        let lines = Arc::new(Lines::new(Arc::clone(bank.surroundings())));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Turns::new(rations.clock, cores, Arc::clone(&metrics));
         let server = Self {
@@ -186,6 +200,7 @@ impl Server {
             addresses: Arc::new(AddressCounts::default()),
             rations,
             turns,
+            lines,
             places: Arc::new(Semaphore::new(places)),
             places_max: places,
             places_to_say_full: Arc::new(Semaphore::new(limits::FULL_HANDSHAKES_MAX)),
@@ -241,9 +256,9 @@ impl Server {
         self.draining.cancel();
         self.tasks.close();
         let deadline = self.live.load().config.server.drain_timeout;
-        tokio::time::timeout(deadline, self.tasks.wait())
-            .await
-            .is_ok()
+        let closed = tokio::time::timeout(deadline, self.tasks.wait()).await;
+        self.lines.sum_up(true);
+        closed.is_ok()
     }
 
     /// Connections that are open now.

@@ -106,6 +106,7 @@ impl Server {
 
     /// One look: takes files that have changed, puts out whose certificate has ended, warns of ends.
     fn look(&self) {
+        self.lines.sum_up(false);
         self.take_changes();
         let now_seconds = seconds(self.now());
         let expelled = self.registry.expel_ended(now_seconds);

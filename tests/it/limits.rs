@@ -164,6 +164,43 @@ async fn of_refusals_for_haste_in_a_row_only_the_first_is_logged() {
 }
 
 #[tokio::test]
+async fn what_a_terminal_causes_for_nothing_fills_no_log() {
+    let site = Site::new();
+    let server = site.start();
+    for _ in 0..20 {
+        let mut flood = server.terminal("terminal-1").await;
+        for _ in 0..20 {
+            flood.balance().await.expect_code(23);
+        }
+        flood.close().await;
+    }
+    // Others have their own lines.
+    let mut other = server.terminal("terminal-2").await;
+    other.balance().await.expect_code(23);
+    let mut customer = server.customer("terminal-1", "zz-99999", "9999").await;
+    customer.ask("logout", json!({})).await.expect_code(0);
+    let log = server.stop().stderr;
+    let of = |terminal: &str| {
+        let lines = log.lines().filter(|line| line.contains(terminal));
+        lines.collect::<Vec<_>>()
+    };
+    // 20 connections, their ends, and 400 refusals: 30 of these, each connection's end as its
+    // beginning, a log-in and the session's end, and a log-out.
+    let lines = of("terminal=terminal-1");
+    assert!((30..=70).contains(&lines.len()), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("op=\"login\"")),
+        "{lines:#?}"
+    );
+    assert_eq!(of("terminal=terminal-2").len(), 3, "{log}");
+    let counted = of("peer=terminal-1");
+    assert_eq!(counted.len(), 1, "{log}");
+    let left_out = counted[0].split("left_out=").nth(1).unwrap();
+    let left_out: u32 = left_out.trim().parse().unwrap();
+    assert!((380..=400).contains(&left_out), "{left_out}");
+}
+
+#[tokio::test]
 async fn log_ins_over_a_terminals_rate_get_40_and_other_terminals_are_served() {
     let site = Site::with(&[("limits.logins_per_minute_per_terminal", "2")]);
     let server = site.start();

@@ -71,6 +71,7 @@ async fn dialogue_at(rate: Rate, pepper_is_there: bool) -> (Dialogue, Arc<Memory
         .await;
     assert!(opened.is_ok());
     let logins = Arc::new(KeyedThrottle::new(rate, Arc::clone(&system)));
+    let lines = Arc::new(Lines::new(Arc::clone(&system)));
     let sprays = Arc::new(SprayWatch::new(50, system));
     let address = AddressBlock::from(std::net::IpAddr::from([127, 0, 0, 1]));
     let peer = Peer {
@@ -83,6 +84,7 @@ async fn dialogue_at(rate: Rate, pepper_is_there: bool) -> (Dialogue, Arc<Memory
         logins,
         sprays,
         metrics: Arc::default(),
+        lines,
     };
     let times = SessionTimes {
         idle_timeout_ms: 1,
