@@ -102,6 +102,41 @@ def _(b):
     code(b.connect("terminal-2").login())
 
 
+records = group("records of TLS", limits={"records_per_second": 100, "record_burst": 34})
+
+
+@records.check("requests in many records are read later: all are answered, in order, and the connection stays open")
+def _(b):
+    c, began = b.connect(), time.monotonic()
+    asked = b"".join(frame({"id": n, "op": "ping"}) for n in range(10))
+    for octet in asked:
+        c.send_bytes(bytes([octet]))
+    same([c.recv()["id"] for _ in range(10)], list(range(10)), "answers' ids")
+    took, least = time.monotonic() - began, (len(asked) - 34 - 32) / 100
+    holds_true(took >= least, f"{len(asked)} records to take {least} s or longer", took)
+    code(c.call("ping"))
+
+
+# ---------------------------------------------------------------- a heartbeat
+
+heart = group("heartbeat", server={"peer_timeout_ms": 1_500})
+
+
+@heart.check("three pings in a session and then silence end it and the connection; two promise nothing, and a ping more puts it off")
+def _(b):
+    silent, living, quiet = b.session(), b.session(), b.session()
+    for c, pings in ((silent, 3), (living, 3), (quiet, 2)):
+        for _ in range(pings):
+            code(c.call("ping"))
+    for _ in range(6):
+        time.sleep(0.5)
+        code(living.call("ping"))
+    silent.expect_close()
+    until(lambda: b.can_log_in(silent.account))
+    code(quiet.call("balance"))
+    code(living.call("balance"))
+
+
 # ---------------------------------------------------------------- a full server
 
 full = group("a full server", server={"max_connections": 5, "max_connections_per_ip": 3})
