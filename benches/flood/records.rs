@@ -25,7 +25,7 @@ const LOG_IN_HOST: u32 = 101;
 /// Updates of keys that TLS takes in a row.
 const UPDATES: usize = 32;
 /// So often in all a connection sends them that is read no faster than the default rates allow.
-pub(crate) const BATCHES: usize = 200;
+pub(crate) const BATCHES: usize = 120;
 const SEND_BUFFER_BYTES: usize = 4_096;
 /// Before a connection is opened again that could not be.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -269,7 +269,8 @@ impl Records {
 pub(super) struct Metered<S> {
     stream: S,
     watch: Watch<S>,
-    meter: Meter,
+    /// In a box: the stream is moved from future to future, and each keeps room for it.
+    meter: Box<Meter>,
     /// What was read beyond a few records, and how much of it was handed on.
     held: Vec<u8>,
     held_at: usize,
@@ -280,7 +281,7 @@ impl<S> Metered<S> {
         Self {
             stream,
             watch,
-            meter: Meter::new(metrics),
+            meter: Box::new(Meter::new(metrics)),
             held: Vec::new(),
             held_at: 0,
         }
