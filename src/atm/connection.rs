@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::address::Address;
+use super::clock::own_now;
 use super::error::Error;
 use super::trust::Trust;
 use crate::wire::answer::Answer;
@@ -28,6 +29,8 @@ const REQUEST_BYTES_MAX: usize = 1_024;
 const LAST_WORDS_MS: u64 = 200;
 /// Room made for every read; a frame's rest is at most 65,540 bytes.
 const READ_BYTES: usize = 1_024;
+/// So many pings in a row without an answer: the bank is lost.
+const BEATS_MAX: usize = 3;
 /// Messages of the bank's own accord that may wait unread; older ones are dropped.
 const NOTICES_MAX: usize = 16;
 
@@ -80,6 +83,10 @@ pub struct Connection<S = TlsStream<TcpStream>> {
     received: Vec<u8>,
     notices: VecDeque<Answer>,
     next_id: u64,
+    /// Pings whose answers nobody waits for, oldest first.
+    beats: VecDeque<u64>,
+    /// The bank's time, as the last of those answers told it.
+    time: Option<String>,
     deadlines: Deadlines,
 }
 
@@ -147,6 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             received: Vec::new(),
             notices: VecDeque::new(),
             next_id: 1,
+            beats: VecDeque::new(),
+            time: None,
             deadlines,
         }
     }
@@ -169,6 +178,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Sends a ping and does not wait for its answer, which is taken when it comes.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`], also where several before had no answer.
+    pub async fn beat(&mut self) -> Result<(), Error> {
+        if self.beats.len() >= BEATS_MAX {
+            return Err(Error::Lost("the bank answers no ping".into()));
+        }
+        // Before it is sent: where the wait is given up it may have been.
+        self.beats.push_back(self.next_id);
+        self.send(&Request::Ping).await.map(drop)
+    }
+
+    /// The bank's time, where a ping's answer told it since the last call.
+    pub const fn take_time(&mut self) -> Option<String> {
+        self.time.take()
+    }
+
+    /// Whether it is the answer to a ping that nobody waits for. Those before it have none to come.
+    fn is_of_beat(&mut self, answer: &Answer) -> bool {
+        let Some(id) = answer.id.filter(|id| self.beats.contains(id)) else {
+            return false;
+        };
+        while self.beats.pop_front().is_some_and(|beat| beat != id) {}
+        self.time = answer.members.time.clone().or(self.time.take());
+        true
+    }
+
     /// Waits for a message of the bank's own accord. Nothing is lost where the wait is given up.
     ///
     /// # Errors
@@ -177,10 +214,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(notice) = self.notices.pop_front() {
             return Ok(notice);
         }
-        let answer = self.receive().await?;
-        match answer.id {
-            None => Ok(answer),
-            Some(_) => Err(Error::Lost("an answer came that nobody asked for".into())),
+        loop {
+            let answer = self.receive().await?;
+            match answer.id {
+                None => return Ok(answer),
+                Some(_) if self.is_of_beat(&answer) => {}
+                Some(_) => {
+                    return Err(Error::Lost("an answer came that nobody asked for".into()));
+                }
+            }
         }
     }
 
@@ -251,7 +293,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let answer = self.receive().await?;
             match answer.id {
-                Some(own) if own == id => return Ok(answer),
+                Some(own) if own == id => {
+                    // Answers come in order: whatever was sent before has none to come.
+                    self.beats.clear();
+                    return Ok(answer);
+                }
+                Some(_) if self.is_of_beat(&answer) => {}
                 Some(_) => {
                     return Err(Error::Lost("an answer came that nobody asked for".into()));
                 }
@@ -309,8 +356,18 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 
 fn handshake_error(error: &io::Error, alpn: &[u8], no_bank: impl Fn(String) -> Error) -> Error {
     use AlertDescription as Alert;
+    use CertificateError as Cert;
     match tls_error(error) {
         None => no_bank(error.to_string()),
+        Some(rustls::Error::InvalidCertificate(
+            Cert::Expired
+            | Cert::ExpiredContext { .. }
+            | Cert::NotValidYet
+            | Cert::NotValidYetContext { .. },
+        )) => Error::NotNow {
+            now: own_now().to_string(),
+            reason: error.to_string(),
+        },
         Some(rustls::Error::AlertReceived(Alert::NoApplicationProtocol)) => {
             Error::NotTheBank(does_not_speak(alpn))
         }

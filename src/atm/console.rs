@@ -87,7 +87,9 @@ impl<'a> Console<'a> {
                     return Ok(());
                 }
                 Err(Break::Failed(Error::Output(error))) => return Err(Error::Output(error)),
-                Err(Break::Failed(error @ Error::NotTheBank(_))) => return Err(error),
+                Err(Break::Failed(error @ (Error::NotTheBank(_) | Error::NotNow { .. }))) => {
+                    return Err(error);
+                }
                 Err(Break::Failed(error)) => {
                     self.say(error.for_customer())?;
                     self.tell(&error.to_string());
@@ -109,7 +111,7 @@ impl<'a> Console<'a> {
             .session()
             .is_some_and(|session| session.must_change_pin)
         {
-            self.say("Your PIN was given to you by the bank. Please choose one of your own now.")?;
+            self.say(words::ONE_TIME_PIN)?;
             self.change_pin().await?;
         }
         self.say(MENU)?;
@@ -130,7 +132,11 @@ impl<'a> Console<'a> {
     async fn log_in(&mut self, account: AccountNumber, pin: Pin) -> Said<()> {
         let answer = self.teller.login(account, pin).await?;
         let Some(session) = self.teller.session().filter(|_| answer.code == Code::Done) else {
-            self.say(&words::refusal(&answer, None))?;
+            let mut text = words::refusal(&answer, None);
+            if answer.code == Code::NoMatch {
+                text.push_str(words::wrong_pin(self.teller.no_matches()));
+            }
+            self.say(&text)?;
             return Err(Break::NextCustomer);
         };
         let currency = session.currency;

@@ -26,6 +26,18 @@ pub enum Error {
     /// Whoever answers there cannot prove to be the bank. Nothing was told to them.
     #[error("not the right bank: {0}")]
     NotTheBank(String),
+    /// The bank's certificate does not hold at this machine's time: its clock is wrong, or the bank
+    /// let its certificate end. Nothing was told to it.
+    #[error(
+        "the bank's certificate does not hold by this machine's clock, which says {now}: {reason}; \
+         set the clock right, or ask the bank"
+    )]
+    NotNow {
+        /// This machine's time.
+        now: String,
+        /// What TLS says.
+        reason: String,
+    },
     /// Nobody answers there.
     #[error("no bank at {address}: {reason}")]
     NoBank {
@@ -81,7 +93,7 @@ impl Error {
             Self::NoBank { .. } | Self::TurnedAway(_) | Self::Closing(_) | Self::Lost(_) => 69,
             Self::Exists { .. } => 73,
             Self::Output(_) | Self::Write { .. } | Self::NotKept => 74,
-            Self::NotTheBank(_) => 76,
+            Self::NotTheBank(_) | Self::NotNow { .. } => 76,
             Self::Settings(_) => 78,
         }
     }
@@ -95,6 +107,7 @@ impl Error {
             | Self::Output(_)
             | Self::Refused(_)
             | Self::Exists { .. }
+            | Self::NotNow { .. }
             | Self::Write { .. } => "This machine is out of service. We are sorry.",
             Self::NotKept => "This machine cannot give out cash just now. Nothing was taken.",
             Self::NotTheBank(_) => {

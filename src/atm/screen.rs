@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::execute;
 use tokio::sync::mpsc;
 
 use self::keyboard::{Keyboard, Pressed};
@@ -25,16 +27,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// Wishes and replies that may wait. A customer has one wish at a time, and staying logged in.
 const WAITING_MAX: usize = 8;
 
-/// Serves customers until the attendant ends the terminal (Esc at the welcome, Ctrl-C anywhere)
-/// or a signal does. The window is restored whatever happens.
+/// Serves customers until the attendant ends the terminal (Esc at the welcome, Ctrl-C anywhere; with
+/// `kiosk` neither does) or a signal does. The window is restored whatever happens.
 ///
 /// # Errors
 /// There is no bank at the start, it is not the right one, or the window is gone.
-pub async fn run(teller: &mut Teller, stop: &Stop) -> Result<(), Error> {
+pub async fn run(teller: &mut Teller, stop: &Stop, kiosk: bool) -> Result<(), Error> {
     // Who answers must have proved to be the bank before any PIN is asked for.
     teller.connect().await?;
     let mut worker = Worker::new(teller).with_log_beside();
-    let outcome = show(&mut worker, stop).await;
+    let outcome = show(&mut worker, stop, kiosk).await;
     worker.put_down().await;
     for report in worker.take_reports() {
         // The window is gone; an operator who does not listen changes nothing.
@@ -48,18 +50,21 @@ struct Window(DefaultTerminal);
 
 impl Drop for Window {
     fn drop(&mut self) {
+        let _ = execute!(io::stdout(), DisableBracketedPaste);
         // Of a window that is gone nothing is to be restored, and nobody could be told.
         let _ = ratatui::try_restore();
     }
 }
 
-async fn show(worker: &mut Worker<'_>, stop: &Stop) -> Result<(), Error> {
+async fn show(worker: &mut Worker<'_>, stop: &Stop, kiosk: bool) -> Result<(), Error> {
     let mut window = Window(ratatui::try_init().map_err(Error::Output)?);
+    // What is pasted comes as one event, and is told from what is typed.
+    execute!(io::stdout(), EnableBracketedPaste).map_err(Error::Output)?;
     let mut keyboard = Keyboard::start().map_err(Error::Output)?;
     let (say, said) = mpsc::channel(WAITING_MAX);
     let (hear, heard) = mpsc::channel(WAITING_MAX);
     tokio::select! {
-        outcome = play(&mut window, &mut keyboard, say, heard, stop) => outcome,
+        outcome = play(&mut window, &mut keyboard, say, heard, stop, kiosk) => outcome,
         outcome = Box::pin(worker.run(said, hear)) => outcome,
     }
 }
@@ -70,9 +75,10 @@ async fn play(
     say: mpsc::Sender<Said>,
     mut heard: mpsc::Receiver<Heard>,
     stop: &Stop,
+    kiosk: bool,
 ) -> Result<(), Error> {
     let start = Instant::now();
-    let mut machine = Machine::new();
+    let mut machine = Machine::new().for_kiosk(kiosk);
     let mut ticks = tokio::time::interval(TICK);
     while !machine.is_over() {
         window
@@ -87,6 +93,7 @@ async fn play(
             pressed = keyboard.next() => match pressed {
                 Some(Pressed::Key(key)) => Event::Key(key),
                 Some(Pressed::Resized) => Event::Tick,
+                Some(Pressed::Pasted) => Event::Pasted,
                 None => {
                     stop.wish(1);
                     return Ok(());
@@ -96,15 +103,18 @@ async fn play(
                 Some(Heard::Reply(reply)) => Event::Reply(reply),
                 Some(Heard::News(news)) => Event::News(news),
                 Some(Heard::Warning(warning)) => Event::Warning(warning),
+                Some(Heard::Settled) => Event::Settled,
                 None => return Ok(()),
             },
             _ = ticks.tick() => Event::Tick,
         };
         let now_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some(wanted) = machine.handle(event, now_ms)
-            && say.send(Said::Wish(wanted)).await.is_err()
-        {
-            return Ok(());
+        let wanted = machine.handle(event, now_ms);
+        let given_up = machine.take_given_up().then_some(Said::GiveUp);
+        for said in given_up.into_iter().chain(wanted.map(Said::Wish)) {
+            if say.send(said).await.is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())

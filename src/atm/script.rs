@@ -90,6 +90,11 @@ impl<'a> Script<'a> {
             let line = tokio::select! {
                 line = lines.recv() => line,
                 () = self.stop.wished() => return Ok(self.stop.exit_code()),
+                // Whoever writes the script may take long: the bank is shown that somebody is here.
+                news = self.teller.next_news() => {
+                    self.tell_news(&news)?;
+                    continue;
+                }
             };
             let Some(line) = line else {
                 return Ok(u8::from(self.refused));

@@ -7,7 +7,9 @@ mod verdict;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub use cash::CashOut;
 pub use recovery::Recovered;
@@ -35,8 +37,14 @@ const BACK_OFF_MS: u64 = 250;
 const RETRY_AFTER_MS_MAX: u64 = 5_000;
 /// A connection silent for longer is tried with a ping before a PIN is sent over it.
 const TRUSTED_SILENCE: Duration = Duration::from_secs(3);
+/// In a session a ping is sent so often; at most six seconds apart they make a heartbeat, by which
+/// the bank tells sooner that this terminal is lost (docs/PROTOCOL.md).
+const BEAT: Duration = Duration::from_secs(5);
 /// The bank closes a connection after so many wrong PINs (docs/PROTOCOL.md).
 const WRONG_PINS_MAX: u32 = 3;
+
+/// What the attendant is told of cash that is out, until it is settled.
+pub const NOT_BOOKED_YET: &str = "cash is out and not booked yet, it is tried again later";
 
 /// The terminal's end of the counter.
 #[derive(Debug)]
@@ -45,7 +53,10 @@ pub struct Teller {
     origin: Origin,
     connection: Option<Connection>,
     last_heard: Instant,
+    next_beat: Instant,
     wrong_pins: u32,
+    /// Wrong PINs of one account in a row.
+    no_matches: Option<(AccountNumber, u32)>,
     session: Option<Session>,
     journal: Journal,
     clock: BankClock,
@@ -93,7 +104,9 @@ impl Teller {
             origin,
             connection: None,
             last_heard: Instant::now(),
+            next_beat: Instant::now(),
             wrong_pins: 0,
+            no_matches: None,
             session: None,
             journal,
             clock: BankClock::default(),
@@ -177,6 +190,7 @@ impl Teller {
     pub async fn login(&mut self, account: AccountNumber, pin: Pin) -> Result<Answer, Error> {
         self.refresh().await?;
         let answer = self.exchange(&Request::Login { account, pin }).await?;
+        self.count_no_match(account, answer.code);
         if answer.code != Code::Done {
             self.count_wrong_pin(&answer);
             return Ok(answer);
@@ -197,6 +211,7 @@ impl Teller {
                 .map_or(60_000, |times| times.idle_timeout_ms),
             must_change_pin: members.must_change_pin == Some(true),
         });
+        self.next_beat = Instant::now() + BEAT;
         self.recover_account().await?;
         Ok(answer)
     }
@@ -207,7 +222,11 @@ impl Teller {
     /// No connection, or it was lost.
     pub async fn ask(&mut self, request: Request) -> Result<Answer, Error> {
         self.connect().await?;
+        let account = self.session.map(|session| session.account);
         let answer = self.exchange(&request).await?;
+        if let (Request::ChangePin { .. }, Some(account)) = (&request, account) {
+            self.count_no_match(account, answer.code);
+        }
         if answer.code == Code::Done {
             match request {
                 Request::Logout => self.session = None,
@@ -245,6 +264,34 @@ impl Teller {
         }
     }
 
+    /// How often in a row the PIN of the account that was tried last was wrong, at this terminal.
+    #[must_use]
+    pub fn no_matches(&self) -> u32 {
+        self.no_matches.map_or(0, |(_, times)| times)
+    }
+
+    fn count_no_match(&mut self, account: AccountNumber, code: Code) {
+        let before = self.no_matches.filter(|(of, _)| *of == account);
+        let times = before.map_or(0, |(_, times)| times);
+        self.no_matches = match code {
+            Code::NoMatch => Some((account, times.saturating_add(1))),
+            Code::Done => None,
+            _ => before,
+        };
+    }
+
+    /// Whether cash is out, or was set aside, and the bank has not settled that yet.
+    #[must_use]
+    pub const fn holds_left(&self) -> bool {
+        self.holds_left
+    }
+
+    /// Ends the connection at once, whatever is asked over it: the journal has what moves money.
+    pub fn hang_up(&mut self) {
+        self.connection = None;
+        self.session = None;
+    }
+
     /// A connection that the bank is about to close is not used for the next customer.
     fn count_wrong_pin(&mut self, answer: &Answer) {
         self.wrong_pins = self
@@ -253,12 +300,6 @@ impl Teller {
         if self.wrong_pins >= WRONG_PINS_MAX {
             self.hang_up();
         }
-    }
-
-    /// Forgets the connection; the bank sees its end and frees the account.
-    fn hang_up(&mut self) {
-        self.connection = None;
-        self.session = None;
     }
 
     /// Writes a request down. One that lets cash out is not made where it cannot be: after a crash
@@ -348,10 +389,8 @@ impl Teller {
         let order = &pending.record().order;
         self.holds_left |= order.needs_no_login();
         if matches!(order, Order::Capture { .. }) {
-            self.journal.tell(format!(
-                "cash is out and not booked yet, it is tried again later: {}",
-                words::printable(reason)
-            ));
+            self.journal
+                .tell(format!("{NOT_BOOKED_YET}: {}", words::printable(reason)));
         }
         self.journal.put_back(pending);
     }
@@ -384,7 +423,8 @@ impl Teller {
             }
         };
         self.last_heard = Instant::now();
-        if let Some(time) = &answer.members.time {
+        let time = connection.take_time();
+        if let Some(time) = answer.members.time.as_ref().or(time.as_ref()) {
             self.clock.hear(time);
         }
         let mut notices = Vec::new();

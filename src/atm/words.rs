@@ -6,6 +6,15 @@ use crate::domain::printable::is_steering;
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
 
+/// What is always true where a withdrawal did not come to its cash.
+pub const NO_CASH: &str = "No cash is given out, and nothing was taken from your account.";
+/// Why a new PIN is asked for at once.
+pub const ONE_TIME_PIN: &str =
+    "Your PIN was given to you by the bank. Please choose one of your own now.";
+/// A customer who did not wait for the bank.
+pub const GIVEN_UP: &str = "Your visit has ended. If money was about to move, you will be told what \
+                            became of it the next time you log in here.";
+
 /// More of a text from the network is never shown.
 const SHOWN_CHARACTERS_MAX: usize = 200;
 
@@ -51,8 +60,12 @@ pub fn refusal(answer: &Answer, currency: Option<&Currency>) -> String {
         Code::Done => "Done.",
         Code::NoMatch => "This account number and PIN do not belong together.",
         Code::InUse => "This account is in use at another machine. Please finish there first.",
+        // Staff's lock has no time, and says nothing of PINs; a lock without end looks the same.
+        Code::LockedOut if members.retry_after_ms.is_none() => {
+            "This account is locked. Please ask your bank to unlock it."
+        }
         Code::LockedOut => {
-            let wait = later("Please ask your bank to unlock the account.");
+            let wait = later("");
             return format!("The PIN was wrong too many times, so the account is locked. {wait}");
         }
         Code::NotLoggedIn | Code::SessionEnded => {
@@ -86,6 +99,17 @@ pub fn refusal(answer: &Answer, currency: Option<&Currency>) -> String {
         }
     };
     plain.to_owned()
+}
+
+/// What a wrong PIN means, `times` in a row at this terminal: how many the bank allows it does not
+/// say, three where nobody changed that.
+#[must_use]
+pub const fn wrong_pin(times: u32) -> &'static str {
+    match times {
+        0 | 1 => "",
+        2 => " The next wrong PIN may lock the account.",
+        _ => " The account may be locked now; please ask your bank.",
+    }
 }
 
 /// What becomes of cash that is out and that the bank has not booked; without an answer, `None`.
@@ -178,6 +202,17 @@ mod tests {
             assert!(words.ends_with('.'), "{words}");
             assert!(!words.contains(&code.number().to_string()), "{words}");
         }
+    }
+
+    #[test]
+    fn a_lock_of_the_bank_s_staff_is_not_told_as_wrong_pins() {
+        let words = |left_ms| {
+            let answer = Answer::retry_after(Some(1), Code::LockedOut, left_ms);
+            refusal(&answer, None)
+        };
+        assert!(words(Some(5_000)).contains("wrong too many times"));
+        assert!(!words(None).contains("PIN"), "{}", words(None));
+        assert!(words(None).contains("locked"));
     }
 
     #[test]

@@ -77,6 +77,10 @@ struct Cli {
     /// Questions and answers line by line, also on a terminal
     #[arg(long, conflicts_with = "script")]
     plain: bool,
+    /// No key ends the terminal, for a place where anybody may press any: only SIGTERM, SIGHUP and the
+    /// end of its window do
+    #[arg(long, conflicts_with_all = ["plain", "script"])]
+    kiosk: bool,
     /// Run commands from a file, or from standard input with -
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
@@ -125,7 +129,7 @@ enum Command {
 enum Mode {
     Script(Box<dyn Read + Send>),
     Plain,
-    Screen,
+    Screen { kiosk: bool },
 }
 
 /// Every block is wiped when it is freed: PINs pass through buffers of libraries too.
@@ -299,14 +303,17 @@ fn run(cli: Cli) -> Result<u8, Error> {
         runtime.shutdown_background();
         outcome
     };
-    runtime()?.block_on(watch(work))
+    runtime()?.block_on(watch(work, cli.kiosk))
 }
 
 /// Does the work in a thread of its own, so that it ends in time also where it is stuck: in writing
 /// to a terminal that takes nothing any more.
-async fn watch(work: impl FnOnce(Stop) -> Result<u8, Error> + Send + 'static) -> Result<u8, Error> {
+async fn watch(
+    work: impl FnOnce(Stop) -> Result<u8, Error> + Send + 'static,
+    kiosk: bool,
+) -> Result<u8, Error> {
     let no_signals = |error| Error::Settings(format!("signals cannot be heard: {error}"));
-    let stop = Stop::on_signals(false).map_err(no_signals)?;
+    let stop = Stop::on_signals(kiosk).map_err(no_signals)?;
     stop.on_lost_terminal().map_err(no_signals)?;
     let (tell, told) = oneshot::channel();
     let stops = stop.clone();
@@ -333,10 +340,15 @@ fn mode(cli: &Cli) -> Result<Mode, Error> {
     let Some(script) = &cli.script else {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb;
+        if cli.kiosk && !on_terminal {
+            let reason =
+                "--kiosk is for the full screen, and standard input and output are no terminal";
+            return Err(Error::Settings(reason.into()));
+        }
         return Ok(if cli.plain || !on_terminal {
             Mode::Plain
         } else {
-            Mode::Screen
+            Mode::Screen { kiosk: cli.kiosk }
         });
     };
     if script == Path::new("-") {
@@ -390,6 +402,6 @@ async fn serve_in_mode(
             let console = Console::new(teller, input, stop, &mut out, &mut err, is_terminal);
             console.run().await.map(|()| 0)
         }
-        Mode::Screen => screen::run(teller, stop).await.map(|()| 0),
+        Mode::Screen { kiosk } => screen::run(teller, stop, kiosk).await.map(|()| 0),
     }
 }

@@ -48,7 +48,11 @@ impl Console<'_> {
                 self.tell(&error.to_string());
                 return Ok(());
             }
-            authorized => authorized?,
+            Err(error) => {
+                self.say(words::NO_CASH)?;
+                return Err(error.into());
+            }
+            Ok(authorized) => authorized,
         };
         if !self.is_done(&answer)? {
             return Ok(());
@@ -60,8 +64,11 @@ impl Console<'_> {
         let shown = words::money(amount.minor(), &self.currency()?);
         self.say(&format!("Counting {shown} ..."))?;
         if !self.teller.dispense(&mut cash) {
-            self.say("This machine cannot give out cash just now. Nothing was taken.")?;
-            self.teller.settle_cash(cash).await?;
+            self.say(Error::NotKept.for_customer())?;
+            // Whatever becomes of it, the money is free again, now or when the hold expires.
+            if let Err(error) = self.teller.settle_cash(cash).await {
+                self.tell(&format!("a hold is settled later: {error}"));
+            }
             return self.still_logged_in();
         }
         self.say(&format!("Please take your cash: {shown}."))?;
@@ -159,7 +166,10 @@ impl Console<'_> {
                 self.tell_recovered()
             }
             Code::NoMatch => {
-                self.say("Your present PIN was not right. Your PIN was not changed.")?;
+                let warning = words::wrong_pin(self.teller.no_matches());
+                self.say(&format!(
+                    "Your present PIN was not right. Your PIN was not changed.{warning}"
+                ))?;
                 self.or_out_with_one_time_pin().await
             }
             _ => {

@@ -162,6 +162,8 @@ fn secret_line<R: io::Read>(lines: &mut Lines<R>) -> io::Result<Typed> {
             BACKSPACE | DELETE => drop(line.pop()),
             CONTROL_U | ESCAPE => line.clear(),
             b' '..=b'~' if line.len() < characters_max => line.push(char::from(byte)),
+            // Left out, it would make another PIN of it.
+            _ if line.len() < characters_max => line.push('?'),
             _ => {}
         }
     }

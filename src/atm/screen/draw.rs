@@ -31,17 +31,19 @@ pub(crate) fn draw(frame: &mut Frame<'_>, machine: &Machine) {
         return;
     }
     let warning = machine.warning().map(warning);
+    let hint = hint(machine);
+    let hint_rows = rows_of(&hint, area.width);
     let rows = [
         Constraint::Length(3),
         Constraint::Min(8),
         Constraint::Length(warning.as_ref().map_or(0, |_| WARNING_ROWS)),
-        Constraint::Length(1),
+        Constraint::Length(hint_rows),
     ];
     let [head, middle, warned, foot] = Layout::vertical(rows).areas(area);
     draw_head(frame, head, machine);
     draw_card(frame, middle, machine);
-    let keys = Line::from(hint(machine.view())).style(QUIET).centered();
-    frame.render_widget(keys, foot);
+    let keys = Paragraph::new(hint).style(QUIET).centered();
+    frame.render_widget(keys.wrap(Wrap { trim: true }), foot);
     if let Some(warning) = warning {
         frame.render_widget(warning.wrap(Wrap { trim: true }), warned);
     }
@@ -54,14 +56,25 @@ fn warning(text: &str) -> Paragraph<'static> {
 
 fn draw_small(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
     let mut lines = vec![Line::from(title(machine.view())).bold()];
+    lines.extend(machine.session().map(|_| Line::from(name(machine)).bold()));
     lines.extend(machine.note().map(|note| Line::from(note.to_owned())));
     lines.extend(
         machine
             .warning()
             .map(|text| Line::from(format!("Attendant: {text}"))),
     );
-    let rows = usize::from(area.height).saturating_sub(lines.len());
-    lines.extend(body::lines(machine, rows));
+    let hint = hint(machine);
+    let above: u16 = lines
+        .iter()
+        .map(|line| rows_of(&line.to_string(), area.width))
+        .sum();
+    let used = above.saturating_add(rows_of(&hint, area.width));
+    let rows = usize::from(area.height.saturating_sub(used));
+    lines.extend(body::lines(machine, rows, area.width));
+    // Where there is room for both: what is asked comes first.
+    if area.height > used {
+        lines.push(Line::from(hint).style(QUIET));
+    }
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
 }
 
@@ -72,9 +85,30 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
         .padding(Padding::horizontal(1));
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let columns = [Constraint::Min(8), Constraint::Length(24)];
-    let [left, right] = Layout::horizontal(columns).areas(inner);
-    let name = match machine.session() {
+    let name = name(machine);
+    let name_columns = u16::try_from(name.chars().count()).unwrap_or(u16::MAX);
+    let columns = [Constraint::Length(name_columns), Constraint::Min(0)];
+    let [left, right] = Layout::horizontal(columns).spacing(1).areas(inner);
+    frame.render_widget(Line::from(name).bold(), left);
+    if let Some(left_ms) = machine.idle_left_ms() {
+        let style = if left_ms <= COUNTDOWN_URGENT_MS {
+            Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD)
+        } else {
+            QUIET
+        };
+        let span = words::span(left_ms);
+        let long = format!("logs out in {span}");
+        // What the customer has is never cut for it.
+        let fits = |text: &str| text.chars().count() <= usize::from(right.width);
+        let text = [long, span].into_iter().find(|text| fits(text));
+        let text = text.unwrap_or_default();
+        frame.render_widget(Line::from(text).style(style).right_aligned(), right);
+    }
+}
+
+/// Whose money it is, and how much of it there is.
+fn name(machine: &Machine) -> String {
+    match machine.session() {
         Some(session) => match machine.available() {
             Some(available) => {
                 let available = words::money(available, &session.currency);
@@ -83,17 +117,15 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
             None => session.account.to_string(),
         },
         None => "Your bank".to_owned(),
-    };
-    frame.render_widget(Line::from(name).bold(), left);
-    if let Some(left_ms) = machine.idle_left_ms() {
-        let style = if left_ms <= COUNTDOWN_URGENT_MS {
-            Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD)
-        } else {
-            QUIET
-        };
-        let text = format!("logs out in {}", words::span(left_ms));
-        frame.render_widget(Line::from(text).style(style).right_aligned(), right);
     }
+}
+
+/// How many rows a text may need where it is wrapped.
+fn rows_of(text: &str, columns: u16) -> u16 {
+    let longest_word = text.split(' ').map(|word| word.chars().count()).max();
+    let usable = usize::from(columns).saturating_sub(longest_word.unwrap_or(0) / 2);
+    let rows = text.chars().count().div_ceil(usable.max(1)).max(1);
+    u16::try_from(rows).unwrap_or(u16::MAX)
 }
 
 fn draw_card(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
@@ -111,10 +143,10 @@ fn draw_card(frame: &mut Frame<'_>, area: Rect, machine: &Machine) {
     };
     let inner = block.inner(card);
     frame.render_widget(block, card);
-    let note_rows = if machine.note().is_some() { 2 } else { 0 };
+    let note_rows = machine.note().map_or(0, |note| rows_of(note, inner.width));
     let rows = [Constraint::Min(1), Constraint::Length(note_rows)];
     let [content, note] = Layout::vertical(rows).areas(inner);
-    let lines = body::lines(machine, usize::from(content.height));
+    let lines = body::lines(machine, usize::from(content.height), content.width);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), content);
     if let Some(text) = machine.note() {
         let style = Style::new().fg(Color::Yellow);
@@ -163,8 +195,12 @@ const fn waiting_title(errand: Errand) -> &'static str {
     }
 }
 
-const fn hint(view: &View) -> &'static str {
-    match view {
+fn hint(machine: &Machine) -> String {
+    match machine.view() {
+        View::Welcome { .. } if machine.is_kiosk() => "Enter goes on",
+        View::Waiting { .. } if machine.may_give_up() => {
+            "This takes longer than usual. Esc ends your visit."
+        }
         View::Welcome { .. } => "Enter goes on · Esc ends",
         View::Pin { .. } | View::Recipient { .. } => "Enter goes on · Esc cancels",
         View::Waiting { .. } => "",
@@ -177,6 +213,7 @@ const fn hint(view: &View) -> &'static str {
         View::ChangePin { .. } => "Enter goes on · Esc cancels",
         View::Message { .. } => "any key goes on",
     }
+    .to_owned()
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub(crate) enum Pressed {
     Key(Key),
     /// The window has another size.
     Resized,
+    /// Text was pasted. What it says is nobody's key.
+    Pasted,
 }
 
 /// The thread that reads keys; it ends when this is dropped.
@@ -114,6 +116,7 @@ fn next_pressed() -> io::Result<Option<Pressed>> {
                 meaning(key).map(Pressed::Key)
             }
             TerminalEvent::Resize(..) => Some(Pressed::Resized),
+            TerminalEvent::Paste(_) => Some(Pressed::Pasted),
             _ => None,
         };
         if pressed.is_some() {

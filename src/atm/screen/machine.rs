@@ -6,7 +6,7 @@ mod keys;
 mod replies;
 
 use super::view::{Errand, Purpose, Secret, View, Wish};
-use crate::atm::teller::{News, Session};
+use crate::atm::teller::{NOT_BOOKED_YET, News, Session};
 use crate::atm::words;
 use crate::domain::{AccountNumber, Currency};
 use crate::wire::answer::{Answer, HistoryLine};
@@ -19,6 +19,8 @@ const MESSAGE_MS: u64 = 8_000;
 const ABANDONED_MS: u64 = 30_000;
 /// A session that the bank should have ended is ended here this much later.
 const LATE_END_MS: u64 = 3_000;
+/// A customer who waited so long for the bank may leave.
+pub(crate) const PATIENCE_MS: u64 = 5_000;
 /// A warning to the attendant stands so long.
 const WARNING_MS: u64 = 60_000;
 
@@ -56,8 +58,12 @@ pub(crate) enum Event {
     Reply(Box<Reply>),
     /// The bank said something of its own accord.
     News(News),
+    /// Text was pasted.
+    Pasted,
     /// The attendant should know this at once.
     Warning(String),
+    /// All cash that is out is booked.
+    Settled,
 }
 
 /// What came of a wish.
@@ -71,6 +77,8 @@ pub(crate) struct Reply {
     pub session: Option<Session>,
     /// Whether cash may go out.
     pub cash: bool,
+    /// How often in a row the account's PIN was wrong here.
+    pub no_matches: u32,
     /// What became of earlier requests, in sentences.
     pub recovered: Vec<String>,
 }
@@ -93,6 +101,11 @@ pub(crate) struct Machine {
     now_ms: u64,
     /// What the bank answered is on the screen with the next drawing.
     shows_reply: bool,
+    /// Since when the bank is being asked.
+    waiting_since_ms: u64,
+    gave_up: bool,
+    /// No key ends it.
+    kiosk: bool,
     is_over: bool,
 }
 
@@ -120,8 +133,36 @@ impl Machine {
             history_before: Vec::new(),
             now_ms: 0,
             shows_reply: false,
+            waiting_since_ms: 0,
+            gave_up: false,
+            kiosk: false,
             is_over: false,
         }
+    }
+
+    /// The same for a place where anybody may press any key: none ends it.
+    #[must_use]
+    pub(crate) const fn for_kiosk(mut self, kiosk: bool) -> Self {
+        self.kiosk = kiosk;
+        self
+    }
+
+    /// Whether no key ends it.
+    #[must_use]
+    pub(crate) const fn is_kiosk(&self) -> bool {
+        self.kiosk
+    }
+
+    /// Whether the bank takes so long that the customer may leave.
+    #[must_use]
+    pub(crate) const fn may_give_up(&self) -> bool {
+        let waited_ms = self.now_ms.saturating_sub(self.waiting_since_ms);
+        matches!(self.view, View::Waiting { .. }) && waited_ms >= PATIENCE_MS && !self.gave_up
+    }
+
+    /// Whether the customer left a bank that does not answer, since this was asked last.
+    pub(crate) const fn take_given_up(&mut self) -> bool {
+        std::mem::replace(&mut self.gave_up, false)
     }
 
     /// What is on the screen.
@@ -136,11 +177,13 @@ impl Machine {
         self.note.as_deref()
     }
 
-    /// What the attendant should know.
+    /// What the attendant should know, as long as no customer is there.
     #[must_use]
     pub(crate) fn warning(&self) -> Option<&str> {
+        let nobody = matches!(&self.view, View::Welcome { account } if account.is_empty());
         self.warning
             .as_ref()
+            .filter(|_| nobody)
             .filter(|(_, until_ms)| self.now_ms < *until_ms)
             .map(|(text, _)| text.as_str())
     }
@@ -186,7 +229,16 @@ impl Machine {
         self.now_ms = now_ms;
         match event {
             Event::Key(Key::Interrupt) => {
-                self.is_over = true;
+                self.is_over |= !self.kiosk;
+                None
+            }
+            Event::Pasted => {
+                self.note = Some("Pasted text is not taken. Please type.".into());
+                None
+            }
+            Event::Settled => {
+                let settled = |(text, _): &(String, u64)| text.starts_with(NOT_BOOKED_YET);
+                self.warning.take_if(|warning| settled(warning));
                 None
             }
             Event::Key(key) => {
@@ -319,6 +371,7 @@ impl Machine {
 
     fn wait(&mut self, errand: Errand, wish: Wish) -> Option<Wish> {
         self.view = View::Waiting { errand };
+        self.waiting_since_ms = self.now_ms;
         Some(wish)
     }
 
@@ -336,7 +389,9 @@ impl Machine {
     fn after_message(&mut self) {
         match self.session {
             None => self.welcome(None),
-            Some(session) if session.must_change_pin => self.change_pin(None),
+            Some(session) if session.must_change_pin => {
+                self.change_pin(Some(words::ONE_TIME_PIN.into()));
+            }
             Some(_) => self.menu(None),
         }
     }

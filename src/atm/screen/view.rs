@@ -197,18 +197,23 @@ pub(crate) fn quick_amounts(currency: &Currency) -> [i64; 5] {
     [20, 50, 100, 200, 500].map(|count: i64| count.saturating_mul(unit))
 }
 
+/// More than a PIN has.
+const SECRET_CHARACTERS_MAX: usize = Pin::DIGITS_MAX + 4;
+const SECRET_BYTES: usize = SECRET_CHARACTERS_MAX;
+
 impl Secret {
     /// Nothing typed yet.
     #[must_use]
     pub(crate) fn new() -> Self {
         // Room for all of it at once, so that growing leaves no copy behind.
-        Self(Zeroizing::new(String::with_capacity(Pin::DIGITS_MAX)))
+        Self(Zeroizing::new(String::with_capacity(SECRET_BYTES)))
     }
 
-    /// Takes one more digit; anything else, and more than a PIN has, is ignored.
+    /// Takes one more character. What is no digit, or too much, stays, so that it is no PIN: without
+    /// it another PIN than the typed one would be tried.
     pub(crate) fn push(&mut self, c: char) {
-        if c.is_ascii_digit() && self.0.len() < Pin::DIGITS_MAX {
-            self.0.push(c);
+        if self.0.len() < SECRET_CHARACTERS_MAX {
+            self.0.push(if c.is_ascii() { c } else { '?' });
         }
     }
 
@@ -217,7 +222,7 @@ impl Secret {
         self.0.pop();
     }
 
-    /// How many digits there are: all that may be seen.
+    /// How many characters there are: all that may be seen.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.0.len()

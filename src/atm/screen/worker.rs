@@ -10,6 +10,7 @@ use super::view::{Errand, Wish};
 use crate::atm::error::Error;
 use crate::atm::journal::Order;
 use crate::atm::teller::{CashOut, News, Teller, new_keyed};
+use crate::atm::words;
 use crate::domain::{EntryNumber, printable};
 use crate::wire::answer::Answer;
 use crate::wire::code::Code;
@@ -25,6 +26,8 @@ pub(crate) enum Said {
     Wish(Wish),
     /// The customer has seen all replies so far.
     Seen,
+    /// The customer does not wait for the bank any more.
+    GiveUp,
 }
 
 /// What the screen hears.
@@ -36,6 +39,8 @@ pub(crate) enum Heard {
     News(News),
     /// What the attendant should know at once.
     Warning(String),
+    /// All cash that is out is booked.
+    Settled,
 }
 
 /// The terminal's hands: the teller, and cash that may go out.
@@ -46,6 +51,8 @@ pub(crate) struct Worker<'a> {
     reports: VecDeque<String>,
     /// What the window is to show.
     warnings: VecDeque<String>,
+    /// Whether the window was told of cash that is not booked.
+    owes: bool,
     log: Option<Box<dyn Write + 'a>>,
 }
 
@@ -57,6 +64,7 @@ impl<'a> Worker<'a> {
             cash: None,
             reports: VecDeque::new(),
             warnings: VecDeque::new(),
+            owes: false,
             log: None,
         }
     }
@@ -85,13 +93,21 @@ impl<'a> Worker<'a> {
                     return Ok(());
                 }
             }
+            let owed = std::mem::replace(&mut self.owes, self.teller.holds_left());
+            if owed && !self.owes && heard.send(Heard::Settled).await.is_err() {
+                return Ok(());
+            }
             let told = tokio::select! {
                 wish = wishes.recv() => match wish {
                     Some(Said::Seen) => {
                         self.teller.told();
                         continue;
                     }
-                    Some(Said::Wish(wish)) => Heard::Reply(Box::new(self.fulfil(wish).await?)),
+                    // What it was about was answered meanwhile.
+                    Some(Said::GiveUp) => continue,
+                    Some(Said::Wish(wish)) => {
+                        Heard::Reply(Box::new(self.fulfil_or_give_up(wish, &mut wishes).await?))
+                    }
                     None => return Ok(()),
                 },
                 news = self.teller.next_news() => Heard::News(news),
@@ -156,12 +172,49 @@ impl<'a> Worker<'a> {
         }
     }
 
-    async fn fulfil(&mut self, wish: Wish) -> Result<Reply, Error> {
+    /// Fulfils a wish, unless the customer leaves first: then the connection ends at once, and the
+    /// journal settles what was being asked.
+    async fn fulfil_or_give_up(
+        &mut self,
+        wish: Wish,
+        wishes: &mut mpsc::Receiver<Said>,
+    ) -> Result<Reply, Error> {
         let wish = self.or_release(wish);
+        let errand = errand(&wish);
+        let given_up = async {
+            loop {
+                match wishes.recv().await {
+                    Some(Said::GiveUp) => return,
+                    // Nothing else is wished for meanwhile.
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let fulfilled = tokio::select! {
+            reply = Box::pin(self.fulfil(wish)) => Some(reply),
+            () = given_up => None,
+        };
+        if let Some(reply) = fulfilled {
+            return reply;
+        }
+        self.teller.hang_up();
+        self.report("a customer did not wait for the bank's answer".into());
+        Ok(Reply {
+            errand,
+            outcome: Err(words::GIVEN_UP),
+            session: None,
+            cash: false,
+            no_matches: 0,
+            recovered: Vec::new(),
+        })
+    }
+
+    async fn fulfil(&mut self, wish: Wish) -> Result<Reply, Error> {
         let errand = errand(&wish);
         let outcome = match self.ask(wish).await {
             Ok(answer) => Ok(answer),
-            Err(error @ Error::NotTheBank(_)) => return Err(error),
+            Err(error @ (Error::NotTheBank(_) | Error::NotNow { .. })) => return Err(error),
             Err(error) => {
                 self.report(error.to_string());
                 Err(error.for_customer())
@@ -171,7 +224,7 @@ impl<'a> Worker<'a> {
             && answer.code == Code::Internal
         {
             let reference = answer.members.reference.as_deref().unwrap_or("none");
-            let reference = crate::atm::words::printable(reference);
+            let reference = words::printable(reference);
             self.report(format!("internal error at the bank, reference {reference}"));
         }
         // Told by the reply: nobody is logged in any more.
@@ -181,6 +234,7 @@ impl<'a> Worker<'a> {
             outcome,
             session: self.teller.session().copied(),
             cash: self.cash.is_some(),
+            no_matches: self.teller.no_matches(),
             recovered: self
                 .teller
                 .take_recovered()

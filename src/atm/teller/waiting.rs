@@ -1,6 +1,8 @@
 //! What happens while nobody asks for anything: the bank's word, and the next certificate.
 
-use super::{News, Teller};
+use tokio::time::{Instant, sleep_until};
+
+use super::{BEAT, News, Teller};
 use crate::atm::enrol::Renewal;
 use crate::atm::journal::Origin;
 use crate::atm::trust::Trust;
@@ -20,6 +22,23 @@ impl Teller {
     fn trust_anew(&mut self, trust: Trust) {
         self.origin = Origin::new(&trust.bank, trust.terminal.clone());
         self.bank.trust = trust;
+    }
+
+    /// Shows the bank that this terminal lives, and finds out whether the bank does. It does not put
+    /// off the end of a silent customer's session.
+    async fn beat(&mut self) {
+        self.next_beat = Instant::now() + BEAT;
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let sent = connection.beat().await;
+        if let Some(time) = connection.take_time() {
+            self.clock.hear(&time);
+        }
+        if let Err(error) = sent {
+            self.hang_up();
+            self.news.push_back(News::Lost(error.to_string()));
+        }
     }
 
     /// Waits for what the bank says of its own accord. Nothing is lost where the wait is given
@@ -42,8 +61,19 @@ impl Teller {
                     _ => std::future::pending().await,
                 }
             };
+            let next_beat = self.next_beat;
+            let beat = async {
+                match logged_in {
+                    true => sleep_until(next_beat).await,
+                    false => std::future::pending().await,
+                }
+            };
             let notice = tokio::select! {
                 notice = notice => notice,
+                () = beat => {
+                    self.beat().await;
+                    continue;
+                }
                 trust = renewed => {
                     self.trust_anew(trust);
                     // The next customer comes with the new certificate.

@@ -55,6 +55,14 @@ pub(super) struct FakeBank {
 impl Papers {
     /// A CA, and a server's certificate for these names.
     pub(super) fn new(names: &[&str]) -> Self {
+        Self::valid(names, None)
+    }
+
+    /// The same, where the server's certificate holds in this time only.
+    pub(super) fn valid(
+        names: &[&str],
+        time: Option<(time::OffsetDateTime, time::OffsetDateTime)>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -66,6 +74,9 @@ impl Papers {
         let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut server = CertificateParams::new(names).unwrap();
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if let Some((from, to)) = time {
+            (server.not_before, server.not_after) = (from, to);
+        }
         let server_key = KeyPair::generate().unwrap();
         let chain = server
             .signed_by(&server_key, &issuer)

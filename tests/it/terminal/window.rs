@@ -118,14 +118,16 @@ impl Window {
         rows.join("\n")
     }
 
-    /// Waits until these words are on the screen.
+    /// Waits until these words are on the screen, broken into rows or not.
     #[track_caller]
     pub(super) fn wait_for(&self, words: &str) {
         let mut last = String::new();
         let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             until(words, || {
                 last = self.text();
-                last.contains(words).then_some(())
+                let unbroken: Vec<&str> = last.split_whitespace().collect();
+                let shown = last.contains(words) || unbroken.join(" ").contains(words);
+                shown.then_some(())
             });
         }));
         assert!(shown.is_ok(), "no {words:?} on the screen:\n{last}");

@@ -10,12 +10,14 @@ use crate::atm::words;
 use crate::domain::Currency;
 use crate::wire::answer::HistoryLine;
 
+/// A history with its counterparties is so wide.
+const TABLE_COLUMNS: usize = 78;
 const BAR_CELLS: u64 = 30;
 const SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
 const SPINNER_STEP_MS: u64 = 150;
 
 /// The lines of the view, at most about `rows` of them where it is a list.
-pub(super) fn lines(machine: &Machine, rows: usize) -> Vec<Line<'static>> {
+pub(super) fn lines(machine: &Machine, rows: usize, columns: u16) -> Vec<Line<'static>> {
     let currency = machine.session().map(|session| session.currency);
     match machine.view() {
         View::Welcome { account } => {
@@ -44,9 +46,16 @@ pub(super) fn lines(machine: &Machine, rows: usize) -> Vec<Line<'static>> {
             machine.now_ms().saturating_sub(*since_ms),
             currency,
         ),
-        View::History { entries, top, .. } => history(entries, *top, currency, rows),
+        View::History { entries, top, .. } => {
+            let table = usize::from(columns) >= TABLE_COLUMNS;
+            history(entries, *top, currency, rows, table)
+        }
         View::ChangePin { old, new, digits } => {
+            let one_time = machine
+                .session()
+                .is_some_and(|session| session.must_change_pin);
             let question = match (old, new) {
+                (None, _) if one_time => "The PIN that the bank gave you",
                 (None, _) => "Your present PIN",
                 (Some(_), None) => "Your new PIN, 4 to 12 digits",
                 (Some(_), Some(_)) => "Your new PIN once more",
@@ -188,10 +197,15 @@ fn history(
     top: usize,
     currency: Option<Currency>,
     rows: usize,
+    table: bool,
 ) -> Vec<Line<'static>> {
     let Some(currency) = currency else {
         return Vec::new();
     };
+    if !table {
+        let shown = entries.iter().skip(top).take((rows / 2).max(1));
+        return shown.flat_map(|entry| in_two(entry, &currency)).collect();
+    }
     let head = format!(
         "{:<16}  {:<18} {:>14} {:>16}",
         "when", "what", "amount", "balance"
@@ -218,4 +232,19 @@ fn history(
             }),
     );
     lines
+}
+
+/// An entry where a table would be cut: in two lines.
+fn in_two(entry: &HistoryLine, currency: &Currency) -> [Line<'static>; 2] {
+    let who = entry.counterparty.as_deref().map(words::printable);
+    let (at, kind) = (words::moment(&entry.at), words::kind(&entry.kind));
+    let first = format!("{at} {kind} {}", who.unwrap_or_default());
+    let (amount, balance) = (
+        currency.format(entry.amount),
+        currency.format(entry.balance),
+    );
+    [
+        first.trim_end().to_owned().into(),
+        Line::from(format!("  {amount}, balance {balance}")).bold(),
+    ]
 }

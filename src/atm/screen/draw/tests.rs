@@ -46,6 +46,7 @@ fn answer(machine: &mut Machine, errand: Errand, members: Members) {
         outcome,
         session: Some(session),
         cash,
+        no_matches: 0,
         recovered: Vec::new(),
     };
     machine.handle(Event::Reply(Box::new(reply)), 0);
@@ -132,6 +133,73 @@ fn a_history_is_a_table_without_anything_that_steers_the_terminal() {
         assert!(shown.contains(said), "{said} is missing in\n{shown}");
     }
     assert!(!shown.contains('\u{1b}'));
+}
+
+/// The words of a window, without its frames and wrapping.
+fn words(machine: &Machine, columns: u16, rows: u16) -> String {
+    let shown = shown(machine, columns, rows);
+    let words = shown.split(|c: char| c.is_whitespace() || "│─╭╮╰╯".contains(c));
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_narrow_window_cuts_neither_the_balance_nor_the_keys() {
+    let mut machine = logged_in();
+    let million = Members {
+        balance: Some(123_456_789),
+        available: Some(123_456_789),
+        ..Members::default()
+    };
+    answer(&mut machine, Errand::StayLoggedIn, million);
+    for columns in 24..=100 {
+        let shown = words(&machine, columns, 24);
+        assert!(shown.contains("1234567.89 USD"), "{columns}: {shown}");
+        let keys = "↑ ↓ and Enter, or the number · Esc logs out";
+        assert!(shown.contains(keys), "{columns}: {shown}");
+    }
+    press(&mut machine, "1");
+    for columns in 24..=100 {
+        let shown = words(&machine, columns, 24);
+        let keys = "↑ ↓ for an amount, or type one · Enter goes on · Esc cancels";
+        assert!(shown.contains(keys), "{columns}: {shown}");
+    }
+}
+
+#[test]
+fn a_narrow_window_cuts_no_history() {
+    let mut machine = logged_in();
+    press(&mut machine, "5");
+    let line = HistoryLine {
+        entry: 9,
+        at: "2026-01-31T23:59:59.999Z".into(),
+        kind: "late_withdrawal".into(),
+        amount: -123_456_789,
+        balance: 1_234_567_890_123,
+        terminal: "t".into(),
+        counterparty: Some("aa-00001".into()),
+    };
+    let members = Members {
+        entries: Some(vec![line; 3]),
+        ..Members::default()
+    };
+    answer(&mut machine, Errand::History, members);
+    for columns in 36..=120 {
+        let shown = words(&machine, columns, 24);
+        for said in [
+            "-1234567.89",
+            "12345678901.23",
+            "aa-00001",
+            "2026-01-31 23:59",
+        ] {
+            assert!(
+                shown.contains(said),
+                "{columns}: {said} is missing in {shown}"
+            );
+        }
+    }
 }
 
 #[test]

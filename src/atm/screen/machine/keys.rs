@@ -5,13 +5,18 @@ use crate::atm::screen::view::{Errand, Item, MENU, Purpose, Secret, View, Wish, 
 use crate::atm::script::command::amount_wanted;
 use crate::domain::{AccountNumber, Amount, Pin};
 
-/// An amount of 10^12 minor units with its point fits.
-const AMOUNT_CHARACTERS_MAX: usize = 16;
+/// An account number, and an amount of 10^12 minor units with its point, fit.
+const TYPED_CHARACTERS_MAX: usize = 24;
+/// Stands for what was typed beyond that.
+const TOO_LONG: char = '…';
 
 impl Machine {
     pub(super) fn on_key(&mut self, key: Key) -> Option<Wish> {
         match &mut self.view {
-            View::Waiting { .. } => None,
+            View::Waiting { .. } => {
+                self.gave_up = key == Key::Esc && self.may_give_up();
+                None
+            }
             View::Message { .. } => {
                 self.after_message();
                 None
@@ -33,7 +38,7 @@ impl Machine {
             return None;
         };
         match key {
-            Key::Esc if account.is_empty() => self.is_over = true,
+            Key::Esc if account.is_empty() => self.is_over = !self.kiosk,
             Key::Esc => self.welcome(None),
             Key::Enter => match account.trim().parse() {
                 Ok(account) => {
@@ -171,9 +176,9 @@ impl Machine {
                 }
             }
             Key::Backspace => drop(text.pop()),
-            Key::Char(c) if is_of_amount(c) && text.len() < AMOUNT_CHARACTERS_MAX => {
+            key @ Key::Char(_) => {
                 *selected = None;
-                text.push(if c == ',' { '.' } else { c });
+                edit(text, key);
             }
             _ => {}
         }
@@ -290,24 +295,25 @@ const NOT_AN_ACCOUNT: &str =
     "An account number is two letters, a hyphen and five digits, as in zz-99999.";
 const NOT_A_PIN: &str = "A PIN is 4 to 12 digits.";
 
-fn is_of_amount(c: char) -> bool {
-    c.is_ascii_digit() || c == '.' || c == ','
+/// What is typed stands there as it was typed: what means nothing is explained at the end, and never
+/// left out, which would make something else of it.
+fn edit(text: &mut String, key: Key) {
+    match key {
+        Key::Backspace => drop(text.pop()),
+        Key::Char(c) if text.chars().count() < TYPED_CHARACTERS_MAX => text.push(c),
+        Key::Char(_) if !text.ends_with(TOO_LONG) => text.push(TOO_LONG),
+        _ => {}
+    }
 }
 
 fn edit_account(account: &mut String, key: Key) {
-    match key {
-        Key::Backspace => drop(account.pop()),
-        Key::Char(c) if c.is_ascii_alphanumeric() || c == '-' => {
-            // The hyphen comes by itself behind the letters.
-            if account.len() == 2 && c != '-' {
-                account.push('-');
-            }
-            if account.len() < AccountNumber::BYTES {
-                account.push(c.to_ascii_lowercase());
-            }
-        }
-        _ => {}
+    // The hyphen comes by itself behind the letters.
+    let is_number = matches!(key, Key::Char(c) if c != '-');
+    if is_number && account.len() == 2 && account.chars().all(|c| c.is_ascii_alphabetic()) {
+        account.push('-');
     }
+    edit(account, key);
+    account.make_ascii_lowercase();
 }
 
 fn edit_secret(digits: &mut Secret, key: Key) {

@@ -1,6 +1,7 @@
 //! What an answer of the bank leads to.
 
 use super::{Machine, Reply};
+use crate::atm::error::Error;
 use crate::atm::screen::view::{Errand, View, Wish};
 use crate::atm::teller::Session;
 use crate::atm::words;
@@ -16,6 +17,7 @@ impl Machine {
             outcome,
             session,
             cash,
+            no_matches,
             recovered,
         } = reply;
         let before = self.session;
@@ -29,7 +31,7 @@ impl Machine {
         match outcome {
             Ok(answer) => {
                 self.note_standing(&answer);
-                self.on_answer(errand, answer, before, cash);
+                self.on_answer(errand, answer, before, (cash, no_matches));
             }
             Err(sentence) => self.on_failure(errand, sentence),
         }
@@ -58,16 +60,27 @@ impl Machine {
             Errand::StayLoggedIn => {}
             Errand::Capture(_) => self.say_not_booked(None),
             Errand::LogOut => self.welcome(None),
+            Errand::Authorize(_) => self.say("Sorry", format!("{} {sentence}", words::NO_CASH)),
+            Errand::Release => {
+                let note = self.note.take().unwrap_or_else(|| sentence.into());
+                self.say("Cancelled", format!("{note} {}", words::NO_CASH));
+            }
             _ => self.say("Sorry", sentence.into()),
         }
     }
 
-    fn on_answer(&mut self, errand: Errand, answer: Answer, before: Option<Session>, cash: bool) {
+    fn on_answer(
+        &mut self,
+        errand: Errand,
+        answer: Answer,
+        before: Option<Session>,
+        (cash, no_matches): (bool, u32),
+    ) {
         let currency = before
             .map(|session| session.currency)
             .or_else(|| self.currency());
         if answer.code != Code::Done {
-            self.on_refusal(errand, &answer, currency);
+            self.on_refusal(errand, &answer, currency, no_matches);
             return;
         }
         match errand {
@@ -118,20 +131,29 @@ impl Machine {
         } = self.view
         {
             // It was counted, and then could not be written down that it goes out.
-            let text = "This machine cannot give out cash just now. Nothing was taken.";
-            self.say("Sorry", text.into());
+            self.say("Sorry", Error::NotKept.for_customer().into());
             return;
         }
         let text = match self.note.take() {
             // The session ended while the notes were counted.
-            Some(note) => format!("{note} No cash was given out, and nothing was moved."),
+            Some(note) => format!("{note} {}", words::NO_CASH),
             None => "Cancelled. No cash was given out, and nothing was moved.".into(),
         };
         self.say("Cancelled", text);
     }
 
-    fn on_refusal(&mut self, errand: Errand, answer: &Answer, currency: Option<Currency>) {
-        let text = words::refusal(answer, currency.as_ref());
+    fn on_refusal(
+        &mut self,
+        errand: Errand,
+        answer: &Answer,
+        currency: Option<Currency>,
+        no_matches: u32,
+    ) {
+        let mut text = words::refusal(answer, currency.as_ref());
+        let warning = words::wrong_pin(no_matches);
+        if answer.code == Code::NoMatch {
+            text.push_str(warning);
+        }
         let logged_in = self.session.is_some();
         match errand {
             Errand::StayLoggedIn => {
@@ -146,7 +168,7 @@ impl Machine {
                 self.welcome(None);
             }
             Errand::ChangePin if answer.code == Code::NoMatch && logged_in => {
-                self.change_pin(Some("Your present PIN was not right.".into()));
+                self.change_pin(Some(format!("Your present PIN was not right.{warning}")));
             }
             Errand::ChangePin if logged_in => self.change_pin(Some(text)),
             Errand::Authorize(_) | Errand::Deposit(_) if logged_in => self.menu(Some(text)),

@@ -1,3 +1,6 @@
+mod sentences;
+mod typing;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -36,6 +39,7 @@ fn reply(errand: Errand, answer: Answer, session: Option<Session>) -> Event {
         outcome: Ok(answer),
         session,
         cash,
+        no_matches: 0,
         recovered,
     }))
 }
@@ -201,6 +205,7 @@ fn cash_that_is_out_is_never_taken_back_by_a_lost_connection() {
         outcome,
         session: None,
         cash: false,
+        no_matches: 0,
         recovered: Vec::new(),
     };
     assert!(bench.hear(Event::Reply(Box::new(lost))).is_none());
