@@ -86,6 +86,8 @@ impl<'a> Worker<'a> {
         mut wishes: mpsc::Receiver<Said>,
         heard: mpsc::Sender<Heard>,
     ) -> Result<(), Error> {
+        // What was said while a wish was being fulfilled.
+        let mut ahead = VecDeque::new();
         loop {
             self.take_warnings();
             while let Some(warning) = self.warnings.pop_front() {
@@ -98,7 +100,7 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
             let told = tokio::select! {
-                wish = wishes.recv() => match wish {
+                said = next(&mut ahead, &mut wishes) => match said {
                     Some(Said::Seen) => {
                         self.teller.told();
                         continue;
@@ -106,7 +108,8 @@ impl<'a> Worker<'a> {
                     // What it was about was answered meanwhile.
                     Some(Said::GiveUp) => continue,
                     Some(Said::Wish(wish)) => {
-                        Heard::Reply(Box::new(self.fulfil_or_give_up(wish, &mut wishes).await?))
+                        let (said, ahead) = (&mut wishes, &mut ahead);
+                        Heard::Reply(Box::new(self.fulfil_or_give_up(wish, said, ahead).await?))
                     }
                     None => return Ok(()),
                 },
@@ -177,16 +180,17 @@ impl<'a> Worker<'a> {
     async fn fulfil_or_give_up(
         &mut self,
         wish: Wish,
-        wishes: &mut mpsc::Receiver<Said>,
+        said: &mut mpsc::Receiver<Said>,
+        ahead: &mut VecDeque<Said>,
     ) -> Result<Reply, Error> {
         let wish = self.or_release(wish);
         let errand = errand(&wish);
         let given_up = async {
             loop {
-                match wishes.recv().await {
+                match said.recv().await {
                     Some(Said::GiveUp) => return,
-                    // Nothing else is wished for meanwhile.
-                    Some(_) => {}
+                    // Its turn comes. There are few: the screen waits for each but one.
+                    Some(other) => ahead.push_back(other),
                     None => std::future::pending().await,
                 }
             }
@@ -283,6 +287,14 @@ impl<'a> Worker<'a> {
             }
             Wish::LogOut => self.teller.ask(Request::Logout).await,
         }
+    }
+}
+
+/// What was said next.
+async fn next(ahead: &mut VecDeque<Said>, said: &mut mpsc::Receiver<Said>) -> Option<Said> {
+    match ahead.pop_front() {
+        Some(earlier) => Some(earlier),
+        None => said.recv().await,
     }
 }
 

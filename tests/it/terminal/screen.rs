@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atm_bank::wire::answer::{Answer, Members};
+use atm_bank::wire::answer::{Answer, Members, SessionTimes};
 use atm_bank::wire::code::Code;
 use rcgen::date_time_ymd;
 use rustix::process::Signal;
@@ -106,6 +106,34 @@ fn a_customer_leaves_a_bank_that_does_not_answer() {
     window.type_in("\r");
     window.wait_for("Please type your account number");
     assert_eq!(bank.asked("deposit").len(), 1);
+}
+
+#[test]
+fn what_is_asked_while_the_bank_is_slow_to_hear_that_the_customer_stays_is_asked_in_its_turn() {
+    let bank = FakeBank::start(|request| match request["op"].as_str() {
+        Some("login") => Reaction::Done(Members {
+            session: Some(SessionTimes {
+                idle_timeout_ms: 8_000,
+                max_timeout_ms: 900_000,
+            }),
+            ..welcome()
+        }),
+        // What is asked to stay logged in.
+        Some("balance") => Reaction::Raw(Vec::new()),
+        _ => agreeable(request),
+    });
+    let window = open(&bank, &[], (80, 24));
+    window.log_in("zz-99999", "8264");
+    window.wait_for("What would you like to do?");
+    window.type_in("2");
+    window.wait_for("logs out in 3 seconds");
+    window.type_in("5.00\r\r");
+    window.wait_for("Esc ends your visit");
+    assert_eq!(bank.asked("balance").len(), 1);
+    window.type_in("\u{1b}");
+    until("the deposit", || {
+        (bank.asked("deposit").len() == 1).then_some(())
+    });
 }
 
 #[test]
