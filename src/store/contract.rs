@@ -10,6 +10,7 @@ mod clock;
 mod commits;
 mod covered;
 mod enrolment;
+mod flips;
 mod holds;
 mod journal;
 mod ledger;

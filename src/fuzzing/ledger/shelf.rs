@@ -10,7 +10,7 @@ use super::super::kitchen::{peppers, wait};
 use super::super::scratch::Scratch;
 use super::bank::{BEGINNING, currency};
 use super::step::Restart;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteStore, set_stand_in_key};
 use crate::store::{Act, Context, Done, Office, Store as _};
 
 /// The files of one run.
@@ -81,9 +81,7 @@ impl Shelf {
 
 /// The key that the model draws with, so that both show unknown numbers alike.
 fn share_stand_ins(path: &Path) {
-    let file = rusqlite::Connection::open(path).expect("a store");
-    let sql = "UPDATE bank SET value = ?1 WHERE name = 'stand_in_key'";
-    assert_eq!(file.execute(sql, ["0".repeat(64)]), Ok(1), "the key");
+    set_stand_in_key(path, &"0".repeat(64)).expect("the key");
 }
 
 fn open(path: &Path) -> SqliteStore {

@@ -16,7 +16,7 @@ use crate::domain::{
     RequestedAmount, Timestamp,
 };
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteStore, set_stand_in_key};
 use crate::store::{
     AccountReport, Act, Audit, Balances, Claim, Claimed, Context, Digest, Done, Line, NewAccount,
     Office, Order, OrderKind, Receipt, RecordsAsked, Seated, Settlement, SettlementKind, Store,
@@ -132,10 +132,7 @@ impl Rig {
 
     /// Gives a new file the key that the model draws with, so that both show unknown numbers alike.
     fn share_stand_ins(&self) {
-        let connection = rusqlite::Connection::open(self.path()).unwrap();
-        let sql = "UPDATE bank SET value = ?1 WHERE name = 'stand_in_key'";
-        let changed = connection.execute(sql, ["0".repeat(64)]).unwrap();
-        assert_eq!(changed, 1);
+        set_stand_in_key(&self.path(), &"0".repeat(64)).unwrap();
     }
 
     pub(super) fn path(&self) -> PathBuf {

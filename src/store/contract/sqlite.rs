@@ -453,8 +453,8 @@ async fn a_past_digest_tells_of_a_forgery_that_fits_in_itself() {
     rig.shut_store();
     let whole = fs::read(rig.path()).unwrap();
     // Takes the last two entries off with everything that speaks of them.
-    let forgery = "DELETE FROM entry WHERE id > 4; DELETE FROM request WHERE entry > 4; \
-         UPDATE hold SET state = 2, captured = 0, entry = NULL WHERE name = 'h-1'; \
+    let forgery = "DELETE FROM entry WHERE id > 4; DELETE FROM hold WHERE name = 'h-1'; \
+         DELETE FROM request WHERE entry > 4 OR hold NOT IN (SELECT id FROM hold); \
          UPDATE account SET day_used = 80, last_entry = 4, postings = 3, (balance, head) = \
            (SELECT debit_balance, debit_hash FROM entry WHERE id = 4) WHERE number = 'zz-00001'; \
          UPDATE account SET last_entry = 3, postings = 1, (balance, head) = \

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::accounts::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use super::covered::Covered;
+use super::sums;
 use super::writer::Books;
 use crate::access::lockout::{Counted, LockoutPolicy, Spent, TryRecord};
 use crate::access::pepper::PepperId;
@@ -349,7 +350,7 @@ impl Books<'_> {
                 record.other.last_at.unix_ms(),
                 record.expires_at(policy).map(Timestamp::unix_ms)
             ])?;
-        Ok(())
+        Ok(sums::renew(self.connection, sums::TRY, number.as_str())?)
     }
 
     pub(super) fn forget_tries(&mut self, number: AccountNumber) -> Result<(), StoreError> {

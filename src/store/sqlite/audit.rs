@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::accounts::KIND_CUSTOMER;
 use super::open::MIGRATIONS;
 use super::postings::POSTINGS_PER_MARK;
-use super::{covered, schema};
+use super::{covered, schema, sums};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
@@ -106,6 +106,8 @@ fn audit_snapshot(
     days(connection, &mut faults)?;
     keys(connection, &mut faults)?;
     let noted = super::clock::audit_stamps(connection, now, &mut faults)?;
+    sums::audit(connection, &mut faults)?;
+    others(connection, &mut faults)?;
     let ledger_total = accounts.values().fold(0_i64, |sum, account| {
         sum.wrapping_add(account.stored.money.0)
     });
@@ -392,7 +394,7 @@ fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> 
            AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL) \
            GROUP BY entry.debit) \
          SELECT number FROM account LEFT JOIN paid ON paid.account = account.id \
-         WHERE kind = 0 AND day > 0 AND day_used <> coalesce(paid.amount, 0) + \
+         WHERE kind = 0 AND (day > 0 OR day_used > 0) AND day_used <> coalesce(paid.amount, 0) + \
          coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
            WHERE hold.account = account.id AND hold.state IN (0, 1) \
            AND hold.authorized_at >= account.day * 86400000 \
@@ -415,6 +417,42 @@ fn keys(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> 
         connection,
         "SELECT 'entry ' || entry FROM request WHERE entry IS NOT NULL GROUP BY entry HAVING count(*) > 1",
         "two keys claim it",
+        faults,
+    )
+}
+
+/// What is in no chain, and has no MAC and no sum of its own.
+fn others(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+    fault_rows(
+        connection,
+        "SELECT number FROM account WHERE currency IS NOT (SELECT value FROM bank WHERE name = 'currency') \
+         OR kind <> CASE WHEN number LIKE 'cash:%' THEN 1 WHEN number = 'opening' THEN 2 \
+           WHEN number = 'adjustment' THEN 3 ELSE 0 END \
+         OR (kind <> 0 AND (status <> 0 OR withdrawal_limit IS NOT NULL OR daily_limit IS NOT NULL))",
+        "its currency, kind or status is not that of such an account",
+        faults,
+    )?;
+    fault_rows(
+        connection,
+        "SELECT 'terminal ' || name FROM terminal LEFT JOIN account ON account.id = cash \
+         WHERE number IS NOT 'cash:' || name",
+        "its cash account is another's",
+        faults,
+    )?;
+    // Only what is done on a day turns an account to it.
+    fault_rows(
+        connection,
+        "SELECT number FROM account WHERE day * 86400000 > max( \
+         coalesce((SELECT max(at) FROM entry), 0), coalesce((SELECT max(at) FROM audit), 0), \
+         coalesce((SELECT max(at) FROM request), 0), coalesce((SELECT max(authorized_at) FROM hold), 0))",
+        "its business day is later than anything that was done",
+        faults,
+    )?;
+    fault_rows(
+        connection,
+        "SELECT DISTINCT pepper FROM credential JOIN account ON account.id = account WHERE status <> 2 \
+         AND 'pepper:' || pepper NOT IN (SELECT name FROM bank)",
+        "accounts stand on that pepper, and it is not among those that are needed",
         faults,
     )
 }

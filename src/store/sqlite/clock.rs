@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::access::read_tries;
 use super::audit::Faults;
 use super::postings;
+use super::sums;
 use super::writer::Books;
 use crate::domain::{AccountNumber, ClockGuard, ClockMark, EntryKind, Timestamp};
 use crate::store::{ClockEffects, Context, Done, Event, MendCursor, StoreError};
@@ -132,17 +134,18 @@ impl Books<'_> {
         let table = match cursor.part {
             0 => {
                 // Before the days, which are computed from them.
-                let sql = "UPDATE hold SET authorized_at = ?3, expires_at = min(expires_at, ?4) \
-                           WHERE id > ?1 AND id <= ?2 AND authorized_at > ?3";
                 let ends = context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms();
-                let mut statement = self.connection.prepare_cached(sql)?;
-                statement.execute(params![cursor.after, last, now_ms, ends])?;
+                let set = format!(
+                    "UPDATE hold SET authorized_at = ?2, expires_at = min(expires_at, {ends}) WHERE name = ?1"
+                );
+                let sql = "SELECT name FROM hold WHERE id > ?1 AND id <= ?2 AND authorized_at > ?3";
+                self.mend_rows(sums::HOLD, (sql, &set), (cursor.after, last), now_ms)?;
                 "hold"
             }
             1 => {
-                let sql = "UPDATE request SET at = ?3 WHERE id > ?1 AND id <= ?2 AND at > ?3";
-                let mut statement = self.connection.prepare_cached(sql)?;
-                statement.execute(params![cursor.after, last, now_ms])?;
+                let sql = "SELECT id FROM request WHERE id > ?1 AND id <= ?2 AND at > ?3";
+                let set = "UPDATE request SET at = ?2 WHERE id = ?1";
+                self.mend_rows(sums::REQUEST, (sql, set), (cursor.after, last), now_ms)?;
                 "request"
             }
             2 => {
@@ -151,9 +154,10 @@ impl Books<'_> {
             }
             _ => {
                 self.mend_tries(context)?;
-                let sql = "UPDATE invitation SET expires_at = ?1 + expires_at - made_at, made_at = ?1 \
-                           WHERE made_at > ?1";
-                self.connection.prepare_cached(sql)?.execute([now_ms])?;
+                let sql = "SELECT terminal FROM invitation WHERE ?1 < ?2 AND made_at > ?3";
+                let set = "UPDATE invitation SET expires_at = ?2 + expires_at - made_at, made_at = ?2 \
+                           WHERE terminal = ?1";
+                self.mend_rows(sums::INVITATION, (sql, set), (0, 1), now_ms)?;
                 return Ok(Done::Mended(None));
             }
         };
@@ -169,6 +173,25 @@ impl Books<'_> {
                 after: 0,
             },
         })))
+    }
+
+    /// Sets the moments of the rows whose keys `sql` selects between two numbers, and sums them anew.
+    fn mend_rows(
+        &self,
+        table: sums::Table,
+        (sql, set): (&str, &str),
+        (after, last): (i64, i64),
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let keys = statement.query_map([after, last, now_ms], |row| row.get::<_, Value>(0))?;
+        for key in keys.collect::<Result<Vec<_>, _>>()? {
+            self.connection
+                .prepare_cached(set)?
+                .execute(params![key, now_ms])?;
+            sums::renew(self.connection, table, key)?;
+        }
+        Ok(())
     }
 
     /// Brings accounts whose business day is to come back to today's, with what today has used.

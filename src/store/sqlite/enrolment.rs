@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::sums;
 use super::writer::Books;
 use crate::domain::{TerminalName, Timestamp};
 use crate::store::enrolment::{
@@ -159,10 +160,12 @@ impl Books<'_> {
                 new.ends_at.unix_ms(),
                 new.der
             ])?;
+        sums::renew(self.connection, sums::CERTIFICATE, &new.serial)?;
         if let Warrant::Code(code) = warrant {
             self.connection
                 .prepare_cached("UPDATE invitation SET used_at = ?2, serial = ?3 WHERE code = ?1")?
                 .execute(params![code.0, now.unix_ms(), new.serial])?;
+            sums::renew(self.connection, sums::INVITATION, new.terminal.as_str())?;
         }
         self.append(&new.note(warrant, context))?;
         Ok(Recorded::Certificate(new.der.clone()))
@@ -266,6 +269,7 @@ impl Books<'_> {
                 now.unix_ms(),
                 expires_at.unix_ms()
             ])?;
+        sums::renew(self.connection, sums::INVITATION, terminal.as_str())?;
         Ok(Done::Yes)
     }
 
@@ -305,11 +309,17 @@ impl Books<'_> {
             )?
             .execute(params![terminal.as_str(), now.unix_ms()])?;
         let condition = "terminal = ?2 AND ends_at > ?1";
-        records(
+        let revoked = records(
             self.connection,
             condition,
             params![now.unix_ms(), terminal.as_str()],
-        )
+        )?;
+        if let Done::Certificates(revoked) = &revoked {
+            for one in revoked {
+                sums::renew(self.connection, sums::CERTIFICATE, &one.serial)?;
+            }
+        }
+        Ok(revoked)
     }
 }
 

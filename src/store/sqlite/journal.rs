@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::open::{OpenError, beside};
+use super::open::beside;
+use super::open_error::OpenError;
 use super::owner::give_to_owner;
 
 const HEADER_BYTES: usize = 32;

@@ -16,6 +16,7 @@ mod journal;
 mod money;
 mod office;
 mod open;
+mod open_error;
 mod owner;
 mod peppers;
 mod postings;
@@ -23,6 +24,7 @@ mod records;
 mod reports;
 mod rows;
 mod schema;
+mod sums;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -34,8 +36,10 @@ use tokio::sync::{mpsc, oneshot};
 
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
-pub use open::{OpenError, StoreLock};
+pub use open::StoreLock;
+pub use open_error::OpenError;
 pub(crate) use owner::give_to_owner;
+pub(crate) use sums::set_stand_in_key;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::accounts::{AccountRow, STATUS_CLOSED};
 use super::rows::{Keep, KeptRow};
+use super::sums;
 use super::writer::Books;
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
@@ -168,18 +169,27 @@ impl Books<'_> {
         account.use_day(account.day, amount.minor());
         account.held = account.held.saturating_add(amount.minor());
         self.save(account)?;
+        let hold = Hold {
+            terminal: context.terminal.clone(),
+            amount,
+            authorized_at: account.stamp(context.now),
+            expires_at: context.now.plus_ms(context.terms.hold_timeout_ms),
+            state: HoldState::Open,
+        };
+        let sum = sums::of_hold(name, account.id, &hold, (hold.state, 0), (None, None));
         self.connection
             .prepare_cached(
-                "INSERT INTO hold (name, account, terminal, amount, authorized_at, expires_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO hold (name, account, terminal, amount, authorized_at, expires_at, sum) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 name.as_str(),
                 account.id,
                 terminal.id,
                 amount.minor(),
-                account.stamp(context.now).unix_ms(),
-                context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms()
+                hold.authorized_at.unix_ms(),
+                hold.expires_at.unix_ms(),
+                sum
             ])?;
         Ok(self.connection.last_insert_rowid())
     }
@@ -282,11 +292,14 @@ impl Books<'_> {
         } else {
             HoldState::Released
         };
+        let captured = captured.map_or(0, Amount::minor);
+        let (became, by) = ((state, captured), (entry, Some(kept)));
+        let sum = sums::of_hold(&settlement.hold, row.account, &row.hold, became, by);
         self.connection
             .prepare_cached(
-                "UPDATE hold SET state = ?2, captured = ?3, entry = ?4, settled_by = ?5 WHERE id = ?1",
+                "UPDATE hold SET state = ?2, captured = ?3, entry = ?4, settled_by = ?5, sum = ?6 WHERE id = ?1",
             )?
-            .execute(params![row.id, state.number(), captured.map_or(0, Amount::minor), entry, kept])?;
+            .execute(params![row.id, state.number(), captured, entry, kept, sum])?;
         let balances = account.balances();
         receipt(account, entry, None, late, false, balances).map(Ok)
     }
@@ -334,9 +347,11 @@ impl Books<'_> {
                 row.hold.authorized_at.business_day(),
                 expiry.amount().minor(),
             );
+            let expired = HoldState::Expired;
+            let sum = sums::of_hold(&name, row.account, &row.hold, (expired, 0), (None, None));
             self.connection
-                .prepare_cached("UPDATE hold SET state = ?2 WHERE id = ?1")?
-                .execute(params![row.id, HoldState::Expired.number()])?;
+                .prepare_cached("UPDATE hold SET state = ?2, sum = ?3 WHERE id = ?1")?
+                .execute(params![row.id, expired.number(), sum])?;
         }
         if !names.is_empty() {
             self.save(account)?;

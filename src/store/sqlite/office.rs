@@ -4,6 +4,7 @@ use rusqlite::params;
 
 use super::accounts::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
 use super::covered::Covered;
+use super::sums;
 use super::writer::Books;
 use crate::access::pin::PinHash;
 use crate::domain::money::{BALANCE_MAX, Opening};
@@ -325,6 +326,7 @@ impl Books<'_> {
         self.connection
             .prepare_cached("INSERT INTO reason (entry, text, actor) VALUES (?1, ?2, ?3)")?
             .execute(params![entry.get(), reason, actor])?;
+        sums::renew(self.connection, sums::REASON, entry.get())?;
         Ok(Done::Posted {
             entry: entry.get(),
             balance: account.balance,

@@ -11,9 +11,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::disk::{LOCK_TIMEOUT, fold_journal};
+use super::open_error::OpenError;
 use super::owner::give_to_owner;
 use super::writer::{Books, Memory};
-use super::{journal, schema};
+use super::{journal, schema, sums};
 use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
@@ -24,7 +25,7 @@ use crate::store::{Event, Note};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-pub(in crate::store) const MIGRATIONS: [&str; 7] = [
+pub(in crate::store) const MIGRATIONS: [&str; 8] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
@@ -32,126 +33,18 @@ pub(in crate::store) const MIGRATIONS: [&str; 7] = [
     include_str!("../schema/5.sql"),
     include_str!("../schema/6.sql"),
     include_str!("../schema/7.sql"),
+    include_str!("../schema/8.sql"),
 ];
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].
 const STAND_INS: usize = 1;
 /// The migration that brings the audit log, by its place in [`MIGRATIONS`].
 const AUDIT: usize = 2;
-/// The migration after which rows are covered, by its place in [`MIGRATIONS`].
-const COVERED: usize = 6;
+/// The migration after which rows are covered and summed, by its place in [`MIGRATIONS`].
+const COVERED: usize = 7;
 
 /// Each connection is one thread's at a time, as its type sees to: SQLite need not.
 const OWN_THREAD: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("the store {0} is in use by another server; stop that one first")]
-    InUse(PathBuf),
-    /// There is none.
-    #[error("there is no store {0}")]
-    Missing(PathBuf),
-    /// Its journal is there without it.
-    #[error(
-        "there is a journal {0}-wal but no store {0}: it may hold money that was acknowledged; mend: put the store \
-         back beside it, or restore a backup"
-    )]
-    Orphan(PathBuf),
-    /// A restore was cut off before it had put the new store in its place.
-    #[error(
-        "a restore of the store {0} was cut off: what stood there is beside it, as {0}.before-restore-TIME; mend: \
-         restore again"
-    )]
-    Unfinished(PathBuf),
-    /// Root was to follow a link that another user made.
-    #[error(
-        "{0} is a link that is not root's, and root does not follow it; mend: give the store's own path"
-    )]
-    ForeignLink(PathBuf),
-    /// It is some other file.
-    #[error("{0} is not a bank's store")]
-    NotAStore(PathBuf),
-    /// A newer version of this program wrote it.
-    #[error(
-        "the store {path} has schema {found}, and this program knows {known} at most: use a newer version"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: usize,
-        /// The newest known.
-        known: usize,
-    },
-    /// It is not laid out as this program makes it.
-    #[error(
-        "the store {path} is not laid out as this program makes it: {differences}; mend: restore a backup of before, \
-         or have what was planted removed and what is missing made again by whoever knows how it came"
-    )]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// Each difference, named.
-        differences: String,
-    },
-    /// Commits that were answered may be gone from its journal.
-    #[error(
-        "the journal of the store {path} is damaged before its end: what was answered after entry {entry} may be lost; \
-         nothing was changed; mend: keep a copy of the folder, then restore a backup with what came after it, or go on \
-         without: bank_server run --accept-loss {name}"
-    )]
-    Loss {
-        /// The file.
-        path: PathBuf,
-        /// The last entry that is whole.
-        entry: i64,
-        /// The loss's name.
-        name: String,
-    },
-    /// Store and journal are not of one piece.
-    #[error(
-        "the store {path} and its journal {path}-wal do not fit together ({words}): one of them was put there from \
-         elsewhere, or is damaged; nothing was changed; mend: put the file back that the journal belongs to, or restore \
-         a backup, which keeps both aside"
-    )]
-    Apart {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        words: String,
-    },
-    /// An older version's rows are to be covered, and there is no pepper.
-    #[error("the store {0} is of an older version, and bringing it to this one takes the pepper")]
-    NoPepper(PathBuf),
-    /// It was made for another currency.
-    #[error("the store {path} holds {found}, and the configuration says {asked}")]
-    OtherCurrency {
-        /// The file.
-        path: PathBuf,
-        /// Its currency.
-        found: String,
-        /// The configured one.
-        asked: String,
-    },
-    /// SQLite could not read or write it.
-    #[error("the store {path} cannot be opened ({source}); it may be damaged: restore a backup")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// The system could not.
-    #[error("the store {path}: {source}")]
-    System {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 /// The only lock on a store: held by the process that may write it, gone with the process.
 pub struct StoreLock {
@@ -450,6 +343,7 @@ fn migrate(
             }
             if index == COVERED {
                 cover(&transaction, path, (now, keyring))?;
+                sums::fill_in(&transaction).map_err(failed)?;
             }
             let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
             transaction

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, params};
 
 use super::accounts::STATUS_CLOSED;
+use super::sums;
 use super::writer::Books;
 use crate::access::pepper::PepperId;
 use crate::store::{Done, PepperUse, StoreError};
@@ -25,6 +26,7 @@ impl Books<'_> {
                 "INSERT OR IGNORE INTO bank (name, value) VALUES ('pepper:' || ?1, 'in use')",
             )?
             .execute([pepper.as_str()])?;
+        sums::renew(self.connection, sums::BANK, format!("pepper:{pepper}"))?;
         self.memory.peppers.insert(pepper.as_str().to_owned());
         Ok(())
     }
@@ -64,6 +66,7 @@ impl Books<'_> {
                 "INSERT OR IGNORE INTO bank (name, value) VALUES ('retired:' || ?1, 'no more')",
             )?
             .execute([pepper.as_str()])?;
+        sums::renew(self.connection, sums::BANK, format!("retired:{pepper}"))?;
         self.memory.peppers.remove(pepper.as_str());
         Ok(Done::Yes)
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::domain::{EntryKind, Timestamp};
-use crate::store::{Line, StoreError};
+use crate::store::{Done, Line, StoreError};
 
 /// Every so many postings of an account have a mark, where a search among them begins.
 pub(super) const POSTINGS_PER_MARK: i64 = 64;
@@ -106,7 +106,7 @@ fn step(connection: &Connection, account: i64, entry: i64) -> Result<(Line, i64)
 
 /// A line from nine columns: number, moment, kind, signed amount, balance, terminal, the other
 /// account's kind and number, reason.
-pub(super) fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
+fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
     let kind = EntryKind::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
     let counterparty = match row.get::<_, i64>(6)? {
         super::accounts::KIND_CUSTOMER => row.get::<_, String>(7)?.parse().ok(),
@@ -122,4 +122,18 @@ pub(super) fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
         counterparty,
         reason: row.get(8)?,
     })
+}
+
+/// Captures that came after their hold had expired, newest first.
+pub(super) fn late_captures(connection: &Connection, limit: usize) -> Result<Done, StoreError> {
+    // The customer whose account it was stands where the counterparty would.
+    let mut statement = connection.prepare(
+        "SELECT entry.id, entry.at, entry.kind, -entry.amount, entry.debit_balance, \
+         coalesce(terminal.name, ''), own.kind, own.number, NULL FROM entry \
+         JOIN account own ON own.id = entry.debit LEFT JOIN terminal ON terminal.id = entry.terminal \
+         WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([limit], read_line)?;
+    Ok(Done::Lines(rows.collect::<Result<Vec<_>, _>>()?))
 }

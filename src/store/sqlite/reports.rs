@@ -48,7 +48,7 @@ pub(super) fn read(
             to,
             limit,
         } => statement(connection, *number, *after, (*from, *to), *limit),
-        Act::LateCaptures { limit } => late_captures(connection, *limit),
+        Act::LateCaptures { limit } => postings::late_captures(connection, *limit),
         Act::Terminals => terminals(connection),
         Act::Invitations => super::enrolment::invitations(connection, context.now),
         Act::RevokedCertificates => super::enrolment::revoked(connection, context.now),
@@ -153,19 +153,6 @@ fn terminals(connection: &Connection) -> Result<Done, StoreError> {
         })
     })?;
     Ok(Done::Terminals(rows.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn late_captures(connection: &Connection, limit: usize) -> Result<Done, StoreError> {
-    // The customer whose account it was stands where the counterparty would.
-    let mut statement = connection.prepare(
-        "SELECT entry.id, entry.at, entry.kind, -entry.amount, entry.debit_balance, \
-         coalesce(terminal.name, ''), own.kind, own.number, NULL FROM entry \
-         JOIN account own ON own.id = entry.debit LEFT JOIN terminal ON terminal.id = entry.terminal \
-         WHERE entry.kind = 4 ORDER BY entry.id DESC LIMIT ?1",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map([limit], postings::read_line)?;
-    Ok(Done::Lines(rows.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// Names of terminals that are not let in.

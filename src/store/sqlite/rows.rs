@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::accounts::{AccountRow, KIND_CASH};
 use super::postings::POSTINGS_PER_MARK;
+use super::sums::Sum;
 use super::writer::{Books, TerminalRow};
 use crate::domain::entry::ChainLink;
 use crate::domain::policy::Movement;
@@ -233,13 +234,24 @@ impl Books<'_> {
         now: Timestamp,
     ) -> Result<i64, StoreError> {
         let balances = account.balances();
+        let key = KeyColumn::of(keep.key);
+        let sum = match &key {
+            KeyColumn::Uuid(uuid) => Sum::new().blob(uuid.as_bytes()),
+            KeyColumn::Text(text) => Sum::new().text(text),
+        };
+        let sum = sum
+            .int(account.id)
+            .blob(&keep.fingerprint)
+            .int(now.unix_ms());
+        let sum = sum.maybe(keep.entry).maybe(keep.hold).int(keep.late.into());
+        let sum = sum.int(balances.balance).int(balances.available);
         self.connection
             .prepare_cached(
-                "INSERT INTO request (key, account, fingerprint, at, entry, hold, late, balance, available) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO request (key, account, fingerprint, at, entry, hold, late, balance, available, sum) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
-                KeyColumn::of(keep.key),
+                key,
                 account.id,
                 keep.fingerprint,
                 now.unix_ms(),
@@ -247,7 +259,8 @@ impl Books<'_> {
                 keep.hold,
                 keep.late,
                 balances.balance,
-                balances.available
+                balances.available,
+                sum.done()
             ])?;
         Ok(self.connection.last_insert_rowid())
     }
