@@ -39,6 +39,7 @@ mod serving;
 mod sessions;
 mod silence;
 mod simulation;
+mod size;
 mod spray;
 mod staff;
 mod support;

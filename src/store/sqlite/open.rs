@@ -239,6 +239,10 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
             .map_err(damaged)?;
     check_header(&connection, path)?;
     connection.busy_timeout(LOCK_TIMEOUT).map_err(damaged)?;
+    // A confined server may write in no folder that SQLite would spill to.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(damaged)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
