@@ -55,6 +55,10 @@ pub mod default {
     /// Account numbers that a PIN spray may fail upon before it is noticed, at one source or in the
     /// whole bank.
     pub const SPRAY_TRIES: i64 = 50;
+    /// Holds of an account that may be open at once.
+    pub const OPEN_HOLDS_PER_ACCOUNT: i64 = 20;
+    /// Holds of a terminal that may be open at once.
+    pub const OPEN_HOLDS_PER_TERMINAL: i64 = 200;
     /// Rows of wrong-PIN counts beyond which numbers without a row are refused: about 100 MB.
     pub const TRY_ROWS: i64 = 1_000_000;
     /// argon2id's memory: the minimum of OWASP's Password Storage Cheat Sheet.
@@ -265,6 +269,9 @@ pub const SPRAY_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const SPRAY_BUSY_RETRY: Duration = Duration::from_secs(1);
 /// How often the wall clock is compared with the trusted one.
 pub const CLOCK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// What one terminal alone, with a new number for each log-in that it may ask for by default, makes in a
+/// day.
+pub const TRY_ROWS_ADVISED: u64 = 60 * 1_440;
 /// How often holds, keys and tries past their time are swept from the store.
 pub const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -34,6 +34,10 @@ const TERMS: Terms = Terms {
     },
     try_rows_max: 1_000,
     keys_kept_ms: atm_bank::store::KEY_KEPT_MS,
+    open_holds: atm_bank::domain::OpenHolds {
+        of_account: 1_000_000,
+        of_terminal: 1_000_000,
+    },
 };
 
 /// A bank with a new store at `path`, and the hash of everybody's PIN.

@@ -148,6 +148,10 @@ mod tests {
             },
             try_rows_max: 10,
             keys_kept_ms: crate::store::KEY_KEPT_MS,
+            open_holds: crate::domain::OpenHolds {
+                of_account: 20,
+                of_terminal: 20,
+            },
         };
         let bank = Bank::new(store, hasher, Arc::clone(&system), terms, currency);
         let pin = || Pin::parse("8264").unwrap();

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{HashCost, OWASP_MINIMUM};
-use crate::domain::{ClockPolicy, Currency};
+use crate::domain::{ClockPolicy, Currency, OpenHolds};
 use crate::limits;
 
 /// Costs that OWASP's Password Storage Cheat Sheet calls as strong as its minimum: KiB, passes.
@@ -223,8 +223,27 @@ impl Reader {
             connection_burst_per_ip: self.rate(&keys::CONNECTION_BURST_PER_IP),
             logins_per_minute_per_terminal: self.rate(&keys::LOGINS_PER_MINUTE_PER_TERMINAL),
             spray_tries: self.spray_tries(),
-            try_rows: self.natural(&keys::TRY_ROWS),
+            try_rows: self.try_rows(),
+            open_holds: OpenHolds {
+                of_account: self.natural(&keys::OPEN_HOLDS_PER_ACCOUNT),
+                of_terminal: self.natural(&keys::OPEN_HOLDS_PER_TERMINAL),
+            },
         }
+    }
+
+    /// So few that one terminal fills the table within a day is warned of.
+    fn try_rows(&mut self) -> u64 {
+        let key = &keys::TRY_ROWS;
+        let (rows, advised) = (self.natural(key), limits::TRY_ROWS_ADVISED);
+        if rows < advised {
+            let text = format!(
+                "{} = {rows}: one terminal can fill them within a day, and then whoever else errs may not try \
+                 again; {advised} is advised",
+                key.name
+            );
+            self.warn(key.name, text);
+        }
+        rows
     }
 
     /// What is more than can be remembered is taken for the most that can.

@@ -198,6 +198,10 @@ keys!(Number in NUMBERS {
         default::LOGINS_PER_MINUTE_PER_TERMINAL,
     );
     SPRAY_TRIES = from(0, number("limits", "spray_tries", default::SPRAY_TRIES));
+    OPEN_HOLDS_PER_ACCOUNT =
+        number("limits", "open_holds_per_account", default::OPEN_HOLDS_PER_ACCOUNT);
+    OPEN_HOLDS_PER_TERMINAL =
+        number("limits", "open_holds_per_terminal", default::OPEN_HOLDS_PER_TERMINAL);
     TRY_ROWS = number("limits", "try_rows", default::TRY_ROWS);
     MEMORY_KIB = from(
         limits::PIN_MEMORY_PER_LANE_KIB,

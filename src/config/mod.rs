@@ -24,7 +24,7 @@ pub use fault::{ConfigErrors, ConfigFault, Place};
 
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::HashCost;
-use crate::domain::{ClockPolicy, Currency};
+use crate::domain::{ClockPolicy, Currency, OpenHolds};
 use crate::store::{KEY_KEPT_MS, Terms};
 
 /// The file that is read where none is named and it exists.
@@ -177,6 +177,8 @@ pub struct LimitsConfig {
     pub spray_tries: u32,
     /// Rows of wrong-PIN counts beyond which numbers without a row get code 40.
     pub try_rows: u64,
+    /// Holds that may be open at once.
+    pub open_holds: OpenHolds,
 }
 
 /// How PINs are checked.
@@ -305,6 +307,7 @@ impl Config {
             lockout: self.pin.lockout,
             try_rows_max: self.limits.try_rows,
             keys_kept_ms: KEY_KEPT_MS.saturating_add(self.clock.ahead_at_start_ms),
+            open_holds: self.limits.open_holds,
         }
     }
 }

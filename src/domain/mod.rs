@@ -33,7 +33,7 @@ pub use entry::{EntryKind, EntryNumber};
 pub use key::{HoldName, IdempotencyKey};
 pub use money::{Amount, Currency, RequestedAmount};
 pub use pin::Pin;
-pub use policy::Refusal;
+pub use policy::{OpenHolds, Refusal};
 pub use record::AuditRecord;
 pub use terminal::TerminalName;
 pub use timestamp::Timestamp;

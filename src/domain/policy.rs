@@ -33,6 +33,15 @@ pub enum Refusal {
     NoHold,
 }
 
+/// Holds that are open: how many there are, or may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenHolds {
+    /// Of one account.
+    pub of_account: u64,
+    /// Of one terminal; none is counted of `anonymous`.
+    pub of_terminal: u64,
+}
+
 /// What the rules need to know of an account, all in minor units.
 ///
 /// Invariant: `held >= 0`, `used_today >= 0`.
@@ -94,6 +103,20 @@ impl Standing {
             });
         }
         Ok(amount)
+    }
+
+    /// Judges one hold more beside those that are open.
+    ///
+    /// # Errors
+    /// [`Refusal::OverLimit`] of nothing, where as many are open as may be.
+    pub fn one_more_hold(&self, open: OpenHolds, most: OpenHolds) -> Result<(), Refusal> {
+        if open.of_account < most.of_account && open.of_terminal < most.of_terminal {
+            return Ok(());
+        }
+        Err(Refusal::OverLimit {
+            limit: self.withdrawal_limit,
+            remaining: 0,
+        })
     }
 
     /// Judges money sent to `receiver`: `None` where there is no such account that takes money.

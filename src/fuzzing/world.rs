@@ -38,6 +38,10 @@ const TERMS: Terms = Terms {
     },
     try_rows_max: 1_000,
     keys_kept_ms: crate::store::KEY_KEPT_MS,
+    open_holds: crate::domain::OpenHolds {
+        of_account: 1_000_000,
+        of_terminal: 1_000_000,
+    },
 };
 
 /// No rate is met here.

@@ -5,6 +5,7 @@
 
 mod access;
 mod balances;
+mod bounds;
 mod claims;
 mod clock;
 mod commits;

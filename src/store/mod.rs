@@ -20,9 +20,10 @@ use std::pin::Pin as Pinned;
 
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{PinHash, PinVerified, Ticket};
+use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{
-    AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, Refusal, RequestedAmount,
-    TerminalName, Timestamp,
+    AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, OpenHolds, Refusal,
+    RequestedAmount, TerminalName, Timestamp,
 };
 
 pub use digest::{Digest, LogHead, NotADigest};
@@ -75,6 +76,8 @@ pub struct Terms {
     pub try_rows_max: u64,
     /// How long a key's answer is kept, [`KEY_KEPT_MS`] at least.
     pub keys_kept_ms: u64,
+    /// How many holds may be open at once.
+    pub open_holds: OpenHolds,
 }
 
 /// When and where a call is made.
@@ -259,6 +262,15 @@ pub struct Swept {
 /// How long a key's answer is kept at least: a day more than promised. A start may believe a wall
 /// clock that is ahead by as much as is configured; by that much more are they kept.
 pub const KEY_KEPT_MS: u64 = 31 * 86_400_000;
+
+impl Terms {
+    /// Holds that ended before this moment, at `now`, are forgotten: none of them can be captured any
+    /// more, and the answers to whatever settled them are forgotten too, for a day at least.
+    fn holds_forgotten(&self, now: Timestamp) -> Timestamp {
+        let kept_ms = self.keys_kept_ms.saturating_add(86_400_000);
+        now.minus_ms(LATE_CAPTURE_MS.saturating_add(kept_ms))
+    }
+}
 
 /// Rows of each kind (holds, keys, tries) that one round of sweeping touches at most, so that it holds nobody up.
 pub const SWEEP_ROWS_MAX: usize = 500;

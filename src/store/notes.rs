@@ -86,6 +86,8 @@ pub enum Event {
     /// Staff took the wall clock as it is; what is stamped later up to the entry and the record in the
     /// detail is known of.
     ClockAccepted,
+    /// The table of wrong PINs is nearly full: then numbers without a row are refused.
+    TriesNearlyFull,
     /// The rows of an older version's store were covered for the first time; the detail says how many.
     RowsCovered,
     /// An account's row was not as the bank wrote it, and its customer was refused.
@@ -138,6 +140,7 @@ impl Event {
             Self::ClockGuarded => "clock_guarded",
             Self::ClockBelieved => "clock_believed",
             Self::ClockAccepted => "clock_accepted",
+            Self::TriesNearlyFull => "tries_nearly_full",
             Self::RowsCovered => "rows_covered",
             Self::ForgedRow => "forged_row",
             Self::LossAccepted => "loss_accepted",
@@ -275,6 +278,21 @@ impl Context {
         Note::new(event, self.now)
             .by_terminal(self.terminal.clone(), self.connection)
             .account(account)
+    }
+}
+
+/// The part of the table of tries, in a hundred, at which staff are told.
+const TRIES_ALARM_PERCENT: u64 = 90;
+
+impl Context {
+    /// What is noted where the last of so many rows of tries has made the table nearly full.
+    pub(super) fn fills_tries(&self, rows: u64) -> Option<Note> {
+        let most = self.terms.try_rows_max;
+        let is_near =
+            |rows: u64| rows.saturating_mul(100) >= most.saturating_mul(TRIES_ALARM_PERCENT);
+        let note = || Note::new(Event::TriesNearlyFull, self.now).outcome("noticed");
+        (is_near(rows) && !is_near(rows.saturating_sub(1)))
+            .then(|| note().detail(format!("rows {rows} of {most}")))
     }
 }
 

@@ -57,6 +57,10 @@ impl Rig {
             },
             try_rows_max: 1_000,
             keys_kept_ms: crate::store::KEY_KEPT_MS,
+            open_holds: crate::domain::OpenHolds {
+                of_account: 20,
+                of_terminal: 20,
+            },
         };
         let pin = Pin::parse(RIGHT).unwrap();
         let hash = Kiln::new(peppers, CHEAP).hash(&pin, &*around).unwrap();

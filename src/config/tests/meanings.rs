@@ -223,3 +223,19 @@ fn budgets_that_contradict_other_limits_are_warned_of() {
                   record_burst = 34";
     assert!(load(enough).unwrap().warnings.is_empty());
 }
+
+#[test]
+fn a_table_of_tries_that_one_terminal_fills_in_a_day_is_warned_of() {
+    assert!(
+        load("[limits]\ntry_rows = 86400")
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+    let warnings = load("[limits]\ntry_rows = 40").unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].starts_with("bank.toml:2: [limits] try_rows = 40: one terminal"),
+        "{warnings:?}"
+    );
+}

@@ -28,6 +28,10 @@ pub(super) fn terms(choice: u8) -> Terms {
         lockout: lockout(3, 86_400_000),
         try_rows_max: 1_000,
         keys_kept_ms: crate::store::KEY_KEPT_MS,
+        open_holds: crate::domain::OpenHolds {
+            of_account: 20,
+            of_terminal: 20,
+        },
     };
     match choice {
         1 => Terms {

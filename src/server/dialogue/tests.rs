@@ -27,6 +27,10 @@ fn terms() -> Terms {
         lockout,
         try_rows_max: 10,
         keys_kept_ms: crate::store::KEY_KEPT_MS,
+        open_holds: crate::domain::OpenHolds {
+            of_account: 20,
+            of_terminal: 20,
+        },
     }
 }
 

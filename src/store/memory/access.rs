@@ -1,9 +1,10 @@
 //! Tries, claims, PINs, sweeping.
 
-use super::books::{Books, Customer, Status, Tries};
+use super::books::{Books, Customer, HeldMoney, Status, Tries};
 use crate::access::lockout::{Counted, TryRecord};
 use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
 use crate::access::stand_in::DRAWS_MAX;
+use crate::domain::hold::HoldState;
 use crate::domain::{AccountNumber, Timestamp};
 use crate::store::{
     Balances, Context, Event, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
@@ -59,9 +60,16 @@ impl Books {
                 let ticket = Ticket::for_counted_try(number, stored.cloned());
                 let ticket = ticket.with_stand_in(traits).with_last(last);
                 let expires_at = record.expires_at(policy);
-                self.tries.insert(number, Tries { record, expires_at });
+                let is_new = self
+                    .tries
+                    .insert(number, Tries { record, expires_at })
+                    .is_none();
                 if last {
                     self.append(&context.note(Event::LastTry, number).outcome("counted"));
+                }
+                let rows = rows.saturating_add(u64::from(is_new));
+                if let Some(note) = context.fills_tries(rows).filter(|_| is_new) {
+                    self.append(&note);
                 }
                 TryCounted::Check(ticket)
             }
@@ -192,6 +200,7 @@ impl Books {
             swept.holds += self.expire_some(number, now, SWEEP_ROWS_MAX - swept.holds);
         }
         swept.keys = self.forget_keys(now.minus_ms(context.terms.keys_kept_ms));
+        self.forget_holds(context.terms.holds_forgotten(now));
         let over = |tries: &Tries| tries.expires_at.is_some_and(|end| end <= now);
         let over = self.tries.iter().filter(|(_, tries)| over(tries));
         let mut over: Vec<_> = over
@@ -204,6 +213,17 @@ impl Books {
         }
         swept.tries = over.len();
         swept
+    }
+
+    /// Forgets holds that ended before `moment`.
+    fn forget_holds(&mut self, moment: Timestamp) {
+        let kept =
+            |held: &HeldMoney| held.hold.state == HoldState::Open || held.hold.expires_at >= moment;
+        self.holds.retain(|_, held| kept(held));
+        let known = &self.holds;
+        for customer in self.customers.values_mut() {
+            customer.holds.retain(|name| known.contains_key(name));
+        }
     }
 
     /// Of the keys kept longest, forgets those that were kept before `moment`.

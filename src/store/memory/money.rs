@@ -5,7 +5,8 @@ use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::policy::count_cash;
 use crate::domain::{
-    AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
+    AccountNumber, EntryKind, HoldName, OpenHolds, Refusal, RequestedAmount, TerminalName,
+    Timestamp,
 };
 use crate::store::{
     Balances, Context, Order, OrderKind, Receipt, Settlement, SettlementKind, StoreError,
@@ -85,6 +86,8 @@ impl Books {
             }
             OrderKind::Authorize(name) => {
                 let amount = standing.withdraw(order.amount)?;
+                let open = self.open_holds(number, context);
+                standing.one_more_hold(open, context.terms.open_holds)?;
                 self.authorize(number, name, amount, context)?;
                 made = Some(name.clone());
             }
@@ -172,6 +175,22 @@ impl Books {
             terminal: Some(&context.terminal),
             at: context.now,
         })?)
+    }
+
+    fn open_holds(&self, number: AccountNumber, context: &Context) -> OpenHolds {
+        let terminal = &context.terminal;
+        let open = self.holds.values().filter(|held| {
+            held.hold.state == HoldState::Open && held.hold.expires_at > context.now
+        });
+        let (mut of_account, mut of_terminal) = (0, 0);
+        for held in open {
+            of_account += u64::from(held.account == number);
+            of_terminal += u64::from(!terminal.is_anonymous() && held.hold.terminal == *terminal);
+        }
+        OpenHolds {
+            of_account,
+            of_terminal,
+        }
     }
 
     fn authorize(

@@ -82,6 +82,10 @@ impl Books<'_> {
         }
         if is_new {
             self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
+            if let Some(note) = context.fills_tries(self.try_rows()?) {
+                tracing::error!("ALARM: the table of wrong PINs is nearly full");
+                self.append(&note)?;
+            }
         }
         let ticket = Ticket::for_counted_try(number, own.map(|own| own.stored));
         let ticket = ticket.with_stand_in(stand_in.map(|other| other.traits()));
@@ -407,6 +411,16 @@ impl Books<'_> {
                 "DELETE FROM request WHERE id IN (SELECT id FROM request ORDER BY id LIMIT ?2) AND at < ?1",
             )?
             .execute(params![forgotten, rows_max])?;
+        // The oldest first, as they were made; nothing is left that leads to one of them.
+        self.connection
+            .prepare_cached(
+                "DELETE FROM hold WHERE id IN (SELECT id FROM hold ORDER BY id LIMIT ?2) \
+                 AND state <> 0 AND expires_at < ?1",
+            )?
+            .execute(params![
+                context.terms.holds_forgotten(now).unix_ms(),
+                rows_max
+            ])?;
         swept.tries = self
             .connection
             .prepare_cached(

@@ -1,6 +1,6 @@
 //! Orders and settlements: where customers' money moves.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, ToSql, params};
 
 use super::accounts::{AccountRow, STATUS_CLOSED};
 use super::rows::{Keep, KeptRow};
@@ -10,7 +10,8 @@ use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::policy::{Movement, count_cash};
 use crate::domain::{
-    AccountNumber, EntryKind, HoldName, Refusal, RequestedAmount, TerminalName, Timestamp,
+    AccountNumber, EntryKind, HoldName, OpenHolds, Refusal, RequestedAmount, TerminalName,
+    Timestamp,
 };
 use crate::store::{Context, Order, OrderKind, Receipt, Settlement, SettlementKind, StoreError};
 
@@ -86,13 +87,18 @@ impl Books<'_> {
                 Ok(entry) => keep.entry = Some(entry),
                 Err(refusal) => return Ok(Err(refusal)),
             },
-            OrderKind::Authorize(name) => match standing.withdraw(order.amount) {
-                Ok(amount) => {
-                    keep.hold = Some(self.authorize(account, name, amount, context)?);
-                    hold = Some((name.clone(), context.terms.hold_timeout_ms));
+            OrderKind::Authorize(name) => {
+                let amount = match standing.withdraw(order.amount) {
+                    Ok(amount) => amount,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let open = self.open_holds(account, context)?;
+                if let Err(refusal) = standing.one_more_hold(open, context.terms.open_holds) {
+                    return Ok(Err(refusal));
                 }
-                Err(refusal) => return Ok(Err(refusal)),
-            },
+                keep.hold = Some(self.authorize(account, name, amount, context)?);
+                hold = Some((name.clone(), context.terms.hold_timeout_ms));
+            }
         }
         self.keep(&keep, account, context.now)?;
         let balances = account.balances();
@@ -156,6 +162,40 @@ impl Books<'_> {
         Ok(Ok(self
             .post(&movement, account, receiver, at, context.now)?
             .get()))
+    }
+
+    /// How many holds of the account and of the context's terminal are open, counted up to what may
+    /// be. The account's due ones have been expired.
+    fn open_holds(&self, account: &AccountRow, context: &Context) -> Result<OpenHolds, StoreError> {
+        let most = context.terms.open_holds;
+        let count = |sql: &str, key: &dyn ToSql, most: u64| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let parameters = params![key, context.now.unix_ms(), most];
+            statement.query_row(parameters, |row| row.get::<_, u64>(0))
+        };
+        let of_account = match account.held {
+            0 => 0,
+            _ => count(
+                "SELECT count(*) FROM (SELECT 1 FROM hold WHERE account = ?1 AND state = 0 \
+                 AND expires_at > ?2 LIMIT ?3)",
+                &account.id,
+                most.of_account,
+            )?,
+        };
+        let of_terminal = match context.terminal.is_anonymous() {
+            true => 0,
+            false => count(
+                "SELECT count(*) FROM (SELECT 1 FROM hold WHERE terminal = (SELECT id FROM terminal \
+                 WHERE name = ?1) AND state = 0 AND expires_at > ?2 LIMIT ?3)",
+                &context.terminal.as_str(),
+                most.of_terminal,
+            )?,
+        };
+        Ok(OpenHolds {
+            of_account,
+            of_terminal,
+        })
     }
 
     fn authorize(
