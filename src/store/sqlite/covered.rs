@@ -335,7 +335,8 @@ fn ids(connection: &Connection, sql: &str, after: i64) -> rusqlite::Result<Vec<i
 }
 
 fn head(connection: &Connection) -> Result<LogHead, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT count, hash FROM row_record_head")?;
+    let mut statement =
+        connection.prepare_cached("SELECT count, hash FROM row_record_head WHERE one = 1")?;
     let read = |row: &Row<'_>| {
         Ok(LogHead {
             count: row.get(0)?,

@@ -52,7 +52,8 @@ impl Books<'_> {
 }
 
 fn head(connection: &Connection) -> Result<LogHead, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT count, hash FROM audit_head")?;
+    let mut statement =
+        connection.prepare_cached("SELECT count, hash FROM audit_head WHERE one = 1")?;
     let read = |row: &Row<'_>| {
         Ok(LogHead {
             count: row.get(0)?,
