@@ -120,7 +120,9 @@ fn remove_left(draft: &Path) -> io::Result<()> {
     fs::remove_file(draft)
 }
 
-fn is_same(file: &File, path: &Path) -> bool {
+/// Whether this file stands at that path, not another that was put there since.
+#[must_use]
+pub fn is_same(file: &File, path: &Path) -> bool {
     let stands = fs::symlink_metadata(path);
     file.metadata().is_ok_and(|file| {
         stands.is_ok_and(|stands| (stands.dev(), stands.ino()) == (file.dev(), file.ino()))

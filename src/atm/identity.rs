@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use crate::domain::pem::{self, Wanted};
+use crate::durable::{self, beside};
 
 /// A reader waits so long for a writer in the middle of its two renames.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -56,8 +57,8 @@ impl Pair {
         rename(&next_certificate, &self.certificate)?;
         // What it was asked for with is in place now, and another's key has nothing to do here.
         let _ = fs::remove_file(self.pending());
-        sync_folder(&self.certificate);
-        sync_folder(&self.key);
+        let _ = durable::sync_folder_of(&self.certificate);
+        let _ = durable::sync_folder_of(&self.key);
         Ok(())
     }
 
@@ -127,7 +128,7 @@ impl Pair {
         if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
             fs::rename(&next_certificate, &self.certificate)
                 .map_err(|error| failed(&self.certificate, error))?;
-            sync_folder(&self.certificate);
+            let _ = durable::sync_folder_of(&self.certificate);
         }
         for left in [next_certificate, next_key] {
             let _ = fs::remove_file(left);
@@ -183,20 +184,12 @@ fn new_key() -> Result<KeyPair, Error> {
 
 /// Makes a folder that its owner alone can enter, and those above it.
 pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|error| failed(path, error))
+    durable::make_folder(path).map_err(|error| failed(path, error))
 }
 
 /// Writes a file so that its place holds the old content or the new, never a part.
 pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-    let draft = next(path);
-    write_new(&draft, content, mode)?;
-    fs::rename(&draft, path).map_err(|error| failed(path, error))?;
-    sync_folder(path);
-    Ok(())
+    durable::replace(path, content, mode).map_err(|error| failed(path, error))
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
@@ -218,19 +211,6 @@ fn failed(path: &Path, source: io::Error) -> Error {
         path: path.to_owned(),
         source,
     }
-}
-
-/// Makes a rename durable, where the system can.
-fn sync_folder(path: &Path) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{ending}"))
 }
 
 fn next(path: &Path) -> PathBuf {

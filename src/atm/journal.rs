@@ -10,9 +10,9 @@ mod record;
 mod settled;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
 use crate::domain::IdempotencyKey;
+use crate::durable;
 use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
@@ -328,10 +329,7 @@ impl Pending {
 }
 
 fn prepare(folder: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    durable::make_folder(folder)?;
     let (metadata, own) = (fs::metadata(folder)?, own_uid());
     if metadata.uid() != own {
         return Err(io::Error::other(format!(

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::{Command, Desk, Report};
+use crate::durable;
 use crate::limits;
 
 /// A bound socket; its file is removed when it is dropped.
@@ -31,12 +32,7 @@ impl Socket {
     /// # Errors
     /// The system's; `AlreadyExists` where something else is there, `AddrInUse` where a server is.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder)?;
-        }
+        durable::make_folder(durable::folder_of(path))?;
         make_room(path)?;
         // The process's umask lets nobody else in even before the mode is set.
         let listener = UnixListener::bind(path)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::access::pepper::Peppers;
 use crate::access::row_mac::Keyring;
 use crate::config::Config;
 use crate::domain::TerminalName;
+use crate::durable;
 use crate::server::tls::is_credential;
 use crate::store::sqlite::{SqliteStore, give_to_owner};
 use crate::store::{Act, Context, Event, Note, Office, Store as _};
@@ -51,12 +52,7 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
     let kept = move_aside(&path, &moment.to_string().replace(':', "-"))?;
     let failed = |error| cannot_write(&path, &error);
     fs::rename(&copied, &path).map_err(failed)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)?;
+    durable::sync_folder_of(&path).map_err(failed)?;
     Ok(kept)
 }
 
@@ -139,17 +135,8 @@ fn move_aside(path: &Path, moment: &str) -> Result<Option<PathBuf>, Stop> {
 }
 
 fn make_folder(path: &Path) -> Result<(), Stop> {
-    let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder);
-    made.map_err(|error| cannot_write(folder, &error))
+    let folder = durable::folder_of(path);
+    durable::make_folder(folder).map_err(|error| cannot_write(folder, &error))
 }
 
 /// Copies to a new file, which belongs to whom the store at `store` does, or its folder.

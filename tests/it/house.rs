@@ -44,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "bank",
             "store",
             "domain",
+            "durable",
             "access",
             "limits",
             "surroundings",

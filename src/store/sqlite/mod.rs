@@ -203,6 +203,27 @@ impl SqliteStore {
         journal::judge(&connection, &path, version, None).map(|_| ())
     }
 
+    /// What else a start would refuse a store for that may be in use, or may not be there: what is left of
+    /// another, header, schema, currency. Tells how many demo accounts have their public PIN.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn look_over(path: &Path, currency: Currency) -> Result<u64, OpenError> {
+        open::refuse_remains(path)?;
+        if !path.exists() {
+            return Ok(0);
+        }
+        let connection = open::reader(path)?;
+        open::check_currency(&connection, path, currency)?;
+        let sql = "SELECT count(*) FROM credential WHERE demo = 1";
+        connection
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(|source| OpenError::Damaged {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
     /// Names of terminals that staff do not let in.
     ///
     /// # Errors

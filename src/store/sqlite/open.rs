@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -19,6 +19,7 @@ use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
+use crate::durable;
 use crate::store::{Event, Note};
 
 /// "ATMb", in the file's header: this is a store of ours.
@@ -47,13 +48,37 @@ const COVERED: usize = 7;
 /// Each connection is one thread's at a time, as its type sees to: SQLite need not.
 const OWN_THREAD: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
-/// The only lock on a store: held by the process that may write it, gone with the process.
+/// The only lock on a store: held by the process that may write it, gone with the process. It is on two
+/// files, the one beside the store and the store's own, where there is one: whoever removes either by
+/// hand lets nobody in. It outlives the process's connections to the store: when a file is closed,
+/// SQLite's own locks on it go.
 pub struct StoreLock {
-    _file: File,
+    _store: Option<File>,
+    _beside: File,
 }
 
-/// Takes the lock beside the store at `path`.
+/// Takes the lock of the store at `path`.
 pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
+    let beside = lock_beside(path)?;
+    let system = |source| OpenError::System {
+        path: path.to_owned(),
+        source,
+    };
+    let store = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        store => Some(store.map_err(system)?),
+    };
+    match store.as_ref().map_or(Ok(()), File::try_lock) {
+        Ok(()) => Ok(StoreLock {
+            _store: store,
+            _beside: beside,
+        }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(system(source)),
+    }
+}
+
+fn lock_beside(path: &Path) -> Result<File, OpenError> {
     let lock_path = beside(path, "-lock");
     let system = |source| OpenError::System {
         path: lock_path.clone(),
@@ -75,7 +100,9 @@ pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
         Err(error) => return Err(system(error)),
     };
     match file.try_lock() {
-        Ok(()) => Ok(StoreLock { _file: file }),
+        // Another may have removed it, and have locked one of its own, since it was opened.
+        Ok(()) if !durable::is_same(&file, &lock_path) => Err(OpenError::InUse(path.to_owned())),
+        Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(system(source)),
     }
@@ -117,6 +144,17 @@ fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
+/// Refuses what is left of a store that is not there: money may be in it.
+pub(super) fn refuse_remains(path: &Path) -> Result<(), OpenError> {
+    if !path.exists() && beside(path, "-wal").exists() {
+        return Err(OpenError::Orphan(path.to_owned()));
+    }
+    if !path.exists() && beside(path, ".restoring").exists() {
+        return Err(OpenError::Unfinished(path.to_owned()));
+    }
+    Ok(())
+}
+
 /// Makes the file, mode 0600, and its folder, mode 0700, where they are missing. A file that root
 /// makes is the folder's owner's.
 pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
@@ -124,18 +162,9 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
         path: path.to_owned(),
         source,
     };
-    if !path.exists() && beside(path, "-wal").exists() {
-        return Err(OpenError::Orphan(path.to_owned()));
-    }
-    if !path.exists() && beside(path, ".restoring").exists() {
-        return Err(OpenError::Unfinished(path.to_owned()));
-    }
+    refuse_remains(path)?;
     let folder = folder_of(path);
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(system)?;
+    durable::make_folder(folder).map_err(system)?;
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -145,6 +174,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made
             .and_then(|made| give_to_owner(&made, folder))
+            .and_then(|()| durable::sync_folder_of(path))
             .map_err(system),
     }
 }
@@ -394,7 +424,7 @@ fn begin_bank(connection: &Connection, currency: Currency, now: Timestamp) -> ru
     Ok(())
 }
 
-fn check_currency(
+pub(super) fn check_currency(
     connection: &Connection,
     path: &Path,
     currency: Currency,
