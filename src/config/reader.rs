@@ -64,6 +64,10 @@ impl Reader {
         if text.is_empty() || text.contains('\0') {
             let reason = format!("\"{}\" is no path", shown(&text));
             self.fault(key.name, reason, "write a path, or leave the key out");
+        } else if text == "~" || text.starts_with("~/") {
+            // A shell would fill in the home; here a folder of that name would be made.
+            let reason = format!("\"{}\": nothing fills in \"~\" here", shown(&text));
+            self.fault(key.name, reason, "write the path in full");
         }
         PathBuf::from(text)
     }

@@ -226,17 +226,9 @@ impl Desk {
     }
 
     async fn open(&self, office: &Office, accounts: Vec<OpenAccount>) -> Performed {
-        let entries = |account: &OpenAccount| {
-            Opening::new(account.balance).map_or(0, |all| all.parts().count())
-        };
-        let rows = accounts
-            .iter()
-            .map(|account| entries(account).saturating_add(1));
-        if self.floor.is_open() && rows.fold(0_usize, usize::saturating_add) > limits::OPEN_ROWS_MAX
-        {
-            // All or none is one transaction, and customers would wait for it.
-            let reason = "too much for a running server; stop it and import again";
-            return Err(Report::failed(REFUSED, reason));
+        let balances = accounts.iter().map(|account| account.balance);
+        if self.floor.is_open() && is_too_much(balances) {
+            return Err(Report::failed(REFUSED, TOO_MUCH));
         }
         let demo = accounts.iter().filter(|account| account.demo).count();
         if demo > 0 && self.floor.serves_others_than_this_machine() {
@@ -404,6 +396,18 @@ impl Desk {
             | Done::Refused(_) => Err(unexpected()),
         }
     }
+}
+
+/// Why so many accounts are not opened.
+pub const TOO_MUCH: &str = "too much for a running server; stop it and import again";
+
+/// Whether these accounts, by their balances, are too many to be opened while customers are served: all
+/// or none is one transaction, and they would wait for it.
+#[must_use]
+pub fn is_too_much(balances: impl Iterator<Item = i64>) -> bool {
+    let entries = |balance| Opening::new(balance).map_or(0, |all| all.parts().count());
+    let rows = balances.map(|balance| entries(balance).saturating_add(1));
+    rows.fold(0_usize, usize::saturating_add) > limits::OPEN_ROWS_MAX
 }
 
 fn records_asked(command: Command) -> Result<RecordsAsked, Report> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::pepper::PepperId;
 use crate::access::pin::{HashCost, PinHash};
 
-pub use desk::{Desk, Floor, NoFloor};
+pub use desk::{Desk, Floor, NoFloor, TOO_MUCH, is_too_much};
 pub use report::Report;
 
 /// What staff ask for. PINs never travel here, only their hashes.

@@ -173,8 +173,19 @@ impl Report {
                 currency.format(terminal.cash.saturating_neg())
             ));
         }
+        let listed: Vec<_> = terminals
+            .iter()
+            .map(|terminal| {
+                json!({
+                    "terminal": terminal.terminal,
+                    "disabled": terminal.disabled,
+                    "cash": terminal.cash,
+                    "cash_taken_in": terminal.cash.saturating_neg(),
+                })
+            })
+            .collect();
         Self::done(
-            json!({ "terminals": terminals, "currency": currency.code() }),
+            json!({ "terminals": listed, "currency": currency.code() }),
             text,
         )
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Source;
-use super::open::{check_peppers, clock, list_memory, sqlite_path};
+use super::open::{check_peppers, clock, list_memory, refuse_empty, sqlite_path};
+use super::questions;
+use super::run::public_pins;
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
@@ -102,11 +104,34 @@ fn files(config: &Config, report: &mut CheckReport) {
             authority_key.display()
         ));
     }
+    let places = questions::places(config);
+    report
+        .errors
+        .extend(places.into_iter().map(|stop| stop.reason));
+    if !questions::is_running(config) {
+        let ports = questions::ports(config);
+        report
+            .errors
+            .extend(ports.into_iter().map(|stop| stop.reason));
+    }
+    // What is wrong with its URL was said above.
+    if let Ok(path) = sqlite_path(config) {
+        store(&path, config, report);
+    }
+}
+
+fn store(path: &Path, config: &Config, report: &mut CheckReport) {
+    let looked_over = refuse_empty(path).and_then(|()| {
+        let demo = SqliteStore::look_over(path, config.accounts.currency)?;
+        match demo > 0 && !config.server.listen.ip().is_loopback() {
+            true => Err(public_pins(config, demo)),
+            false => Ok(()),
+        }
+    });
+    report.note(looked_over);
     let pepper_file = &config.pin.pepper_file;
-    let store = report.note(sqlite_path(config));
-    let store_exists = store.as_ref().is_some_and(|path| path.exists());
     if !pepper_file.exists() {
-        if store_exists {
+        if path.exists() {
             report.errors.push(format!(
                 "there is a store but no pepper file {}",
                 pepper_file.display()
@@ -115,10 +140,15 @@ fn files(config: &Config, report: &mut CheckReport) {
         return;
     }
     let loaded = Peppers::load(pepper_file, is_credential(pepper_file)).map_err(Stop::from);
-    if let (Some(peppers), Some(path), true) = (report.note(loaded), store, store_exists) {
-        let fits = report.note(check_peppers(&path, config, &peppers));
-        if fits.is_some() {
-            report.note(SqliteStore::try_open(&path).map_err(Stop::from));
+    if let (Some(peppers), true) = (report.note(loaded), path.exists()) {
+        let needed = check_peppers(path, config, &peppers)
+            .and_then(|()| SqliteStore::try_open(path).map_err(Stop::from));
+        // One fault of the store is told once.
+        if needed
+            .as_ref()
+            .is_err_and(|stop| !report.errors.contains(&stop.reason))
+        {
+            report.note(needed);
         }
     }
 }

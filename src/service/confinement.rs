@@ -148,7 +148,7 @@ fn writable_folders(config: &Config) -> Vec<PathBuf> {
 }
 
 /// The nearest folder above `file` that is there already: the others are made in it.
-fn standing_folder(file: &Path) -> PathBuf {
+pub(super) fn standing_folder(file: &Path) -> PathBuf {
     let above = file.ancestors().skip(1);
     let mut standing = above.filter(|folder| folder.is_dir());
     // A relative path ends in an empty one: the working folder.

@@ -5,14 +5,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::open::{no_store, peppers, sqlite_path};
+use super::questions;
 use super::quick_start;
 use super::stop::{Stop, exit};
 use crate::access::pin::Kiln;
 use crate::config::Config;
 use crate::domain::{AccountNumber, Pin};
 use crate::operator::accounts_file::AccountLine;
-use crate::operator::{HashText, OpenAccount};
+use crate::operator::{HashText, OpenAccount, TOO_MUCH, is_too_much};
 use crate::surroundings::{Surroundings, System};
+
+/// Refuses what a running server would refuse, before any PIN is hashed.
+///
+/// # Errors
+/// [`Stop`] where a server runs that would not take so much at once.
+pub fn refuse_too_much(config: &Config, lines: &[AccountLine]) -> Result<(), Stop> {
+    let balances = lines.iter().map(|line| line.balance);
+    match questions::is_running(config) && is_too_much(balances) {
+        true => Err(Stop::new(exit::DATA, TOO_MUCH)),
+        false => Ok(()),
+    }
+}
 
 /// Hashes the PINs of `lines`; `done` is called once for each, from any thread. The accounts are marked
 /// as demo accounts where `demo` says so, and those with the public PINs of the demo in any case.

@@ -143,7 +143,7 @@ pub(super) fn no_store(path: &Path) -> Stop {
 
 /// A file without a byte is what is left of a store that was cut off, or of a start that failed:
 /// it must not be taken for a new bank without a word.
-fn refuse_empty(path: &Path) -> Result<(), Stop> {
+pub(super) fn refuse_empty(path: &Path) -> Result<(), Stop> {
     match fs::metadata(path) {
         Ok(found) if found.len() == 0 => {
             let reason = format!(

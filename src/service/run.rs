@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
 use super::open::{self, How, OpenBank, list_memory, pepper_file, sqlite_path};
+use super::process::overheard;
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
-use super::{Source, issuing, supervisor};
+use super::{Source, issuing, questions, supervisor};
 use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
@@ -80,6 +81,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
         warnings,
         from_environment,
     } = options.source.load()?;
+    let _kept = overheard()?;
     // The log ends last, so that it holds everything.
     let _log = start_log(config.log.format, config.log.level);
     log_panics();
@@ -96,6 +98,9 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
     let mut made = Made::default();
     if quick {
         quick_start::make_certificates(&config, &mut made)?;
+    }
+    if let Some(fault) = questions::places(&config).into_iter().next() {
+        return Err(fault);
     }
     let clock = open::clock(&config)?;
     let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
@@ -284,14 +289,7 @@ async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
         Ok(Done::Count(count)) if on_loopback || count == 0 => Ok(count),
         // There it only decides what is said.
         _ if on_loopback => Ok(0),
-        Ok(Done::Count(count)) => Err(Stop::new(
-            exit::CONFIG,
-            format!(
-                "demo accounts, whose PINs are public, are in the store ({count}), and [server] listen {} is not loopback; \
-                 mend: give them other PINs (bank_server account set-pin), or listen on 127.0.0.1",
-                config.server.listen
-            ),
-        )),
+        Ok(Done::Count(count)) => Err(public_pins(config, count)),
         Ok(_) => Err(Stop::new(
             exit::SOFTWARE,
             "the store answered something else than was asked",
@@ -300,8 +298,26 @@ async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
     }
 }
 
+/// That the store has demo accounts, and would be served beyond loopback.
+pub(super) fn public_pins(config: &Config, count: u64) -> Stop {
+    Stop::new(
+        exit::CONFIG,
+        format!(
+            "demo accounts, whose PINs are public, are in the store ({count}), and [server] listen {} is not loopback; \
+             mend: give them other PINs (bank_server account set-pin), or listen on 127.0.0.1",
+            config.server.listen
+        ),
+    )
+}
+
 fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
-    let bind = || -> io::Result<TcpListener> {
+    let listener = TcpListener::from_std(bound(address)?.into());
+    listener.map_err(|error| Stop::new(exit::SYSTEM, error.to_string()))
+}
+
+/// A socket that listens there.
+pub(super) fn bound(address: SocketAddr) -> Result<RawSocket, Stop> {
+    let bind = || -> io::Result<RawSocket> {
         let socket = RawSocket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -315,7 +331,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
         socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
-        TcpListener::from_std(socket.into())
+        Ok(socket)
     };
     bind().map_err(|error| {
         let why = match error.kind() {

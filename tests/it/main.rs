@@ -42,6 +42,7 @@ mod simulation;
 mod size;
 mod spray;
 mod staff;
+mod start;
 mod support;
 mod tampering;
 mod terminal;

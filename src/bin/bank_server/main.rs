@@ -14,7 +14,7 @@ use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
-    invite, is_public, one_time_pin, perform, restore, run,
+    invite, is_public, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -58,6 +58,9 @@ fn main() -> ExitCode {
         None | Some(Task::Run(_)) => confine_server(&arguments),
         Some(_) => Confinement::default(),
     };
+    if let Err(stop) = threads_can_be_had() {
+        return report_stop(&stop, json);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -190,7 +193,18 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
             return Err(Stop::new(exit::SOFTWARE, "this command is not the staff's"));
         }
     };
-    show(&perform(config, command).await?, json)
+    // Several may be left alone; one that was named was meant to be made.
+    let adds = matches!(&command, Command::Open { .. });
+    let mut report = perform(config, command).await?;
+    if adds && report.data.get("opened") == Some(&json!(0)) {
+        let reason = "the account exists; it was left alone".to_owned();
+        report.exit_code = exit::DATA;
+        if let Some(data) = report.data.as_object_mut() {
+            data.insert("error".to_owned(), json!(reason));
+        }
+        report.text = reason;
+    }
+    show(&report, json)
 }
 
 /// What would expire is told first; whoever is asked must say so.
@@ -322,6 +336,14 @@ async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
             format!("{}\nnothing was imported", reasons.join("\n")),
         )
     })?;
+    if lines.is_empty() {
+        let reason = format!(
+            "{}: it holds no account; nothing was imported",
+            file.display()
+        );
+        return Err(Stop::new(exit::DATA, reason));
+    }
+    refuse_too_much(config, &lines)?;
     let weak = lines
         .iter()
         .filter(|line| line.pin.is_weak(&line.number))

@@ -114,6 +114,8 @@ fn a_store_is_a_file_or_a_postgres_url() {
         "sqlite:",
         "sqlite::memory:",
         "sqlite:file:x?mode=memory",
+        "sqlite:bank.db?mode=ro",
+        "sqlite:~/bank.db",
         "sqlite:data/",
         "sqlite:..",
         "mysql://u:secret@host",

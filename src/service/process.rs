@@ -1,0 +1,59 @@
+//! What a process needs of the system before it does anything, and what must not end it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::stop::{Stop, exit};
+
+/// Threads that are started besides one a core: the store's two, the log's, some for files.
+const THREADS_BESIDE: usize = 6;
+
+/// The runtime panics where it cannot start a thread. So as many as it starts, and the store's, are tried
+/// first, all at the same time.
+///
+/// # Errors
+/// [`Stop`] where there are not enough.
+pub fn threads_can_be_had() -> Result<(), Stop> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let wanted = cores.saturating_add(THREADS_BESIDE);
+    // Each waits at the gate until there are all of them.
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut started = Vec::with_capacity(wanted);
+    let mut failed = None;
+    for _ in 0..wanted {
+        let gate = Arc::clone(&gate);
+        match thread::Builder::new().spawn(move || drop(gate.lock())) {
+            Ok(thread) => started.push(thread),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    drop(closed);
+    for thread in started {
+        let _ = thread.join();
+    }
+    let Some(error) = failed else { return Ok(()) };
+    let reason = format!(
+        "{wanted} threads are needed and cannot be had: {error}; mend: raise the limit on tasks (ulimit -u, TasksMax)"
+    );
+    Err(Stop::new(exit::SYSTEM, reason))
+}
+
+/// Signals that would end the process by default and mean nothing here: a file that grew beyond a limit
+/// (writing fails then too, and is told as a full disk is), an alarm, and what people send to see
+/// whether it does anything.
+pub(super) fn overheard() -> Result<Vec<Signal>, Stop> {
+    let kinds = [
+        SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()),
+        SignalKind::alarm(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    let kept = kinds.into_iter().map(signal).collect::<Result<_, _>>();
+    kept.map_err(|error| Stop::new(exit::SYSTEM, format!("cannot listen for signals: {error}")))
+}
