@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tracing::field::display;
 
+use self::haste::haste_window_ms;
 use self::members::{balance_members, history_line, moved_members, settled_members};
 use super::lines::Lines;
 use crate::access::spray::SprayWatch;
@@ -491,10 +492,6 @@ fn refused(id: Option<u64>, refusal: Refusal) -> Answer {
         answer.members.remaining = Some(remaining);
     }
     answer
-}
-
-fn haste_window_ms() -> u64 {
-    u64::try_from(limits::HASTE_WINDOW.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

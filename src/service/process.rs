@@ -57,3 +57,46 @@ pub(super) fn overheard() -> Result<Vec<Signal>, Stop> {
     let kept = kinds.into_iter().map(signal).collect::<Result<_, _>>();
     kept.map_err(|error| Stop::new(exit::SYSTEM, format!("cannot listen for signals: {error}")))
 }
+
+/// A panic's place is logged, never its message, which might hold a customer's data.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::telemetry::start_log;
+
+    #[test]
+    fn a_panics_place_is_logged_and_its_message_never() {
+        const CANARY: &str = "739105826417";
+        const WITHIN: &str = "ATM_BANK_TEST_PANICS";
+        // A hook is the whole process's, so this test runs once more, in one of its own.
+        if std::env::var_os(WITHIN).is_some() {
+            let _log = start_log(LogFormat::Json, tracing::Level::TRACE);
+            log_panics();
+            let caught = std::panic::catch_unwind(|| panic!("the PIN was {CANARY}"));
+            assert!(caught.is_err());
+            return;
+        }
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_panics_place_is_logged_and_its_message_never"])
+            .arg("--nocapture")
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ran.status.success(), "{said}");
+        let place = said
+            .lines()
+            .filter(|line| line.contains("\"message\":\"panic\""));
+        assert_eq!(place.filter(|line| line.contains("process.rs:")).count(), 1);
+        assert!(!said.contains(CANARY), "{said}");
+    }
+}

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::backup::remove_stale;
 use super::confinement::{Confinement, lock_memory};
 use super::open::{self, How, OpenBank, list_memory, pepper_file, sqlite_path};
-use super::process::overheard;
+use super::process::{log_panics, overheard};
 use super::quick_start::{self, Made};
 use super::stop::{Stop, exit};
 use super::{Source, issuing, questions, supervisor};
@@ -377,14 +377,6 @@ fn raise_open_files(config: &mut Config) {
     }
 }
 
-/// A panic's place is logged, never its message, which might hold a customer's data.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panic");
-    }));
-}
-
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -467,39 +459,5 @@ async fn reload(reloading: Reloading) {
     }
     if let Err(error) = bank.write_waiting(false).await {
         tracing::error!(%error, "audit records wait to be written");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::LogFormat;
-
-    #[test]
-    fn a_panics_place_is_logged_and_its_message_never() {
-        const CANARY: &str = "739105826417";
-        const WITHIN: &str = "ATM_BANK_TEST_PANICS";
-        // A hook is the whole process's, so this test runs once more, in one of its own.
-        if std::env::var_os(WITHIN).is_some() {
-            let _log = start_log(LogFormat::Json, tracing::Level::TRACE);
-            log_panics();
-            let caught = std::panic::catch_unwind(|| panic!("the PIN was {CANARY}"));
-            assert!(caught.is_err());
-            return;
-        }
-        let ran = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["a_panics_place_is_logged_and_its_message_never"])
-            .arg("--nocapture")
-            .env(WITHIN, "1")
-            .output()
-            .unwrap();
-        let said = [ran.stdout, ran.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(ran.status.success(), "{said}");
-        let place = said
-            .lines()
-            .filter(|line| line.contains("\"message\":\"panic\""));
-        assert_eq!(place.filter(|line| line.contains("run.rs:")).count(), 1);
-        assert!(!said.contains(CANARY), "{said}");
     }
 }

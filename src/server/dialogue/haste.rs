@@ -3,6 +3,7 @@
 use super::Dialogue;
 use crate::bank::Session;
 use crate::domain::AccountNumber;
+use crate::limits;
 use crate::store::{Event, Note};
 use crate::wire::request::Request;
 
@@ -33,4 +34,8 @@ impl Dialogue {
         bank.note_bounded(note.outcome("refused").detail(asked))
             .await;
     }
+}
+
+pub(super) fn haste_window_ms() -> u64 {
+    u64::try_from(limits::HASTE_WINDOW.as_millis()).unwrap_or(u64::MAX)
 }

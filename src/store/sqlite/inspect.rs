@@ -1,0 +1,92 @@
+//! What can be asked of a store that is not opened to be served: by a start, by `check`, by a restore.
+
+use std::path::{Path, PathBuf};
+
+use super::{OpenError, SqliteStore, StoreLock, clock, journal, open, reports};
+use crate::access::pepper::PepperId;
+use crate::domain::{ClockMark, Currency, TerminalName};
+use crate::store::StoreError;
+
+impl SqliteStore {
+    /// Keeps everybody from the store at `path`, whether it is there or not, until the lock is
+    /// dropped; returns the path it really has.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn keep_out(path: &Path) -> Result<(StoreLock, PathBuf), OpenError> {
+        let real = open::real_path(path)?;
+        Ok((open::lock(&real)?, real))
+    }
+
+    /// What `check` asks of a store that may be in use: header, schema, and the peppers it needs.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn inspect(path: &Path) -> Result<Vec<PepperId>, OpenError> {
+        let damaged = |source| OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+        let connection = open::reader(path)?;
+        open::check_layout(&connection, path)?;
+        open::peppers(&connection).map_err(damaged)
+    }
+
+    /// What the store that may be in use keeps of the bank's clock; `None` where it has no stamp yet.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn clock_mark(path: &Path) -> Result<Option<ClockMark>, OpenError> {
+        let damaged = |source| OpenError::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+        clock::read_mark(&open::reader(path)?).map_err(damaged)
+    }
+
+    /// Whether a start would take the store and what a crash left beside it. Where a process has it, it
+    /// did. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn try_open(path: &Path) -> Result<(), OpenError> {
+        let (_lock, path) = match Self::keep_out(path) {
+            Err(OpenError::InUse(_)) => return Ok(()),
+            kept_out => kept_out?,
+        };
+        let connection = open::reader(&path)?;
+        let version = open::check_layout(&connection, &path)?;
+        journal::judge(&connection, &path, version, None).map(|_| ())
+    }
+
+    /// What else a start would refuse a store for that may be in use, or may not be there: what is left of
+    /// another, header, schema, currency. Tells how many demo accounts have their public PIN.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn look_over(path: &Path, currency: Currency) -> Result<u64, OpenError> {
+        open::refuse_remains(path)?;
+        if !path.exists() {
+            return Ok(0);
+        }
+        let connection = open::reader(path)?;
+        open::check_currency(&connection, path, currency)?;
+        let sql = "SELECT count(*) FROM credential WHERE demo = 1";
+        connection
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(|source| OpenError::Damaged {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Names of terminals that staff do not let in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn disabled_terminals(path: &Path) -> Result<Vec<TerminalName>, StoreError> {
+        let connection =
+            open::reader(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        reports::disabled_terminals(&connection)
+    }
+}
