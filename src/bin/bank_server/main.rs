@@ -201,6 +201,7 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         report.exit_code = exit::DATA;
         if let Some(data) = report.data.as_object_mut() {
             data.insert("error".to_owned(), json!(reason));
+            data.insert("exit_code".to_owned(), json!(report.exit_code));
         }
         report.text = reason;
     }

@@ -43,7 +43,7 @@ const STEPS: [Step; 41] = [
         "739164\n",
         step(
             &["account", "add", "AA-00001"],
-            0,
+            65,
             &[("/opened", "0"), ("/existing/0", "\"aa-00001\"")],
         ),
     ),
