@@ -86,6 +86,11 @@ impl Bank {
                 self.note_bounded(note.outcome("locked_out")).await;
                 Err(Failure::LockedOut(retry_after_ms))
             }
+            TryCounted::Forged => {
+                let note = context.note(Event::ForgedRow, account);
+                self.note_bounded(note.outcome("refused")).await;
+                Err(Failure::forged_row())
+            }
             TryCounted::TableFull => Err(Failure::TooMany(TABLE_FULL_RETRY_AFTER_MS)),
             TryCounted::Check(ticket) => {
                 let last = ticket.is_last();

@@ -115,6 +115,8 @@ pub enum TryCounted {
     LockedOut(Option<u64>),
     /// The table of tries is full and this number has no row.
     TableFull,
+    /// The account's PIN is gone or unreadable: somebody changed the store. Nothing is counted.
+    Forged,
 }
 
 /// What became of a right PIN.

@@ -247,6 +247,7 @@ async fn no_answer_holds_a_path_sql_a_version_or_a_source_file() {
     thief.execute_batch("BEGIN IMMEDIATE").unwrap();
     said.push(customer.deposit(1).await.expect_code(51));
     thief.execute_batch("ROLLBACK").unwrap();
+    said.push(customer.deposit(1).await.expect_code(0));
 
     // Somebody else writes nonsense into it.
     thief
@@ -255,6 +256,14 @@ async fn no_answer_holds_a_path_sql_a_version_or_a_source_file() {
     let mut terminal = server.terminal("terminal-2").await;
     said.push(terminal.login("zz-99999", "9999").await.expect_code(50));
     assert!(said.last().unwrap().answer.members.reference.is_some());
+    // And an entry into the ledger, which must not go on then.
+    let columns = "at, kind, terminal, debit, credit, amount, debit_balance, credit_balance, debit_hash, credit_hash";
+    thief
+        .execute_batch(&format!(
+            "INSERT INTO entry (id, {columns}) SELECT id + 1, {columns} FROM entry ORDER BY id DESC LIMIT 1"
+        ))
+        .unwrap();
+    said.push(customer.deposit(1).await.expect_code(50));
     let ran = server.wait().expect(70);
     assert!(ran.stderr.contains("internal error"), "{ran:#?}");
 

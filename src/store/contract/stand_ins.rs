@@ -86,6 +86,7 @@ async fn answer(rig: &Rig, account: &str) -> String {
         TryCounted::Check(ticket) if ticket.is_last() => "looked at, the last, ".to_owned(),
         TryCounted::Check(_) => "looked at, ".to_owned(),
         TryCounted::LockedOut(after) => format!("locked {after:?}, "),
+        TryCounted::Forged => "forged, ".to_owned(),
         TryCounted::TableFull => "full, ".to_owned(),
     }
 }

@@ -62,8 +62,12 @@ impl Books<'_> {
         // The same questions for every number, whether it is an account's or not.
         let (stand_in, another) = self.stand_in(number)?;
         // A row that was not read just now, as an account's own is not: it would be read faster.
-        let own = self.customer_row(number)?.unwrap_or(another);
-        let own = self.credential_of(own)?;
+        let known = self.customer_row(number)?;
+        let own = self.credential_of(known.unwrap_or(another))?;
+        if known.is_some() && own.is_none() {
+            tracing::error!(row = ?known, "ALARM: an account's credential is gone or unreadable");
+            return Ok(TryCounted::Forged);
+        }
         let own = own.filter(|own| own.number == number && !own.is_void(context.now));
         if record.is_none() && self.try_rows()? >= context.terms.try_rows_max {
             return Ok(TryCounted::TableFull);
@@ -320,8 +324,12 @@ impl Books<'_> {
                    FROM account JOIN credential ON credential.account = account.id \
                    WHERE account.id = ?1 AND account.kind = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let row = statement.query_row(params![row, KIND_CUSTOMER], read_credential);
-        Ok(row.optional()?)
+        match statement.query_row(params![row, KIND_CUSTOMER], read_credential) {
+            // There is none, or it does not hold what its columns promise: nobody is let in by it, and
+            // all others are served on.
+            Err(error) if error.sqlite_error_code().is_none() => Ok(None),
+            found => Ok(Some(found?)),
+        }
     }
 
     pub(super) fn tries(&self, number: AccountNumber) -> Result<Option<TryRecord>, StoreError> {
