@@ -456,6 +456,7 @@ async fn the_log_holds_no_pin_no_key_and_no_whole_account_number_at_any_level() 
         terminal.change_pin(pin, new_pin).await.expect_code(0);
         terminal.history(10).await.expect_code(0);
         site.run(&["account", "lock", account]).expect(0);
+        terminal.receive().await.expect_code(42);
         site.run(&["account", "adjust", account, "1.00", "--reason", text])
             .expect(0);
         terminal.close().await;
