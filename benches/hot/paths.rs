@@ -11,9 +11,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use atm_bank::bank::{Bank, Moved, Session};
-use atm_bank::domain::{AccountNumber, IdempotencyKey, RequestedAmount, Timestamp};
+use atm_bank::domain::{
+    AccountNumber, ClockPolicy, ClockReading, IdempotencyKey, RequestedAmount, Timestamp,
+};
 use atm_bank::store::{Order, OrderKind};
-use atm_bank::surroundings::{Surroundings, Virtual};
+use atm_bank::surroundings::{Guarded, Surroundings};
 use atm_bank::wire::answer::{Answer, HistoryLine, Members};
 use atm_bank::wire::frame::{self, HEADER_BYTES, Next};
 use atm_bank::wire::request::{Envelope, Keyed, Request};
@@ -32,6 +34,10 @@ const BERT: &str = "zz-00002";
 const KEY: &str = "0198f2a4-5b6c-7d8e-9fa0-b1c2d3e4f506";
 
 /// Noon of 2026-01-01, UTC.
+const POLICY: ClockPolicy = ClockPolicy {
+    jump_ms: 60_000,
+    ahead_at_start_ms: 604_800_000,
+};
 const NOON: Timestamp = Timestamp::from_unix_ms(1_767_268_800_000);
 
 /// Finds every frame of `bytes`, as a connection does; returns how many there are.
@@ -146,7 +152,13 @@ impl Counter {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let folder = folder.unwrap();
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        let clock: Arc<dyn Surroundings> = Arc::new(Virtual::new(NOON, 1));
+        // Guarded, as a server's is, so that what a commit keeps of it is counted too.
+        let read = || ClockReading {
+            wall: NOON,
+            boot_ms: 1_000_000,
+        };
+        let boot = "5f0c7e3a-1b7d-4d52-9a56-0c1d2e3f4a5b";
+        let clock: Arc<dyn Surroundings> = Arc::new(Guarded::over(read, boot, None, POLICY));
         let (bank, hash) = bank::open(&folder.path().join("bank.db"), clock);
         let session = runtime.block_on(async {
             let numbers = [ANNE, BERT].map(number).into_iter();

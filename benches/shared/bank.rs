@@ -12,7 +12,7 @@ use atm_bank::domain::{AccountNumber, Pin};
 use atm_bank::operator::{Command, Desk, NoFloor, OpenAccount};
 use atm_bank::store::Terms;
 use atm_bank::store::sqlite::SqliteStore;
-use atm_bank::surroundings::Surroundings;
+use atm_bank::surroundings::{Guarded, Surroundings};
 
 /// Everybody's.
 const PIN: &str = "8264";
@@ -48,7 +48,9 @@ pub(crate) fn open(path: &Path, clock: Arc<dyn Surroundings>) -> (Arc<Bank>, Pin
     let keyring = Keyring::from(peppers);
     let hasher = PinHasher::start(keyring.clone(), CHEAPEST, 1, Arc::clone(&clock)).unwrap();
     let currency = "USD".parse().unwrap();
-    let store = SqliteStore::open(path, currency, clock.now(), keyring).unwrap();
+    let (now, kept) = (clock.now(), Arc::clone(&clock));
+    let mark = move || kept.guarded().map(Guarded::mark);
+    let store = SqliteStore::open_with(path, currency, now, keyring, mark, None).unwrap();
     let bank = Bank::new(Arc::new(store), hasher, clock, TERMS, currency);
     (Arc::new(bank), hash)
 }

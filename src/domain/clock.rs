@@ -119,6 +119,25 @@ pub struct ClockMark {
 }
 
 impl ClockMark {
+    /// Whether it differs from another by its two moments at most.
+    #[must_use]
+    pub fn only_went_on_from(&self, other: &Self) -> bool {
+        (self.offset_ms, self.guard) == (other.offset_ms, other.guard)
+            && self.boot_id == other.boot_id
+            && self.corrections == other.corrections
+    }
+
+    /// The mark as it had gone on to a moment, where that is later.
+    #[must_use]
+    pub fn gone_on_to(self, later: Timestamp) -> Self {
+        let went_on_ms = self.trusted.ms_until(later);
+        Self {
+            trusted: self.trusted.plus_ms(went_on_ms),
+            boot_ms: self.boot_ms.saturating_add_unsigned(went_on_ms),
+            ..self
+        }
+    }
+
     /// The corrections, as `boot_ms:ms` with commas between.
     #[must_use]
     pub fn corrections_text(&self) -> String {

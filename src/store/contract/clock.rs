@@ -48,6 +48,12 @@ async fn a_commit_writes_the_clock_and_a_bank_that_does_nothing_every_ten_minute
     boot_ms.store(602_000, Ordering::SeqCst);
     rig.sweep().await;
     assert_eq!(stored(), Some(mark(602_000)));
+    // Within a second the rows of a commit tell how far its clock was.
+    boot_ms.store(602_900, Ordering::SeqCst);
+    let now = mark(602_900).trusted;
+    rig.advance(now.unix_ms() - rig.context().now.unix_ms());
+    rig.deposit(&anne, 5).await.unwrap();
+    assert_eq!(stored(), Some(mark(602_900)));
 }
 
 #[tokio::test]

@@ -16,8 +16,12 @@ use crate::store::{ClockEffects, Context, Done, Event, MendCursor, StoreError};
 /// What is to be kept of the bank's clock; `None` where time is taken as it comes.
 pub(super) type Clock = dyn Fn() -> Option<ClockMark> + Send + Sync;
 
+/// While only time goes on, commits write the clock so often: between, the stamps of their own rows tell.
+const CLOCK_WRITTEN_EACH_MS: i64 = 1_000;
 /// A bank that does nothing writes its clock so often, lest a start take it for one that was away.
-const CLOCK_WRITTEN_EACH_MS: i64 = 600_000;
+const CLOCK_WRITTEN_IDLE_EACH_MS: i64 = 600_000;
+/// Stamps that are further beyond the clock as it was written last are not what it went on to.
+const STAMPS_BEYOND_MS: u64 = 5_000;
 /// Rows that one call mends at most, so that it holds nobody up. So few in tests that one is not enough.
 const MENDED_ROWS_MAX: i64 = if cfg!(test) { 3 } else { 10_000 };
 /// A snapshot is younger than the moment it is judged at by no more than this.
@@ -30,23 +34,36 @@ pub(super) fn read_mark(connection: &Connection) -> rusqlite::Result<Option<Cloc
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version >= CLOCK_SCHEMA {
         let sql = "SELECT trusted, boot, boottime, ahead, guard, corrections FROM clock";
-        return connection.query_row(sql, [], mark_of).optional();
+        let mark = connection.query_row(sql, [], mark_of).optional()?;
+        // What went on since it was written stands in the rows of those commits.
+        let stamps = last_stamps(connection, &["request", "audit"]);
+        return Ok(mark.map(|mark| {
+            let known = stamps.filter(|at| *at <= mark.trusted.plus_ms(STAMPS_BEYOND_MS));
+            let newest = known.max().unwrap_or(mark.trusted);
+            mark.gone_on_to(newest)
+        }));
     }
-    // Tables that the store is too old to have are no stamps.
-    let newest = ["entry", "request", "audit"].iter().filter_map(|table| {
-        let sql = format!("SELECT at FROM {table} ORDER BY id DESC LIMIT 1");
-        connection
-            .query_row(&sql, [], |row| row.get::<_, i64>(0))
-            .ok()
-    });
-    Ok(newest.max().map(|trusted_ms| ClockMark {
-        trusted: Timestamp::from_unix_ms(trusted_ms),
+    let newest = last_stamps(connection, &["entry", "request", "audit"]).max();
+    Ok(newest.map(|trusted| ClockMark {
+        trusted,
         boot_id: String::new(),
         boot_ms: 0,
         offset_ms: 0,
         guard: None,
         corrections: Vec::new(),
     }))
+}
+
+/// The stamps of the last rows of these tables. Those that the store is too old to have, have none.
+fn last_stamps<'c>(
+    connection: &'c Connection,
+    tables: &'c [&str],
+) -> impl Iterator<Item = Timestamp> + 'c {
+    tables.iter().filter_map(|table| {
+        let sql = format!("SELECT at FROM {table} ORDER BY id DESC LIMIT 1");
+        let stamp = connection.query_row(&sql, [], |row| row.get(0));
+        stamp.map(Timestamp::from_unix_ms).ok()
+    })
 }
 
 fn mark_of(row: &Row<'_>) -> rusqlite::Result<ClockMark> {
@@ -111,14 +128,22 @@ pub(super) fn effects(
 }
 
 impl Books<'_> {
-    /// Writes the clock into the transaction that is open, where that `changed` anything: one that
-    /// changed nothing need not be synced.
+    /// Writes the clock into the transaction that is open, where it is due. One that `changed` nothing
+    /// need not be synced.
     pub(super) fn mark_clock(&mut self, clock: &Clock, changed: bool) -> Result<(), StoreError> {
         let Some(mark) = clock() else { return Ok(()) };
-        let written_ms = self.memory.clock_written_ms.unwrap_or(i64::MIN);
-        if changed || mark.boot_ms.saturating_sub(written_ms) >= CLOCK_WRITTEN_EACH_MS {
+        let written = self.memory.clock.as_ref();
+        let each_ms = match changed {
+            true => CLOCK_WRITTEN_EACH_MS,
+            false => CLOCK_WRITTEN_IDLE_EACH_MS,
+        };
+        let is_new = |written: &ClockMark| {
+            let since_ms = mark.boot_ms.saturating_sub(written.boot_ms);
+            since_ms >= each_ms || (changed && !mark.only_went_on_from(written))
+        };
+        if written.is_none_or(is_new) {
             write_mark(self.connection, &mark)?;
-            self.memory.clock_written_ms = Some(mark.boot_ms);
+            self.memory.clock = Some(mark);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::disk::Writable;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
-use crate::domain::TerminalName;
+use crate::domain::{ClockMark, TerminalName};
 use crate::store::seats::Seats;
 use crate::store::{Committed, LogHead, StoreError};
 
@@ -57,8 +57,8 @@ pub(super) struct Memory {
     pub(super) try_rows: Option<u64>,
     /// The key that stand-ins are drawn with.
     pub(super) stand_in_key: Option<StandInKey>,
-    /// When the clock was last written, milliseconds since the machine booted.
-    pub(super) clock_written_ms: Option<i64>,
+    /// The clock as it was last written.
+    pub(super) clock: Option<ClockMark>,
 }
 
 #[derive(Clone, Copy)]
