@@ -12,9 +12,7 @@ use crate::access::pin::{HashCost, HashTraits, PinHash, PinVerified, StoredPin, 
 use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
-use crate::store::{
-    Balances, Context, Event, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
-};
+use crate::store::{Balances, Context, Event, PinChange, StoreError, TryCounted};
 
 /// A row of `credential` with what its account says.
 pub(super) struct CredentialRow {
@@ -374,7 +372,7 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn fewer_tries(&mut self, removed: usize) {
+    pub(super) fn fewer_tries(&mut self, removed: usize) {
         let removed = u64::try_from(removed).unwrap_or(u64::MAX);
         self.memory.try_rows = self
             .memory
@@ -392,52 +390,6 @@ impl Books<'_> {
             .query_row([], |row| row.get::<_, u64>(0))?;
         self.memory.try_rows = Some(rows);
         Ok(rows)
-    }
-
-    pub(super) fn sweep(&mut self, context: &Context) -> Result<Swept, StoreError> {
-        let now = context.now;
-        let rows_max = i64::try_from(SWEEP_ROWS_MAX).unwrap_or(i64::MAX);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT DISTINCT account FROM hold WHERE state = 0 AND expires_at <= ?1 LIMIT ?2",
-        )?;
-        let accounts =
-            statement.query_map(params![now.unix_ms(), rows_max], |row| row.get::<_, i64>(0))?;
-        let mut swept = Swept::default();
-        for id in accounts.collect::<Result<Vec<_>, _>>()? {
-            let most = SWEEP_ROWS_MAX.saturating_sub(swept.holds);
-            if most == 0 {
-                break;
-            }
-            let mut account = self.account(id)?;
-            let expired = self.expire_some(&mut account, now, most)?;
-            swept.holds = swept.holds.saturating_add(expired);
-        }
-        let forgotten = now.minus_ms(context.terms.keys_kept_ms).unix_ms();
-        swept.keys = self
-            .connection
-            .prepare_cached(
-                "DELETE FROM request WHERE id IN (SELECT id FROM request ORDER BY id LIMIT ?2) AND at < ?1",
-            )?
-            .execute(params![forgotten, rows_max])?;
-        // The oldest first, as they were made; nothing is left that leads to one of them.
-        self.connection
-            .prepare_cached(
-                "DELETE FROM hold WHERE id IN (SELECT id FROM hold ORDER BY id LIMIT ?2) \
-                 AND state <> 0 AND expires_at < ?1",
-            )?
-            .execute(params![
-                context.terms.holds_forgotten(now).unix_ms(),
-                rows_max
-            ])?;
-        swept.tries = self
-            .connection
-            .prepare_cached(
-                "DELETE FROM try WHERE number IN \
-                 (SELECT number FROM try WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-            )?
-            .execute(params![now.unix_ms(), rows_max])?;
-        self.fewer_tries(swept.tries);
-        Ok(swept)
     }
 
     /// Whether a hold of the account can still be captured late.

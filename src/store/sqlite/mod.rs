@@ -27,6 +27,7 @@ mod reports;
 mod rows;
 mod schema;
 mod sums;
+mod sweep;
 mod writer;
 
 use std::path::{Path, PathBuf};
