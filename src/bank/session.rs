@@ -60,7 +60,7 @@ impl Session {
         must_change_pin: bool,
         sessions: &Sessions,
     ) -> Self {
-        let running = sessions.begin(claim.account(), claim.fence());
+        let running = sessions.begin(&claim);
         Self {
             store,
             claim,
@@ -165,8 +165,8 @@ impl Sessions {
         self.len() == 0
     }
 
-    fn begin(&self, account: AccountNumber, fence: u64) -> Running {
-        let ended = CancellationToken::new();
+    fn begin(&self, claim: &Claim) -> Running {
+        let (account, fence, ended) = (claim.account(), claim.fence(), claim.ended());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.insert(account, (fence, ended.clone()));
         Running {
