@@ -283,16 +283,22 @@ impl Context {
 
 /// The part of the table of tries, in a hundred, at which staff are told.
 const TRIES_ALARM_PERCENT: u64 = 90;
+/// Below this part they may be told again: rows come and go, and one of each is no news.
+const TRIES_CALM_PERCENT: u64 = 80;
 
 impl Context {
-    /// What is noted where the last of so many rows of tries has made the table nearly full.
-    pub(super) fn fills_tries(&self, rows: u64) -> Option<Note> {
+    /// What is noted of a table with so many rows of tries: that it is nearly full, once until it was
+    /// well below that. `told`: whether it was noted, kept from one call to the next.
+    pub(super) fn fills_tries(&self, rows: u64, told: &mut bool) -> Option<Note> {
         let most = self.terms.try_rows_max;
-        let is_near =
-            |rows: u64| rows.saturating_mul(100) >= most.saturating_mul(TRIES_ALARM_PERCENT);
+        let percent = match *told {
+            true => TRIES_CALM_PERCENT,
+            false => TRIES_ALARM_PERCENT,
+        };
+        let is_near = rows.saturating_mul(100) >= most.saturating_mul(percent);
+        let was_told = std::mem::replace(told, is_near);
         let note = || Note::new(Event::TriesNearlyFull, self.now).outcome("noticed");
-        (is_near(rows) && !is_near(rows.saturating_sub(1)))
-            .then(|| note().detail(format!("rows {rows} of {most}")))
+        (is_near && !was_told).then(|| note().detail(format!("rows {rows} of {most}")))
     }
 }
 
