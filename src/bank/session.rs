@@ -48,7 +48,7 @@ pub struct Session {
     connection: u64,
     must_change_pin: bool,
     refused_counterparties: u32,
-    running: Running,
+    _running: Running,
 }
 
 impl Session {
@@ -68,7 +68,7 @@ impl Session {
             connection,
             must_change_pin,
             refused_counterparties: 0,
-            running,
+            _running: running,
         }
     }
 
@@ -93,7 +93,7 @@ impl Session {
     /// Cancelled when the bank ends the session.
     #[must_use]
     pub fn ended(&self) -> CancellationToken {
-        self.running.ended.clone()
+        self.claim.ended()
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -166,14 +166,13 @@ impl Sessions {
     }
 
     fn begin(&self, claim: &Claim) -> Running {
-        let (account, fence, ended) = (claim.account(), claim.fence(), claim.ended());
+        let (account, fence) = (claim.account(), claim.fence());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.insert(account, (fence, ended.clone()));
+        table.insert(account, (fence, claim.ended()));
         Running {
             table: Arc::clone(&self.0),
             account,
             fence,
-            ended,
         }
     }
 }
@@ -183,7 +182,6 @@ struct Running {
     table: Table,
     account: AccountNumber,
     fence: u64,
-    ended: CancellationToken,
 }
 
 impl Drop for Running {
