@@ -137,6 +137,9 @@ pub const TERMINAL_CONNECTIONS_SHARE: usize = 2;
 /// and so many in any case.
 pub const TERMINAL_CONNECTIONS_MIN: usize = 64;
 
+/// Of so many terminals that are gone it is remembered when they connected.
+pub const TERMINALS_REMEMBERED_MAX: usize = 10_000;
+
 /// Connections that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// The pause after the system refused to accept (no file descriptors), so as not to spin.

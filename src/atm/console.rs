@@ -222,6 +222,7 @@ impl<'a> Console<'a> {
     fn prompt(&mut self, question: &str) -> Said<()> {
         // All that came before was said.
         self.teller.told();
+        self.input.forget_typed_ahead();
         let colon = if question.ends_with('?') { "" } else { ":" };
         write!(self.out, "{question}{colon} ")
             .and_then(|()| self.out.flush())

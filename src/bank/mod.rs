@@ -131,14 +131,8 @@ impl Bank {
     /// # Errors
     /// [`StoreError`]. The deadline is the asker's: an audit may take long.
     pub async fn office(&self, office: &Office, act: Act) -> Result<Done, StoreError> {
-        let shut = act.shuts_out();
-        let done = self
-            .store
-            .office(office, act, self.context(&TerminalName::anonymous(), None))
-            .await;
-        if let (Some(account), Ok(Done::Yes | Done::Account(_))) = (shut, &done) {
-            let _ = self.sessions.end(account);
-        }
+        let context = self.context(&TerminalName::anonymous(), None);
+        let done = self.store.office(office, act, context).await;
         self.watch_error(done)
     }
 

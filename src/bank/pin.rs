@@ -9,7 +9,8 @@ impl Bank {
     ///
     /// # Errors
     /// [`Failure::NoMatch`], or [`Failure::NoMatchAndLocked`] where the session must end;
-    /// [`Failure::LockedOut`]; [`Failure::PinRefused`] where the new one is weak or the old one.
+    /// [`Failure::LockedOut`]; [`Failure::PinRefused`] where the new one is weak, a demo
+    /// account's public one, or the old one.
     pub async fn change_pin(
         &self,
         session: &mut Session,
@@ -17,7 +18,8 @@ impl Bank {
         new_pin: Pin,
     ) -> Result<(), Failure> {
         let account = session.account();
-        let acceptable = !new_pin.is_weak(&account) && new_pin.digits() != pin.digits();
+        let guessed = new_pin.is_weak(&account) || new_pin.is_public(&account);
+        let acceptable = !guessed && new_pin.digits() != pin.digits();
         let _turn = self.turn(account).await?;
         let context = session.context(self);
         let place_of_new = self.hasher.place()?;

@@ -48,7 +48,7 @@ pub struct Session {
     connection: u64,
     must_change_pin: bool,
     refused_counterparties: u32,
-    running: Running,
+    _running: Running,
 }
 
 impl Session {
@@ -60,7 +60,7 @@ impl Session {
         must_change_pin: bool,
         sessions: &Sessions,
     ) -> Self {
-        let running = sessions.begin(claim.account(), claim.fence());
+        let running = sessions.begin(&claim);
         Self {
             store,
             claim,
@@ -68,7 +68,7 @@ impl Session {
             connection,
             must_change_pin,
             refused_counterparties: 0,
-            running,
+            _running: running,
         }
     }
 
@@ -93,7 +93,7 @@ impl Session {
     /// Cancelled when the bank ends the session.
     #[must_use]
     pub fn ended(&self) -> CancellationToken {
-        self.running.ended.clone()
+        self.claim.ended()
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -165,15 +165,14 @@ impl Sessions {
         self.len() == 0
     }
 
-    fn begin(&self, account: AccountNumber, fence: u64) -> Running {
-        let ended = CancellationToken::new();
+    fn begin(&self, claim: &Claim) -> Running {
+        let (account, fence) = (claim.account(), claim.fence());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.insert(account, (fence, ended.clone()));
+        table.insert(account, (fence, claim.ended()));
         Running {
             table: Arc::clone(&self.0),
             account,
             fence,
-            ended,
         }
     }
 }
@@ -183,7 +182,6 @@ struct Running {
     table: Table,
     account: AccountNumber,
     fence: u64,
-    ended: CancellationToken,
 }
 
 impl Drop for Running {

@@ -46,6 +46,16 @@ impl Pin {
         &self.0
     }
 
+    /// Whether `account` is a demo account and this the PIN that everybody knows.
+    #[must_use]
+    pub fn is_public(&self, account: &AccountNumber) -> bool {
+        DEMO_ACCOUNTS.lines().any(|demo| {
+            let mut columns = demo.split(',').map(str::trim);
+            columns.next() == Some(account.as_str())
+                && columns.next().map(str::as_bytes) == Some(self.digits())
+        })
+    }
+
     /// Whether the PIN is too easily guessed to be chosen for `account`: one repeated digit, a
     /// run up or down, the account's own digits, or one of the commonest.
     #[must_use]
@@ -70,6 +80,9 @@ impl Pin {
                 .any(|common| common == text)
     }
 }
+
+/// The demo accounts, a line each: number, PIN, balance.
+pub const DEMO_ACCOUNTS: &str = include_str!("../../config/accounts.txt");
 
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

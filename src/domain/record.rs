@@ -16,7 +16,7 @@ pub struct AuditRecord {
     pub event: String,
     /// What became of it, as `done`.
     pub outcome: String,
-    /// Whose account it was about, masked.
+    /// Whose account it was about; masked, as `zz-***99`, in records of older versions.
     pub account: Option<String>,
     /// At which terminal, or about which.
     pub terminal: Option<String>,

@@ -2,6 +2,7 @@
 
 mod peppers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -33,6 +34,12 @@ pub trait Floor: Send + Sync {
     /// # Errors
     /// Why the list could not be written, in words for staff.
     fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String>;
+
+    /// Terminals that connected since it was opened, each with its connections now and the moment of
+    /// the last one.
+    fn connected(&self) -> BTreeMap<TerminalName, (usize, Timestamp)> {
+        BTreeMap::new()
+    }
 
     /// Whether customers stand there, who must not be kept waiting.
     fn is_open(&self) -> bool;
@@ -193,6 +200,7 @@ impl Desk {
                     )),
                 }
             }
+            Command::Terminals => self.list_terminals(office).await,
             Command::Terminal { terminal, disabled } => {
                 self.set_disabled(office, &terminal, disabled).await
             }
@@ -288,7 +296,6 @@ impl Desk {
                 let after = after.as_deref().map(number).transpose()?;
                 Act::List { after, limit }
             }
-            Command::Terminals => Act::Terminals,
             Command::Invitations => Act::Invitations,
             Command::Verify { head } => {
                 let head = head.map(|text| text.parse::<Digest>()).transpose();
@@ -381,7 +388,6 @@ impl Desk {
                     currency.format(balance)
                 ),
             )),
-            Done::Terminals(terminals) => Ok(Report::terminals(&terminals, currency)),
             Done::Audit(audit) => Ok(Report::audit(&audit, currency)),
             Done::Records(records) => Ok(Report::records(&records)),
             Done::Count(count) => Ok(Report::done(json!({ "count": count }), count.to_string())),
@@ -392,6 +398,7 @@ impl Desk {
             | Done::Mended(_)
             | Done::Acknowledged { .. }
             | Done::Peppers(_)
+            | Done::Terminals(_)
             | Done::NoSuchAccount
             | Done::Refused(_) => Err(unexpected()),
         }

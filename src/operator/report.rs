@@ -159,31 +159,38 @@ impl Report {
         Self::done(json!({ "sessions": sessions }), text)
     }
 
-    pub(super) fn terminals(terminals: &[TerminalReport], currency: Currency) -> Self {
-        let mut text = format!("{:<32} {:<9} {:>18}", "terminal", "", "cash taken in");
+    pub(super) fn terminals<'t>(
+        terminals: impl Iterator<Item = &'t TerminalReport>,
+        currency: Currency,
+    ) -> Self {
+        let mut text = format!(
+            "{:<32} {:<9} {:>18} {:>11}  {}",
+            "terminal", "", "cash taken in", "connections", "connected at"
+        );
+        let mut listed = Vec::new();
         for terminal in terminals {
+            let connected_at = terminal.connected_at.map(|at| at.to_string());
             text.push_str(&format!(
-                "\n{:<32} {:<9} {:>18}",
+                "\n{:<32} {:<9} {:>18} {:>11}  {}",
                 printable::line(&terminal.terminal),
                 if terminal.disabled {
                     "disabled"
                 } else {
                     "enabled"
                 },
-                currency.format(terminal.cash.saturating_neg())
+                currency.format(terminal.cash.saturating_neg()),
+                terminal.connections,
+                connected_at.as_deref().unwrap_or("-"),
             ));
+            listed.push(json!({
+                "terminal": terminal.terminal,
+                "disabled": terminal.disabled,
+                "cash": terminal.cash,
+                "cash_taken_in": terminal.cash.saturating_neg(),
+                "connections": terminal.connections,
+                "connected_at": connected_at,
+            }));
         }
-        let listed: Vec<_> = terminals
-            .iter()
-            .map(|terminal| {
-                json!({
-                    "terminal": terminal.terminal,
-                    "disabled": terminal.disabled,
-                    "cash": terminal.cash,
-                    "cash_taken_in": terminal.cash.saturating_neg(),
-                })
-            })
-            .collect();
         Self::done(
             json!({ "terminals": listed, "currency": currency.code() }),
             text,

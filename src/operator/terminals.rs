@@ -1,5 +1,6 @@
 //! What staff do about terminals: let in, put out, invite to enrol, revoke.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::Report;
 use super::desk::{Desk, Performed, REFUSED, unexpected};
 use crate::domain::TerminalName;
-use crate::store::{Act, CodeHash, Done, IssuedRecord, Office};
+use crate::store::{Act, CodeHash, Done, IssuedRecord, Office, TerminalReport};
 
 /// sysexits' EX_IOERR.
 const IO: u8 = 74;
@@ -21,6 +22,9 @@ impl Desk {
     ) -> Performed {
         let name = name(terminal)?;
         let _turn = self.terminals.lock().await;
+        // Where that cannot be told, a terminal is put out all the same.
+        let known = self.known_terminals(office).await;
+        let known = known.map_or(true, |known| known.contains_key(name.as_str()));
         let act = Act::Terminal {
             name: name.clone(),
             disabled,
@@ -28,10 +32,43 @@ impl Desk {
         self.act(office, act).await?;
         self.floor.set_disabled(&name, disabled);
         let state = if disabled { "disabled" } else { "enabled" };
-        Ok(Report::done(
-            json!({ "terminal": name.as_str(), "disabled": disabled }),
-            format!("{name} is {state}"),
-        ))
+        let mut text = format!("{name} is {state}");
+        if !known {
+            text.push_str(
+                "; the bank knows no terminal of this name: none moved cash or enrolled, and none connected since the \
+                 server started. If you meant another, terminal list has the names",
+            );
+        }
+        let data = json!({ "terminal": name.as_str(), "disabled": disabled, "known": known });
+        Ok(Report::done(data, text))
+    }
+
+    pub(super) async fn list_terminals(&self, office: &Office) -> Performed {
+        let known = self.known_terminals(office).await?;
+        Ok(Report::terminals(known.values(), self.bank.currency()))
+    }
+
+    /// Terminals that the books know, and those that connected since the server started, by name.
+    async fn known_terminals(
+        &self,
+        office: &Office,
+    ) -> Result<BTreeMap<String, TerminalReport>, Report> {
+        let Done::Terminals(booked) = self.act(office, Act::Terminals).await? else {
+            return Err(unexpected());
+        };
+        let booked = booked.into_iter().map(|row| (row.terminal.clone(), row));
+        let mut known: BTreeMap<_, _> = booked.collect();
+        for (name, (connections, at)) in self.floor.connected() {
+            let terminal = name.to_string();
+            let row = known.entry(terminal.clone()).or_default();
+            *row = TerminalReport {
+                terminal,
+                connections,
+                connected_at: Some(at),
+                ..std::mem::take(row)
+            };
+        }
+        Ok(known)
     }
 
     pub(super) async fn invite(

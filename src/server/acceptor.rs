@@ -304,6 +304,7 @@ impl Server {
             chain.clone().unwrap_or_default(),
             expelled.clone(),
             self.terminal_share(),
+            self.bank.surroundings().now(),
         );
         let Some(registered) = registered else {
             Box::pin(tell_full(stream, live)).await;

@@ -18,7 +18,7 @@ mod turns;
 pub mod watch;
 mod wiped;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +42,7 @@ use crate::access::spray::SprayWatch;
 use crate::access::throttle::{AddressBlock, AddressCounts, KeyedThrottle, Rate, Requester};
 use crate::bank::Bank;
 use crate::config::Config;
-use crate::domain::TerminalName;
+use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
 use crate::pki::PkiError;
 use crate::surroundings::Surroundings;
@@ -259,6 +259,13 @@ impl Server {
         let closed = tokio::time::timeout(deadline, self.tasks.wait()).await;
         self.lines.sum_up(true);
         closed.is_ok()
+    }
+
+    /// Terminals that connected since the start, each with its connections now and the moment of the
+    /// last one.
+    #[must_use]
+    pub fn connected(&self) -> BTreeMap<TerminalName, (usize, Timestamp)> {
+        self.registry.connected()
     }
 
     /// Connections that are open now.

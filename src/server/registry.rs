@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tls::{Trust, chain_ends, renews_itself};
 use crate::domain::{TerminalName, Timestamp};
+use crate::limits;
 
 /// A terminal's certificates, its own first; shared by whoever asks about them.
 pub(super) type Chain = Arc<[CertificateDer<'static>]>;
@@ -31,7 +32,13 @@ pub struct Registry(Mutex<Guests>);
 #[derive(Default)]
 struct Guests {
     by_connection: HashMap<u64, Guest>,
-    counts: HashMap<TerminalName, usize>,
+    /// Whoever is in, and of those who were so many as are remembered.
+    terminals: HashMap<TerminalName, Known>,
+}
+
+struct Known {
+    connections: usize,
+    connected_at: Timestamp,
 }
 
 /// A line in the registry; dropping it takes the line out.
@@ -42,7 +49,7 @@ pub struct Registered {
 
 impl Registry {
     /// Enters a connection, to be expelled through `expelled`; `None` where the terminal has `most`
-    /// already. Without a certificate all have one name, and no share.
+    /// already. `now` is kept as the moment when the terminal connected. Without a certificate all have one name, and no share.
     #[must_use]
     pub fn enter(
         self: &Arc<Self>,
@@ -51,14 +58,20 @@ impl Registry {
         chain: Chain,
         expelled: CancellationToken,
         most: usize,
+        now: Timestamp,
     ) -> Option<Registered> {
         let (ends, renews_itself) = (chain_ends(&chain), renews_itself(&chain));
         let mut guests = self.guests();
-        let count = guests.counts.entry(terminal.clone()).or_default();
-        if *count >= most && !terminal.is_anonymous() {
+        let new = Known {
+            connections: 0,
+            connected_at: now,
+        };
+        let known = guests.terminals.entry(terminal.clone()).or_insert(new);
+        if known.connections >= most && !terminal.is_anonymous() {
             return None;
         }
-        *count = count.saturating_add(1);
+        known.connections = known.connections.saturating_add(1);
+        known.connected_at = now;
         let guest = Guest {
             terminal,
             ends,
@@ -75,6 +88,16 @@ impl Registry {
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Terminals that connected, each with its connections now and the moment of the last one.
+    #[must_use]
+    pub fn connected(&self) -> BTreeMap<TerminalName, (usize, Timestamp)> {
+        let guests = self.guests();
+        let known = guests.terminals.iter();
+        known
+            .map(|(name, known)| (name.clone(), (known.connections, known.connected_at)))
+            .collect()
     }
 
     /// Puts out every connection of a terminal; returns how many.
@@ -144,10 +167,11 @@ impl Drop for Registered {
         let Some(guest) = guests.by_connection.remove(&self.connection) else {
             return;
         };
-        if let Some(count) = guests.counts.get_mut(&guest.terminal) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                guests.counts.remove(&guest.terminal);
+        let full = guests.terminals.len() > limits::TERMINALS_REMEMBERED_MAX;
+        if let Some(known) = guests.terminals.get_mut(&guest.terminal) {
+            known.connections = known.connections.saturating_sub(1);
+            if known.connections == 0 && full {
+                guests.terminals.remove(&guest.terminal);
             }
         }
     }
@@ -157,19 +181,21 @@ impl Drop for Registered {
 mod tests {
     use super::*;
 
+    fn enter(
+        registry: &Arc<Registry>,
+        connection: u64,
+        terminal: &str,
+        now_ms: i64,
+    ) -> Option<Registered> {
+        let (terminal, expelled) = (terminal.parse().unwrap(), CancellationToken::new());
+        let now = Timestamp::from_unix_ms(now_ms);
+        registry.enter(connection, terminal, Chain::default(), expelled, 2, now)
+    }
+
     #[test]
     fn a_terminal_has_its_share_of_the_connections_and_no_more_and_the_anonymous_have_none() {
         let registry = Arc::new(Registry::default());
-        let enter = |connection, terminal: &str| {
-            let terminal = terminal.parse().unwrap();
-            registry.enter(
-                connection,
-                terminal,
-                Chain::default(),
-                CancellationToken::new(),
-                2,
-            )
-        };
+        let enter = |connection, terminal: &str| enter(&registry, connection, terminal, 0);
         let first = enter(1, "till-1");
         let second = enter(2, "till-1");
         assert!(first.is_some() && second.is_some());
@@ -184,7 +210,30 @@ mod tests {
             .collect();
         assert!(many.iter().all(Option::is_some));
         drop((second, third, many));
-        let guests = registry.guests();
-        assert!(guests.by_connection.is_empty() && guests.counts.is_empty());
+        assert!(registry.guests().by_connection.is_empty());
+        let connected = registry.connected();
+        assert!(connected.values().all(|(connections, _)| *connections == 0));
+    }
+
+    #[test]
+    fn who_connected_and_when_is_remembered_of_so_many_that_are_gone_and_of_all_that_are_in() {
+        let registry = Arc::new(Registry::default());
+        let (first, moment) = ("till-1".parse().unwrap(), Timestamp::from_unix_ms);
+        drop(enter(&registry, 1, "till-1", 5));
+        let again = enter(&registry, 2, "till-1", 7);
+        assert_eq!(registry.connected()[&first], (1, moment(7)));
+        drop(again);
+        assert_eq!(registry.connected()[&first], (0, moment(7)));
+        for number in 0..limits::TERMINALS_REMEMBERED_MAX {
+            drop(enter(&registry, 3, &format!("atm-{number}"), 8));
+        }
+        let last = enter(&registry, 4, "till-2", 9);
+        let connected = registry.connected();
+        assert_eq!(connected.len(), limits::TERMINALS_REMEMBERED_MAX + 1);
+        assert_eq!(connected[&"till-2".parse().unwrap()], (1, moment(9)));
+        drop(last);
+        let connected = registry.connected();
+        assert_eq!(connected.len(), limits::TERMINALS_REMEMBERED_MAX);
+        assert_eq!(connected[&first], (0, moment(7)));
     }
 }

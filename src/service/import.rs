@@ -6,7 +6,6 @@ use std::thread;
 
 use super::open::{no_store, peppers, sqlite_path};
 use super::questions;
-use super::quick_start;
 use super::stop::{Stop, exit};
 use crate::access::pin::Kiln;
 use crate::config::Config;
@@ -55,7 +54,7 @@ pub fn hash_accounts(
                     account: line.number.to_string(),
                     hash: HashText::from(&hash),
                     balance: line.balance,
-                    demo: demo || quick_start::is_public(&line.number, &line.pin),
+                    demo: demo || line.pin.is_public(&line.number),
                 }),
                 Err(_) => failed.store(true, Ordering::Relaxed),
             }

@@ -27,7 +27,7 @@ pub use import::{hash_accounts, hash_pin, one_time_pin, refuse_too_much};
 pub use invite::invite;
 pub use open::OpenBank;
 pub use process::threads_can_be_had;
-pub use quick_start::{Made, is_public};
+pub use quick_start::Made;
 pub use restore::restore;
 pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};

@@ -8,14 +8,14 @@ use super::import::hash_accounts;
 use super::open::{OpenBank, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::config::Config;
-use crate::domain::{AccountNumber, Pin, printable};
+use crate::domain::pin::DEMO_ACCOUNTS;
+use crate::domain::printable;
 use crate::operator::Command;
 use crate::operator::accounts_file;
 use crate::pki::{CertificateFolder, MakeRequest};
 
 /// The demo accounts: the repository's file where it stands, else the same as it was built in.
 const DEMO_FILE: &str = "config/accounts.txt";
-const DEMO_ACCOUNTS: &str = include_str!("../../config/accounts.txt");
 /// The terminal that gets a certificate.
 const DEMO_TERMINAL: &str = "terminal-1";
 
@@ -113,17 +113,6 @@ pub(super) async fn import_demo(
         lines.len()
     ));
     Ok(())
-}
-
-/// Whether it is a demo account with the PIN that everybody knows.
-#[must_use]
-pub fn is_public(number: &AccountNumber, pin: &Pin) -> bool {
-    let is_its = |demo: &str| {
-        let mut columns = demo.split(',').map(str::trim);
-        columns.next() == Some(number.as_str())
-            && columns.next().map(str::as_bytes) == Some(pin.digits())
-    };
-    DEMO_ACCOUNTS.lines().any(is_its)
 }
 
 /// The exact command that starts a terminal at this server, from whatever folder.

@@ -1,6 +1,6 @@
 //! `run`: from a configuration to a serving server, and down again in order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{Source, issuing, questions, supervisor};
 use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
-use crate::domain::TerminalName;
+use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
 use crate::operator::socket::Socket;
 use crate::operator::{Desk, Floor};
@@ -60,6 +60,10 @@ impl Floor for RunningFloor {
     fn revoke(&self, terminal: &TerminalName, revoked: &[IssuedRecord]) -> Result<(), String> {
         let revoked = self.server.revoke(terminal, revoked);
         revoked.map_err(|error| error.to_string())
+    }
+
+    fn connected(&self) -> BTreeMap<TerminalName, (usize, Timestamp)> {
+        self.server.connected()
     }
 
     fn is_open(&self) -> bool {

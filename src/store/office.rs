@@ -105,7 +105,7 @@ pub enum Act {
         /// How many at most.
         limit: usize,
     },
-    /// Terminals known by name.
+    /// Terminals that moved cash, were disabled or enabled, or enrolled themselves.
     Terminals,
     /// Lets a terminal in, or not.
     Terminal {
@@ -423,7 +423,7 @@ impl AccountReport {
 }
 
 /// A terminal as staff see it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TerminalReport {
     /// Its name.
     pub terminal: String,
@@ -431,6 +431,11 @@ pub struct TerminalReport {
     pub disabled: bool,
     /// The balance of its cash account, minor units: negative is cash taken in.
     pub cash: i64,
+    /// Its connections now. No store knows of any.
+    pub connections: usize,
+    /// When it connected last, or tried to while it was disabled; `None` where that was before the
+    /// server started.
+    pub connected_at: Option<Timestamp>,
 }
 
 /// What an audit of the whole ledger found.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Balances, Done, StoreError};
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
@@ -16,6 +18,7 @@ pub struct Claim {
     pub(super) account: AccountNumber,
     pub(super) row: i64,
     pub(super) fence: u64,
+    ended: CancellationToken,
 }
 
 impl Claim {
@@ -29,6 +32,12 @@ impl Claim {
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.fence
+    }
+
+    /// Cancelled when staff have taken the account from whoever has it.
+    #[must_use]
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 }
 
@@ -74,6 +83,7 @@ struct Taken {
     seat: Seat,
     /// Known from the claim's own commit on.
     money: Option<Posted>,
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +117,11 @@ impl Seats {
                     since,
                     fence,
                 };
-                place.insert(Taken { seat, money: None });
+                place.insert(Taken {
+                    seat,
+                    money: None,
+                    ended: CancellationToken::new(),
+                });
             }
         }
         state.last_fence = fence;
@@ -126,9 +140,12 @@ impl Seats {
         }
     }
 
-    /// Frees the account whoever has it: every claim on it is over.
+    /// Frees the account whoever has it: every claim on it is over, and its session is told.
     fn evict(&self, account: AccountNumber) {
-        self.state().seats.remove(&account);
+        let evicted = self.state().seats.remove(&account);
+        if let Some(taken) = evicted {
+            taken.ended.cancel();
+        }
     }
 
     /// Evicts from an account that an act of staff shut, or may have shut where that is not known: who
@@ -170,6 +187,15 @@ impl Seats {
             .is_some_and(|taken| taken.seat.fence == fence)
     }
 
+    /// What ends the claim, if it is the account's present one.
+    fn ended(&self, account: AccountNumber, fence: u64) -> Option<CancellationToken> {
+        let state = self.state();
+        let taken = state.seats.get(&account);
+        taken
+            .filter(|taken| taken.seat.fence == fence)
+            .map(|taken| taken.ended.clone())
+    }
+
     /// Everybody who is seated, in the order of their numbers.
     pub(super) fn list(&self) -> Vec<Seat> {
         let mut seats: Vec<Seat> = {
@@ -195,12 +221,13 @@ pub(super) struct Reserved<'a> {
 impl Reserved<'_> {
     /// The claim; `None` where it is over already, because staff have shut the account meanwhile.
     pub(super) fn into_claim(mut self, row: i64) -> Option<Claim> {
-        let fence = self.fence.take();
-        let fence = fence.filter(|fence| self.seats.holds(self.account, *fence));
-        fence.map(|fence| Claim {
+        let fence = self.fence.take()?;
+        let ended = self.seats.ended(self.account, fence)?;
+        Some(Claim {
             account: self.account,
             row,
             fence,
+            ended,
         })
     }
 }
@@ -245,8 +272,9 @@ mod tests {
         let second = reserved(seats.take(account, TerminalName::anonymous(), 2, now));
         assert!(first.into_claim(3).is_none());
         let claim = second.into_claim(3).unwrap();
+        assert!(!claim.ended().is_cancelled());
         seats.evict(account);
-        assert!(!seats.holds(account, claim.fence()));
+        assert!(!seats.holds(account, claim.fence()) && claim.ended().is_cancelled());
     }
 
     #[test]

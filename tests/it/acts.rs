@@ -39,6 +39,19 @@ async fn a_server_beyond_loopback_takes_no_account_with_a_public_pin_at_any_time
     site.start_refused().expect(78).saying("demo accounts");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_chooses_the_public_pin_of_a_demo_account() {
+    let site = Site::new();
+    let server = site.start();
+    let mut customer = server.customer("terminal-1", "ac-12345", "1324").await;
+    customer.change_pin("1324", "830517").await.expect_code(0);
+    customer.change_pin("830517", "1324").await.expect_code(36);
+    // It is another account's, or nobody's.
+    customer.change_pin("830517", "9834").await.expect_code(0);
+    let shown = site.run(&["account", "show", "ac-12345", "--json"]);
+    assert_eq!(shown.expect(0).json()["demo"], false);
+}
+
 /// The copies of the store that are on their way.
 fn staged(site: &Site) -> Vec<PathBuf> {
     let found = fs::read_dir(site.path("data")).unwrap();

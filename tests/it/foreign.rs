@@ -411,18 +411,6 @@ async fn windows_line_ends_and_text_between_lists_change_nothing() {
     );
     fs::write(&list, text.replace('\n', "\r\n")).unwrap();
     let server = site.start();
-    assert!(
-        server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
-    assert!(
-        !server
-            .card("terminal-1")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(!server.lets_in("terminal-2").await);
+    assert!(server.lets_in("terminal-1").await);
 }

@@ -214,12 +214,7 @@ async fn what_is_no_handshake_is_refused_at_once_and_hears_no_more_than_an_alert
         );
         assert!(!said.windows(6).any(|part| part == b"\"code\""), "{which}");
     }
-    server
-        .terminal("terminal-1")
-        .await
-        .ping()
-        .await
-        .expect_code(0);
+    server.expect_service().await;
 }
 
 #[tokio::test]
@@ -254,12 +249,7 @@ async fn a_first_message_in_the_smallest_fragments_is_put_together_or_refused() 
         while stream.write_all(&empty.repeat(1_000)).await.is_ok() {}
     })
     .await;
-    server
-        .terminal("terminal-1")
-        .await
-        .ping()
-        .await
-        .expect_code(0);
+    server.expect_service().await;
 }
 
 /// So many silent connections from one address.

@@ -185,10 +185,8 @@ async fn of_two_lists_of_one_authority_the_newest_counts_whatever_their_order() 
     for both in [format!("{old}{new}"), format!("{new}{old}")] {
         std::fs::write(&crl, both).unwrap();
         let server = site.start();
-        let revoked = server.card("terminal-2").knock(server.address).await;
-        assert!(revoked.is_empty());
-        let other = server.card("terminal-1").knock(server.address).await;
-        assert!(!other.is_empty());
+        assert!(!server.lets_in("terminal-2").await);
+        assert!(server.lets_in("terminal-1").await);
     }
 }
 
@@ -209,20 +207,8 @@ async fn a_revoked_terminal_is_not_let_in_by_a_server_that_starts() {
     let site = Site::new();
     site.gen_certs(&["revoke", "terminal-2"]).expect(0);
     let server = site.start();
-    assert!(
-        server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
-    assert!(
-        !server
-            .card("terminal-1")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(!server.lets_in("terminal-2").await);
+    assert!(server.lets_in("terminal-1").await);
 }
 
 #[tokio::test]
@@ -316,13 +302,7 @@ async fn after_a_reload_a_revoked_terminals_connections_end_in_time_and_others_s
         began.elapsed()
     );
     other.balance().await.expect_code(0);
-    assert!(
-        server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(!server.lets_in("terminal-2").await);
     other.login("zz-99999", "9999").await.expect_code(24);
     server.customer("terminal-3", "zz-99999", "9999").await;
 }
@@ -349,20 +329,8 @@ async fn a_bad_file_at_a_reload_keeps_the_old_trust_and_the_log_says_why() {
             .unwrap();
         assert!(line.contains(words), "{line}");
         open.balance().await.expect_code(0);
-        assert!(
-            !server
-                .card("terminal-2")
-                .knock(server.address)
-                .await
-                .is_empty()
-        );
-        assert!(
-            server
-                .card("terminal-3")
-                .knock(server.address)
-                .await
-                .is_empty()
-        );
+        assert!(server.lets_in("terminal-2").await);
+        assert!(!server.lets_in("terminal-3").await);
     }
     std::fs::write(&crl, before).unwrap();
     server.reload();
@@ -383,32 +351,14 @@ async fn a_disabled_terminals_connections_end_at_once_and_no_new_one_gets_in() {
     })
     .await;
     other.balance().await.expect_code(0);
-    assert!(
-        server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(!server.lets_in("terminal-2").await);
     // The customer goes on elsewhere.
     server.customer("terminal-3", "zz-99999", "9999").await;
     server.stop();
     let server = site.start();
-    assert!(
-        server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(!server.lets_in("terminal-2").await);
     site.run(&["terminal", "enable", "terminal-2"]).expect(0);
-    assert!(
-        !server
-            .card("terminal-2")
-            .knock(server.address)
-            .await
-            .is_empty()
-    );
+    assert!(server.lets_in("terminal-2").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

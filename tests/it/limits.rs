@@ -110,12 +110,7 @@ async fn requests_over_the_rate_get_40_and_when_to_come_again() {
         (terminal.ping().await.code() == 0).then_some(())
     })
     .await;
-    server
-        .terminal("terminal-1")
-        .await
-        .ping()
-        .await
-        .expect_code(0);
+    server.expect_service().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The staff's commands, at a bank that serves and at one that does not.
 
 mod steps;
+mod terminals;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -46,6 +47,7 @@ pub struct Input {
     questions: mpsc::Sender<Asked>,
     answers: mpsc::Receiver<(Asked, Typed)>,
     outstanding: Option<Asked>,
+    is_terminal: bool,
 }
 
 impl Input {
@@ -104,11 +106,21 @@ impl Input {
             questions,
             answers,
             outstanding: None,
+            is_terminal,
         })
     }
 
-    /// The answer to one question. Nothing is lost where the wait is given up: the next question
-    /// of the same kind gets what is being typed.
+    /// Forgets what was typed or pasted before the next question is asked: it is no answer to that.
+    /// What does not come from a terminal was written for the questions to come, and stays.
+    pub(crate) fn forget_typed_ahead(&self) {
+        if self.is_terminal {
+            // Where that fails there is no terminal any more, which reading tells.
+            let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+        }
+    }
+
+    /// The answer to one question. Where the wait is given up, the next question of the same kind gets
+    /// what is being typed, unless that is forgotten.
     pub(crate) async fn read(&mut self, wanted: Asked) -> Typed {
         loop {
             if self.outstanding.is_none() {
@@ -142,7 +154,7 @@ fn show_typing() {
 }
 
 /// Reads without echo. Raw mode, because it can be undone from outside when a signal comes; byte
-/// by byte, so that what was typed ahead is left for the next question.
+/// by byte, so that nothing behind its end is taken with it.
 fn read_secret<R: io::Read>(lines: &mut Lines<R>) -> io::Result<Typed> {
     enable_raw_mode()?;
     let typed = secret_line(lines);

@@ -14,7 +14,7 @@ use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
-    invite, is_public, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
+    invite, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -388,7 +388,7 @@ fn add(config: &Config, account: &str, balance: &str) -> Result<Command, Stop> {
         account: number.to_string(),
         hash,
         balance,
-        demo: is_public(&number, &pin),
+        demo: pin.is_public(&number),
     };
     Ok(Command::Open {
         accounts: vec![account],

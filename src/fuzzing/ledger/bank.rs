@@ -67,8 +67,7 @@ pub(super) type Reopen<S> = Box<dyn FnMut(S, Restart, Context) -> S>;
 /// A store, with what its customers hold.
 pub(super) struct Bank<S> {
     store: Option<S>,
-    /// `None`: the store cannot be closed, and a restart loses the claims alone.
-    reopen: Option<Reopen<S>>,
+    reopen: Reopen<S>,
     claims: [Option<Claim>; 3],
     stale: [Option<Claim>; 3],
     connections: u64,
@@ -77,7 +76,7 @@ pub(super) struct Bank<S> {
 type Answer = Result<String, StoreError>;
 
 impl<S: Store> Bank<S> {
-    pub(super) fn new(store: S, reopen: Option<Reopen<S>>) -> Self {
+    pub(super) fn new(store: S, reopen: Reopen<S>) -> Self {
         Self {
             store: Some(store),
             reopen,
@@ -353,10 +352,8 @@ impl<S: Store> Bank<S> {
             self.store().release(&claim);
         }
         self.stale = [const { None }; 3];
-        if let Some(reopen) = &mut self.reopen {
-            let store = self.store.take().expect("an open store");
-            self.store = Some(reopen(store, restart, context.clone()));
-        }
+        let store = self.store.take().expect("an open store");
+        self.store = Some((self.reopen)(store, restart, context.clone()));
         self.verify(None, context).0
     }
 }

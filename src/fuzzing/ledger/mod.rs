@@ -58,9 +58,14 @@ impl Run {
         let mut shelf = Shelf::new();
         let store = shelf.fresh();
         let reopen = move |store, restart, context| shelf.again(store, restart, context);
+        let forget = |store: MemoryStore, _, _| {
+            store.restart();
+            store
+        };
+        let model = MemoryStore::new(currency(), BEGINNING);
         let mut run = Self {
-            model: Bank::new(MemoryStore::new(currency(), BEGINNING), None),
-            store: Bank::new(store, Some(Box::new(reopen))),
+            model: Bank::new(model, Box::new(forget)),
+            store: Bank::new(store, Box::new(reopen)),
             now: BEGINNING,
             terminal: TERMINALS[0],
             terms: terms(0),

@@ -158,10 +158,11 @@ fn a_connection_whose_certificate_ends_meanwhile_is_put_out_and_was_warned_of() 
     let world = World::new();
     let expelled = CancellationToken::new();
     let name: TerminalName = "terminal-1".parse().unwrap();
+    let (chain, now) = (world.chain().into(), Timestamp::from_unix_ms(0));
     let _line = world
         .server
         .registry
-        .enter(1, name, world.chain().into(), expelled.clone(), 1);
+        .enter(1, name, chain, expelled.clone(), 1, now);
     assert_eq!(world.said_in(DAYS - 1)["terminal-1"], 3);
     world.server.look();
     assert!(!expelled.is_cancelled());

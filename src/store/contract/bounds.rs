@@ -2,12 +2,13 @@
 
 use super::rig::*;
 use crate::domain::{OpenHolds, Refusal};
-use crate::store::TryCounted;
+use crate::store::{Act, TryCounted};
 
 super::on_every_store! {
     an_account_and_a_terminal_have_so_many_open_holds_and_no_more
     a_hold_that_ended_long_ago_is_forgotten_and_one_that_may_still_be_captured_is_not
     staff_are_told_when_the_table_of_tries_is_nearly_full
+    staff_are_told_again_of_a_nearly_full_table_only_after_it_was_well_below
 }
 
 fn refused(rig: &Rig) -> Refusal {
@@ -80,20 +81,65 @@ async fn a_hold_that_ended_long_ago_is_forgotten_and_one_that_may_still_be_captu
     rig.assert_clean().await;
 }
 
+/// How full the table was each time that staff were told.
+async fn told(rig: &Rig) -> Vec<String> {
+    let mut records = rig.records().await;
+    records.retain(|(record, _)| record.event == "tries_nearly_full");
+    let details = records.into_iter().map(|(record, _)| record.detail);
+    details.collect()
+}
+
 async fn staff_are_told_when_the_table_of_tries_is_nearly_full(mut rig: Rig) {
     rig.terms.try_rows_max = 10;
-    let told = async |rig: &Rig| {
-        let records = rig.records().await;
-        let told = records
-            .iter()
-            .filter(|(record, _)| record.event == "tries_nearly_full");
-        told.map(|(record, _)| record.detail.clone())
-            .collect::<Vec<_>>()
-    };
     for number in 0..11 {
         assert_eq!(told(&rig).await.len(), usize::from(number >= 9));
         let counted = rig.count_try(&format!("xx-{number:05}")).await;
         assert_eq!(matches!(counted, TryCounted::TableFull), number == 10);
     }
     assert_eq!(told(&rig).await, ["rows 9 of 10"]);
+}
+
+async fn staff_are_told_again_of_a_nearly_full_table_only_after_it_was_well_below(mut rig: Rig) {
+    rig.terms.try_rows_max = 10;
+    let try_upon = async |rig: &Rig, from: u32, below: u32| {
+        for number in from..below {
+            let _ = rig.count_try(&format!("xx-{number:05}")).await;
+        }
+    };
+    let forget = async |rig: &Rig, from: u32, below: u32| {
+        for row in from..below {
+            rig.act(Act::Lock(number(&format!("xx-{row:05}")), false))
+                .await;
+        }
+    };
+    try_upon(&rig, 0, 9).await;
+    // A row is forgotten and another comes, again and again.
+    for row in 9..15 {
+        forget(&rig, row - 9, row - 8).await;
+        try_upon(&rig, row, row + 1).await;
+    }
+    assert_eq!(told(&rig).await.len(), 1);
+    // Eight rows are still near; seven are not.
+    forget(&rig, 6, 8).await;
+    try_upon(&rig, 15, 17).await;
+    assert_eq!(told(&rig).await.len(), 1);
+    forget(&rig, 8, 11).await;
+    try_upon(&rig, 17, 20).await;
+    assert_eq!(told(&rig).await, ["rows 9 of 10"; 2]);
+}
+
+#[tokio::test]
+async fn a_table_of_tries_that_is_nearly_full_at_a_start_is_told_of_once() {
+    let mut rig = Rig::sqlite();
+    rig.terms.try_rows_max = 10;
+    for number in 0..10 {
+        let _ = rig.count_try(&format!("xx-{number:05}")).await;
+    }
+    rig.shut_store();
+    rig.open_store();
+    for number in 10..13 {
+        let counted = rig.count_try(&format!("xx-{number:05}")).await;
+        assert!(matches!(counted, TryCounted::TableFull), "{counted:?}");
+    }
+    assert_eq!(told(&rig).await, ["rows 9 of 10", "rows 10 of 10"]);
 }

@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::access::pin::HashCost;
 use crate::domain::RequestedAmount;
-use crate::store::{Act, Claimed, Done, Order, OrderKind, PinChange, StoreError};
+use crate::store::{Act, Claimed, Done, Office, Order, OrderKind, PinChange, StoreError};
 
 super::on_every_store! {
     an_account_is_one_sessions_until_it_is_released
@@ -13,6 +13,7 @@ super::on_every_store! {
     a_proof_is_void_once_the_pin_was_changed
     an_account_locked_by_staff_is_told_to_the_right_pin_only
     a_claim_is_over_once_staff_lock_the_account_or_give_it_a_pin
+    a_claim_is_over_though_staff_hung_up_before_they_were_answered
     the_home_terminal_is_that_of_the_last_good_log_in
     a_dearer_hash_is_kept_at_a_right_pin
     a_one_time_pin_serves_until_it_runs_out_and_then_not
@@ -141,6 +142,25 @@ async fn a_claim_is_over_once_staff_lock_the_account_or_give_it_a_pin(rig: Rig) 
     let refused = rig.act(Act::Close(number(ANNE))).await;
     assert!(matches!(refused, Done::Refused(_)), "{refused:?}");
     assert!(rig.withdraw(&claim, 40).await.is_ok());
+}
+
+async fn a_claim_is_over_though_staff_hung_up_before_they_were_answered(rig: Rig) {
+    rig.open(ANNE, 100).await;
+    let claim = rig.log_in(ANNE).await;
+    let (office, act) = (Office::of("the contract"), Act::Lock(number(ANNE), true));
+    let mut asked = rig.store().office(&office, act, rig.context());
+    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = asked.as_mut().poll(&mut nobody);
+    drop(asked);
+    // Writes are done in the order of asking: this one is behind the lock.
+    rig.sweep().await;
+    assert_eq!(rig.show(ANNE).await.status, "locked");
+    let withdrawn = rig.try_withdraw(&claim, 40).await;
+    assert!(
+        matches!(withdrawn, Err(StoreError::Fenced)),
+        "{withdrawn:?}"
+    );
+    assert!(rig.store().seats().is_empty() && claim.ended().is_cancelled());
 }
 
 async fn the_home_terminal_is_that_of_the_last_good_log_in(mut rig: Rig) {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::rig::*;
 use crate::store::sqlite::{MIGRATIONS, SqliteStore};
-use crate::store::{Act, Claimed, OrderKind, TryCounted};
+use crate::store::{Claimed, OrderKind, TryCounted};
 
 /// Makes a store as version 1 left it, with tries upon a number that is an account's and upon one
 /// that is nobody's, counted under one budget.
@@ -197,14 +197,7 @@ async fn entries_and_keys_of_version_4_are_found_again() {
 #[tokio::test]
 async fn rows_of_version_5_are_covered_at_once_and_on_record_and_never_again() {
     let mut rig = Rig::sqlite();
-    rig.open(ANNE, 1_000).await;
-    rig.open(BERT, 0).await;
-    rig.act(Act::Close(number(BERT))).await;
-    let disable = Act::Terminal {
-        name: "t-9".parse().unwrap(),
-        disabled: true,
-    };
-    rig.act(disable).await;
+    rig.open_all_kinds(1_000).await;
     let anne = rig.log_in(ANNE).await;
     rig.deposit(&anne, 5).await.unwrap();
     let (head, records) = (rig.verify(None).await.head, rig.records().await.len());

@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::domain::money::{AMOUNT_MAX, BALANCE_MAX};
 use crate::domain::{EntryKind, Refusal};
-use crate::store::{Act, Done, NewAccount};
+use crate::store::{Act, CodeHash, Done, NewAccount, NewCertificate, TerminalReport, Warrant};
 
 super::on_every_store! {
     accounts_are_opened_with_their_balance_and_existing_ones_left_alone
@@ -18,6 +18,7 @@ super::on_every_store! {
     acts_upon_nobody_say_so
     a_statement_has_the_entries_of_its_time_oldest_first
     terminals_show_the_cash_that_went_in_and_out
+    a_terminal_that_enrolled_is_listed_before_it_moves_cash
     demo_accounts_are_counted_until_their_pin_is_changed
     late_captures_are_listed_newest_first
 }
@@ -330,9 +331,8 @@ async fn terminals_show_the_cash_that_went_in_and_out(mut rig: Rig) {
     );
     let shown = async |rig: &Rig| match rig.act(Act::Terminals).await {
         Done::Terminals(reports) => {
-            let row = |report: &crate::store::TerminalReport| {
-                (report.terminal.clone(), report.disabled, report.cash)
-            };
+            let row =
+                |report: &TerminalReport| (report.terminal.clone(), report.disabled, report.cash);
             reports.iter().map(row).collect::<Vec<_>>()
         }
         done => panic!("{done:?}"),
@@ -354,6 +354,47 @@ async fn terminals_show_the_cash_that_went_in_and_out(mut rig: Rig) {
     rig.act(disable(false)).await;
     assert!(shown(&rig).await.iter().all(|(_, disabled, _)| !disabled));
     rig.assert_clean().await;
+}
+
+async fn a_terminal_that_enrolled_is_listed_before_it_moves_cash(rig: Rig) {
+    let code = CodeHash([1; 32]);
+    for (number, name) in [(1, "new-2"), (2, "new-2"), (3, "new-1")] {
+        let expires_at = rig.context().now.plus_ms(1_000);
+        let name: crate::domain::TerminalName = name.parse().unwrap();
+        rig.act(Act::Invite {
+            name: name.clone(),
+            code,
+            expires_at,
+        })
+        .await;
+        let certificate = NewCertificate {
+            serial: format!("{number:032x}"),
+            terminal: name,
+            key: [number; 32],
+            ends_at: expires_at,
+            der: Vec::new(),
+        };
+        let warrant = Warrant::Code(code);
+        let recorded = rig
+            .store()
+            .record_certificate(warrant, certificate, rig.context());
+        recorded.await.unwrap();
+    }
+    let disable = Act::Terminal {
+        name: "new-1".parse().unwrap(),
+        disabled: true,
+    };
+    rig.act(disable).await;
+    let listed = match rig.act(Act::Terminals).await {
+        Done::Terminals(reports) => reports,
+        done => panic!("{done:?}"),
+    };
+    let row = |name: &str, disabled| TerminalReport {
+        terminal: name.to_owned(),
+        disabled,
+        ..TerminalReport::default()
+    };
+    assert_eq!(listed, [row("new-1", true), row("new-2", false)]);
 }
 
 async fn demo_accounts_are_counted_until_their_pin_is_changed(rig: Rig) {

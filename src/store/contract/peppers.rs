@@ -184,14 +184,7 @@ async fn no_hash_of_a_retired_pepper_is_kept_and_no_pin_is_lost_by_it(rig: Rig) 
 #[tokio::test]
 async fn rows_that_nobody_will_log_in_on_are_covered_anew_before_their_pepper_goes() {
     let mut rig = Rig::sqlite();
-    rig.open(ANNE, 5).await;
-    rig.open(BERT, 0).await;
-    rig.act(Act::Close(number(BERT))).await;
-    let disable = Act::Terminal {
-        name: "t-9".parse().unwrap(),
-        disabled: true,
-    };
-    rig.act(disable).await;
+    rig.open_all_kinds(5).await;
     let (hasher, _) = rotated(&rig);
     let _ = rig.claim_by(&prove(&rig, &hasher).await).await;
     let (old, before) = (own(&rig), rig.verify(None).await.rows.count);

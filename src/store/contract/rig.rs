@@ -218,6 +218,18 @@ impl Rig {
         assert!(matches!(done, Done::Opened { opened: 1, .. }), "{done:?}");
     }
 
+    /// Covered rows of all kinds: an account of Anne's, a closed one of Bert's, a disabled terminal.
+    pub(super) async fn open_all_kinds(&self, balance: i64) {
+        self.open(ANNE, balance).await;
+        self.open(BERT, 0).await;
+        self.act(Act::Close(number(BERT))).await;
+        let disable = Act::Terminal {
+            name: "t-9".parse().unwrap(),
+            disabled: true,
+        };
+        self.act(disable).await;
+    }
+
     /// The whole audit log.
     pub(super) async fn records(&self) -> Vec<(AuditRecord, ChainHash)> {
         let all = RecordsAsked {

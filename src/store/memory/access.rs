@@ -42,8 +42,15 @@ impl Books {
         let policy = context.terms.lockout;
         let rows = u64::try_from(self.tries.len()).unwrap_or(u64::MAX);
         let record = self.tries.get(&number).map(|tries| tries.record.clone());
-        if record.is_none() && rows >= context.terms.try_rows_max {
-            return TryCounted::TableFull;
+        let takes = rows < context.terms.try_rows_max;
+        if record.is_none() {
+            let rows = rows.saturating_add(u64::from(takes));
+            if let Some(note) = context.fills_tries(rows, &mut self.tries_told) {
+                self.append(&note);
+            }
+            if !takes {
+                return TryCounted::TableFull;
+            }
         }
         let known = self.customers.get(&number);
         let stored = known.and_then(|customer| customer.pin_at(context.now));
@@ -60,16 +67,9 @@ impl Books {
                 let ticket = Ticket::for_counted_try(number, stored.cloned());
                 let ticket = ticket.with_stand_in(traits).with_last(last);
                 let expires_at = record.expires_at(policy);
-                let is_new = self
-                    .tries
-                    .insert(number, Tries { record, expires_at })
-                    .is_none();
+                self.tries.insert(number, Tries { record, expires_at });
                 if last {
                     self.append(&context.note(Event::LastTry, number).outcome("counted"));
-                }
-                let rows = rows.saturating_add(u64::from(is_new));
-                if let Some(note) = context.fills_tries(rows).filter(|_| is_new) {
-                    self.append(&note);
                 }
                 TryCounted::Check(ticket)
             }

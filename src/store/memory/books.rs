@@ -40,6 +40,8 @@ pub(super) struct Books {
     pub(super) keys_by_age: BTreeMap<u64, (AccountNumber, IdempotencyKey)>,
     pub(super) last_kept: u64,
     pub(super) tries: BTreeMap<AccountNumber, Tries>,
+    /// It is on record that they nearly fill their table.
+    pub(super) tries_told: bool,
     /// Whether a known terminal is disabled.
     pub(super) terminals: BTreeMap<TerminalName, bool>,
     /// Terminals that enrol themselves.
@@ -159,6 +161,7 @@ impl Books {
             keys_by_age: BTreeMap::new(),
             last_kept: 0,
             tries: BTreeMap::new(),
+            tries_told: false,
             terminals: BTreeMap::new(),
             enrolments: Enrolments::default(),
             records: Vec::new(),

@@ -215,6 +215,12 @@ impl Books {
         Done::Invitations(open.map(line).collect())
     }
 
+    /// Whoever got a certificate, whatever became of it.
+    pub(super) fn enrolled(&self) -> impl Iterator<Item = &TerminalName> {
+        let kept = self.enrolments.certificates.iter();
+        kept.map(|kept| &kept.new.terminal)
+    }
+
     pub(super) fn revoke_certificates(&mut self, terminal: &TerminalName, now: Timestamp) -> Done {
         let codes = &mut self.enrolments.codes;
         codes.retain(|name, code| name != terminal || code.used.is_some());

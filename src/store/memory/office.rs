@@ -1,11 +1,13 @@
 //! What the bank's staff ask.
 
+use std::collections::BTreeMap;
+
 use super::books::{ADJUSTMENT, Books, Customer, OPENING, Posting, Status, cash_of};
 use crate::access::pin::{PinHash, StoredPin};
 use crate::domain::entry::ChainHash;
 use crate::domain::hold::{HoldState, LATE_CAPTURE_MS};
 use crate::domain::money::{BALANCE_MAX, Opening};
-use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal, Timestamp};
+use crate::domain::{AccountNumber, AuditRecord, EntryKind, Refusal, TerminalName, Timestamp};
 use crate::store::{
     AccountReport, Act, Context, Done, Line, NewAccount, RecordsAsked, StoreError, TerminalReport,
 };
@@ -392,11 +394,19 @@ impl Books {
     }
 
     fn terminals(&self) -> Vec<TerminalReport> {
-        let report = |(name, disabled): (&crate::domain::TerminalName, &bool)| TerminalReport {
+        let enrolled = self.enrolled().map(|name| (name, false));
+        let mut known: BTreeMap<&TerminalName, bool> = enrolled.collect();
+        known.extend(
+            self.terminals
+                .iter()
+                .map(|(name, disabled)| (name, *disabled)),
+        );
+        let report = |(name, disabled): (&TerminalName, bool)| TerminalReport {
             terminal: name.to_string(),
-            disabled: *disabled,
+            disabled,
             cash: self.balance_of(&cash_of(name)),
+            ..TerminalReport::default()
         };
-        self.terminals.iter().map(report).collect()
+        known.into_iter().map(report).collect()
     }
 }

@@ -67,10 +67,10 @@ impl Books<'_> {
             return Ok(TryCounted::Forged);
         }
         let own = own.filter(|own| own.number == number && !own.is_void(context.now));
-        if record.is_none() && self.try_rows()? >= context.terms.try_rows_max {
+        let is_new = record.is_none();
+        if is_new && !self.takes_another_try_row(context)? {
             return Ok(TryCounted::TableFull);
         }
-        let is_new = record.is_none();
         let home = own.as_ref().or(stand_in.as_ref());
         let home = home.and_then(|credential| credential.home.as_ref());
         let counted = TryRecord::count(record, home, &context.terminal, policy, context.now);
@@ -81,13 +81,6 @@ impl Books<'_> {
         self.save_tries(number, &record, policy)?;
         if last {
             self.append(&context.note(Event::LastTry, number).outcome("counted"))?;
-        }
-        if is_new {
-            self.memory.try_rows = self.memory.try_rows.map(|rows| rows.saturating_add(1));
-            if let Some(note) = context.fills_tries(self.try_rows()?) {
-                tracing::error!("ALARM: the table of wrong PINs is nearly full");
-                self.append(&note)?;
-            }
         }
         let ticket = Ticket::for_counted_try(number, own.map(|own| own.stored));
         let ticket = ticket.with_stand_in(stand_in.map(|other| other.traits()));
@@ -378,6 +371,20 @@ impl Books<'_> {
             .memory
             .try_rows
             .map(|rows| rows.saturating_sub(removed));
+    }
+
+    /// Whether the table of tries takes one more row, which is counted then; staff are told where that,
+    /// or its being full, is news.
+    fn takes_another_try_row(&mut self, context: &Context) -> Result<bool, StoreError> {
+        let rows = self.try_rows()?;
+        let takes = rows < context.terms.try_rows_max;
+        let rows = rows.saturating_add(u64::from(takes));
+        self.memory.try_rows = Some(rows);
+        if let Some(note) = context.fills_tries(rows, &mut self.memory.tries_told) {
+            tracing::error!("ALARM: the table of wrong PINs is nearly full");
+            self.append(&note)?;
+        }
+        Ok(takes)
     }
 
     fn try_rows(&mut self) -> Result<u64, StoreError> {

@@ -393,12 +393,14 @@ impl Store for SqliteStore {
                         .await
                 }
                 act => {
-                    let (actor, shut) = (office::actor_of(office), act.shuts_out());
-                    let done = self
-                        .write(move |books| books.office(&actor, &act, &context))
-                        .await;
-                    self.seats.evict_where(shut, &done);
-                    done
+                    let (actor, seats) = (office::actor_of(office), Arc::clone(&self.seats));
+                    // Where it is written, so that it is done though nobody waits for the answer.
+                    self.write(move |books| {
+                        let done = books.office(&actor, &act, &context);
+                        seats.evict_where(act.shuts_out(), &done);
+                        done
+                    })
+                    .await
                 }
             }
         })

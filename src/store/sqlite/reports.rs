@@ -143,13 +143,16 @@ fn read_report(row: &Row<'_>, terms: &Terms, now: Timestamp) -> rusqlite::Result
 fn terminals(connection: &Connection) -> Result<Done, StoreError> {
     let mut statement = connection.prepare(
         "SELECT terminal.name, terminal.disabled, account.balance FROM terminal \
-         JOIN account ON account.id = terminal.cash ORDER BY terminal.name",
+         JOIN account ON account.id = terminal.cash \
+         UNION ALL SELECT DISTINCT terminal, 0, 0 FROM certificate \
+         WHERE terminal NOT IN (SELECT name FROM terminal) ORDER BY 1",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(TerminalReport {
             terminal: row.get(0)?,
             disabled: row.get(1)?,
             cash: row.get(2)?,
+            ..TerminalReport::default()
         })
     })?;
     Ok(Done::Terminals(rows.collect::<Result<Vec<_>, _>>()?))

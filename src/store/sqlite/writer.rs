@@ -55,6 +55,8 @@ pub(super) struct Memory {
     pub(super) rows: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
+    /// It is on record that they nearly fill it.
+    pub(super) tries_told: bool,
     /// The key that stand-ins are drawn with.
     pub(super) stand_in_key: Option<StandInKey>,
     /// The clock as it was last written.

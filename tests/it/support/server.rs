@@ -139,6 +139,17 @@ impl Server {
         customer
     }
 
+    /// Whether the terminal with the certificate of that name gets an answer.
+    pub(crate) async fn lets_in(&self, name: &str) -> bool {
+        !self.card(name).knock(self.address).await.is_empty()
+    }
+
+    /// Another terminal is served.
+    pub(crate) async fn expect_service(&self) {
+        let mut terminal = self.terminal("terminal-1").await;
+        terminal.ping().await.expect_code(0);
+    }
+
     /// The certificate of that name.
     pub(crate) fn card(&self, name: &str) -> Card {
         Card::of(&self.certificates, name)

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use atm_bank::atm::Error;
-use atm_bank::domain::Pin;
 use atm_bank::wire::answer::Answer;
 use atm_bank::wire::code::Code;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
-use super::losses::teller_at;
+use super::losses::in_session;
 use super::{Terminal, files_in, stderr, stdout};
 
 const WITHDRAWAL: &str = "zz-99999\n8264\nwithdraw\n50.00\nquit\n";
@@ -175,17 +174,7 @@ fn a_folder_that_is_lost_while_serving_gives_no_cash_either() {
     let bank = FakeBank::start(agreeable);
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut teller = teller_at(&bank, &journal);
-        let pin = Pin::parse("8264").unwrap();
-        teller
-            .login("zz-99999".parse().unwrap(), pin)
-            .await
-            .unwrap();
+    in_session(&bank, &journal, async |teller| {
         for times in 1..=2 {
             let (_, cash) = teller.authorize(5_000).await.unwrap();
             std::fs::remove_dir_all(&journal).unwrap();

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use atm_bank::domain::Pin;
 use atm_bank::wire::answer::Answer;
 use atm_bank::wire::code::Code;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::fake_bank::{FakeBank, Reaction, agreeable};
-use super::losses::teller_at;
+use super::losses::in_session;
 use super::window::Window;
 use super::{Terminal, stderr, stdout};
 use crate::support::{Site, until};
@@ -253,15 +252,7 @@ fn an_answer_that_nobody_could_be_told_is_told_at_the_next_log_in_and_not_asked_
     assert_eq!(child.wait().unwrap().code(), Some(74));
 
     // As where a terminal loses its power between the answer and its word to the customer.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut teller = teller_at(&bank, journal.path());
-        let pin = Pin::parse("8264").unwrap();
-        let account = "zz-99999".parse().unwrap();
-        teller.login(account, pin).await.unwrap();
+    in_session(&bank, journal.path(), async |teller| {
         let order = atm_bank::atm::journal::Order::Deposit(atm_bank::atm::teller::new_keyed(700));
         assert_eq!(teller.move_money(order).await.unwrap().code, Code::Done);
     });

@@ -205,17 +205,7 @@ fn an_authorize_without_an_answer_is_settled_by_a_release_because_no_cash_went_o
 fn a_terminal_that_dies_between_authorize_and_dispensing_frees_the_money_at_its_next_start() {
     let bank = FakeBank::start(agreeable);
     let journal = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut teller = teller_at(&bank, journal.path());
-        let account = "zz-99999".parse().unwrap();
-        teller
-            .login(account, Pin::parse("8264").unwrap())
-            .await
-            .unwrap();
+    in_session(&bank, journal.path(), async |teller| {
         let (_, cash) = teller.authorize(5_000).await.unwrap();
         assert!(cash.is_some());
         // A crash: nothing of it is settled, nothing is said.
@@ -247,7 +237,22 @@ fn told_at_login(bank: &FakeBank, journal: &Path) -> String {
         .to_owned()
 }
 
-pub(super) fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
+/// What goes on inside a terminal while a customer is logged in, and then no more: nothing is settled or
+/// said behind it.
+pub(super) fn in_session(bank: &FakeBank, journal: &Path, work: impl AsyncFnOnce(&mut Teller)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut teller = teller_at(bank, journal);
+        let (account, pin) = ("zz-99999".parse().unwrap(), Pin::parse("8264").unwrap());
+        teller.login(account, pin).await.unwrap();
+        work(&mut teller).await;
+    });
+}
+
+fn teller_at(bank: &FakeBank, journal: &Path) -> Teller {
     let files = TrustFiles {
         ca: bank.papers.file("ca.pem"),
         identity: Some((

@@ -210,3 +210,23 @@ fn line_mode_says_what_wrong_pins_and_locks_mean_and_that_no_cash_comes() {
         "{shown}"
     );
 }
+
+#[test]
+fn in_line_mode_lines_that_are_pasted_answer_no_question_that_was_not_asked_yet() {
+    let bank = FakeBank::start(agreeable);
+    let window = open(&bank, &["--plain"], (80, 24));
+    window.wait_for("Account:");
+    window.type_in("zz-99999\n");
+    window.wait_for("PIN:");
+    window.type_in("8264\r");
+    window.wait_for("What would you like to do?");
+    window.type_in("withdraw\n50.00\ntransfer\nzz-00001\n1.00\nyes\n");
+    window.wait_for("How much would you like to take out");
+    window.type_in("cancel\n");
+    window.wait_for("Cancelled. What would you like to do?");
+    window.type_in("balance\n");
+    window.wait_for("Your balance is 1024.32 USD");
+    for op in ["authorize", "transfer"] {
+        assert_eq!(bank.asked(op).len(), 0, "{op}");
+    }
+}
