@@ -144,6 +144,8 @@ pub struct Metrics {
     tls_reloads: Family<OutcomeLabels, Counter>,
     /// 1 while the store can be written, 0 while its disk fails.
     pub storage_writable: Gauge<i64, AtomicI64>,
+    /// How large the store's journal is.
+    pub store_wal_bytes: Gauge<i64, AtomicI64>,
     /// 1 while the wall clock is not believed.
     pub clock_guarded: Gauge<i64, AtomicI64>,
     /// The wall clock less the trusted one.
@@ -168,6 +170,7 @@ impl Default for Metrics {
             revocation_list_seconds: Family::default(),
             tls_reloads: Family::default(),
             storage_writable: Gauge::default(),
+            store_wal_bytes: Gauge::default(),
             clock_guarded: Gauge::default(),
             clock_difference_seconds: Gauge::default(),
             commits: Counter::default(),
@@ -223,6 +226,11 @@ impl Metrics {
             "storage_writable",
             "1 while the store can be written, 0 while its disk fails",
             self.storage_writable.clone(),
+        );
+        registry.register(
+            "store_wal_bytes",
+            "Octets of the journal (-wal) beside the store's file",
+            self.store_wal_bytes.clone(),
         );
         registry.register(
             "clock_guarded",

@@ -148,6 +148,12 @@ impl Bank {
         self.store.committed()
     }
 
+    /// How large the store's journal is, in octets.
+    #[must_use]
+    pub fn journal_bytes(&self) -> u64 {
+        self.store.journal_bytes()
+    }
+
     /// Everybody who is seated, from the store.
     #[must_use]
     pub fn seats(&self) -> Vec<crate::store::Seat> {

@@ -57,6 +57,8 @@ impl Server {
             (&Method::GET, "/metrics") => {
                 let writable = i64::from(self.bank.is_writable());
                 self.metrics.storage_writable.set(writable);
+                let journal = i64::try_from(self.bank.journal_bytes()).unwrap_or(i64::MAX);
+                self.metrics.store_wal_bytes.set(journal);
                 let Committed { commits, calls } = self.bank.committed();
                 self.metrics.set_committed(commits, calls);
                 if let Some(clock) = self.bank.clock() {

@@ -25,6 +25,7 @@ mod schema;
 mod sqlite;
 mod stand_ins;
 mod tampering;
+mod wal;
 
 /// Runs every test named on every store.
 macro_rules! on_every_store {

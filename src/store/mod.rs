@@ -366,6 +366,11 @@ pub trait Store: Send + Sync + 'static {
         Committed::default()
     }
 
+    /// How large the journal is that it keeps beside its file, in octets; 0 where it has none.
+    fn journal_bytes(&self) -> u64 {
+        0
+    }
+
     /// For whom a certificate may be made by this warrant, for the public key with this SHA-256.
     fn warranted(
         &self,

@@ -360,5 +360,9 @@ async fn monitoring_shows_counters_and_health_and_no_customers() {
     }
     assert!(monitor.value("bank_committed_calls_total ").await >= calls + 20);
     assert!(monitor.value("bank_commits_total ").await >= commits + 20);
+    let journal = std::fs::metadata(site.path("data/bank.db-wal")).unwrap();
+    let shown = monitor.value("bank_store_wal_bytes ").await;
+    assert_eq!(u64::try_from(shown).unwrap(), journal.len());
+    assert!(shown > 0);
     assert!(!metrics.contains("zz-99999") && !metrics.contains("terminal-1"));
 }

@@ -8,8 +8,9 @@ use atm_bank::domain::{Pin, RequestedAmount};
 use atm_bank::service::OpenBank;
 use atm_bank::store::{Order, OrderKind};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{ACCOUNT_PINS, Site};
+use crate::support::{ACCOUNT_PINS, Server, Site};
 
 /// Entries, each with its kept key; more where there is time for more.
 fn entries() -> usize {
@@ -37,6 +38,35 @@ async fn deposit(bank: Arc<Bank>, (account, pin): (&str, &str), count: usize) {
     }
 }
 
+/// What docs/OPERATIONS.md says the journal keeps where nobody reads it.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Verifies while a customer deposits without a pause; how large the journal became.
+async fn verified_beside_a_customer(site: &Site, server: &Server) -> u64 {
+    let (account, pin) = ACCOUNT_PINS[0];
+    let mut customer = server.customer("terminal-1", account, pin).await;
+    let (over, journal) = (CancellationToken::new(), site.path("data/bank.db-wal"));
+    let going_on = over.clone();
+    let busy = tokio::spawn(async move {
+        let (mut high, mut deposits) = (0, 0_u64);
+        while !going_on.is_cancelled() {
+            customer.deposit(1).await.expect_code(0);
+            deposits += 1;
+            high = high.max(std::fs::metadata(&journal).unwrap().len());
+        }
+        (high, deposits)
+    });
+    let began = std::time::Instant::now();
+    tokio::task::block_in_place(|| site.run(&["verify"]).expect(0));
+    over.cancel();
+    let (high, deposits) = busy.await.unwrap();
+    println!(
+        "{deposits} deposits beside a verify of {:?}: a journal of {high} octets",
+        began.elapsed()
+    );
+    high
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_of_staff_is_served_by_a_confined_server_with_many_entries() {
     let site = Site::new();
@@ -61,6 +91,8 @@ async fn every_command_of_staff_is_served_by_a_confined_server_with_many_entries
     drop(bank);
     let server = site.start();
     server.wait_for_log("confined");
+    let high = verified_beside_a_customer(&site, &server).await;
+    assert!(high < JOURNAL_BYTES_MAX, "{high}");
     for command in [
         &["verify"][..],
         &["backup", "copy.db"],

@@ -1,39 +1,23 @@
 //! The full audit: every entry read and every sum, balance, hold, chain and key checked again.
+//!
+//! It is read in slices, beside a bank that goes on. What is only appended is played again from its
+//! beginning; once that has caught up with the present, all that follows from it is compared in one
+//! short snapshot. A row that is judged by itself, or by rows that never change, is judged in any.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
-use aws_lc_rs::digest;
 use rusqlite::Connection;
 
 use super::accounts::KIND_CUSTOMER;
 use super::open::MIGRATIONS;
-use super::postings::POSTINGS_PER_MARK;
-use super::{covered, schema, sums};
+use super::replay::{Accounts, Rebuilt};
+use super::slices::Slices;
+use super::{clock, covered_replay, postings, records, replay, schema, sums};
 use crate::access::row_mac::Keyring;
-use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
-use crate::domain::{EntryKind, EntryNumber, Timestamp};
+use crate::domain::entry::ChainHash;
+use crate::domain::{EntryKind, Timestamp};
 use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
-
-/// An account as its entries make it.
-pub(super) struct Rebuilt {
-    pub(super) number: String,
-    pub(super) is_customer: bool,
-    balance: i64,
-    head: ChainHash,
-    /// The last entry with a posting to it, or 0, and how many there are.
-    last_entry: i64,
-    postings: i64,
-    /// Entries that must be marked.
-    marks: Vec<i64>,
-    /// What the account's row says.
-    stored: Stored,
-}
-
-struct Stored {
-    money: (i64, ChainHash),
-    links: (i64, i64),
-}
 
 #[derive(Default)]
 pub(super) struct Faults {
@@ -58,295 +42,362 @@ impl Faults {
     }
 }
 
-/// Audits the ledger as it stands in one snapshot.
+/// Audits the ledger, beside a bank that may go on.
 pub(super) fn audit(
-    connection: &Connection,
+    slices: &mut Slices<'_>,
     keyring: &Keyring,
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Audit, StoreError> {
-    connection.execute_batch("BEGIN")?;
-    let audit = audit_snapshot(connection, keyring, before, now);
-    connection.execute_batch("COMMIT")?;
-    audit
-}
-
-fn audit_snapshot(
-    connection: &Connection,
-    keyring: &Keyring,
-    before: Option<Digest>,
-    now: Timestamp,
-) -> Result<Audit, StoreError> {
+    let began = clock::since_boot();
     let mut faults = Faults::default();
-    for difference in schema::differences(connection, MIGRATIONS.len())? {
+    for difference in schema::differences(slices.connection, MIGRATIONS.len())? {
         faults.add(format!("schema: {difference}"));
     }
-    integrity(connection, &mut faults)?;
-    let mut accounts = accounts(connection)?;
-    let (entries, last) = replay(connection, &mut accounts, before, &mut faults)?;
-    let kept = before.and_then(|digest| digest.log);
-    let log = super::records::replay(connection, kept, &mut faults)?;
-    let kept = before.and_then(|digest| digest.rows);
-    let rows = covered::replay(connection, keyring, kept, &accounts, &mut faults)?;
-    for account in accounts.values() {
-        if (account.balance, account.head) != account.stored.money {
-            faults.add(format!(
-                "{}: its balance or chain is not what its entries make",
-                account.number
-            ));
+    integrity(slices, &mut faults)?;
+    let mut chains = Chains {
+        ledger: replay::Replay::new(before),
+        log: records::Replay::new(before.and_then(|digest| digest.log)),
+        rows: covered_replay::Replay::new(before.and_then(|digest| digest.rows)),
+    };
+    chains.catch_up(slices, &mut faults)?;
+    let mut audit = present(slices.connection, keyring, &mut chains, &mut faults)?;
+    slices.next()?;
+    let accounts = &chains.ledger.accounts;
+    let unchecked = covered_replay::audit(slices, keyring, accounts, &mut faults)?;
+    audit.unchecked_rows = audit.unchecked_rows.saturating_add(unchecked);
+    audit.keys = keys(slices, &mut faults)?;
+    audit.noted = clock::audit_stamps(slices, (now, began), &mut faults)?;
+    sums::audit(slices, &mut faults)?;
+    others(slices, &mut faults)?;
+    if audit.ledger_total != 0 {
+        faults.add(format!(
+            "all balances sum to {}, not to 0",
+            audit.ledger_total
+        ));
+    }
+    audit.faults = faults.into_words();
+    Ok(audit)
+}
+
+/// SQLite's own check of the file, and that every reference leads somewhere. That each page has one use
+/// only the whole file tells; that indexes and rows agree takes longest, and is asked of each table.
+fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreError> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table'";
+    let mut statement = slices.connection.prepare(sql)?;
+    let tables = statement.query_map([], |row| row.get(0))?;
+    let tables: Vec<String> = tables.collect::<Result<_, _>>()?;
+    drop(statement);
+    let mut found = BTreeSet::new();
+    let quoted = tables.iter().map(|table| table.replace('"', "\"\""));
+    let each = quoted.map(|table| format!("PRAGMA integrity_check(\"{table}\")"));
+    for sql in std::iter::once("PRAGMA quick_check(20)".to_owned()).chain(each) {
+        slices.next()?;
+        let mut statement = slices.connection.prepare(&sql)?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        for row in rows {
+            let fault = row?;
+            if fault != "ok" && found.insert(fault.clone()) {
+                faults.add(format!("file: {fault}"));
+            }
         }
-        if (account.last_entry, account.postings) != account.stored.links {
+    }
+    for table in tables {
+        slices.next()?;
+        let sql = "SELECT \"table\" FROM pragma_foreign_key_check(?1)";
+        let mut statement = slices.connection.prepare(sql)?;
+        let rows = statement.query_map([&table], |row| row.get::<_, String>(0))?;
+        for table in rows {
             faults.add(format!(
-                "{}: its last entry or its count of them is not what its entries make",
-                account.number
+                "a row of {} refers to one that is not there",
+                table?
             ));
         }
     }
-    marks(connection, &accounts, &mut faults)?;
-    holds(connection, &mut faults)?;
-    days(connection, &mut faults)?;
-    keys(connection, &mut faults)?;
-    let noted = super::clock::audit_stamps(connection, now, &mut faults)?;
-    sums::audit(connection, &mut faults)?;
-    others(connection, &mut faults)?;
-    let ledger_total = accounts.values().fold(0_i64, |sum, account| {
-        sum.wrapping_add(account.stored.money.0)
-    });
-    if ledger_total != 0 {
-        faults.add(format!("all balances sum to {ledger_total}, not to 0"));
+    slices.next()
+}
+
+/// All that is only appended.
+struct Chains {
+    ledger: replay::Replay,
+    log: records::Replay,
+    rows: covered_replay::Replay,
+}
+
+impl Chains {
+    /// Reads all of it: what is read then is what the snapshot has that is open.
+    fn catch_up(&mut self, slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreError> {
+        while self.read_on(slices.connection, faults)? {
+            slices.turn()?;
+        }
+        Ok(())
     }
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+
+    /// Reads a window more; whether there was any. Accounts come first: entries and records speak of them.
+    fn read_on(
+        &mut self,
+        connection: &Connection,
+        faults: &mut Faults,
+    ) -> Result<bool, StoreError> {
+        let Self { ledger, log, rows } = self;
+        Ok(ledger.accounts.read_on(connection)?
+            || ledger.read_on(connection, faults)?
+            || log.read_on(connection, faults)?
+            || rows.read_on(connection, &mut ledger.accounts, faults)?)
+    }
+}
+
+/// Compares what follows from the chains, all in the snapshot that they have caught up with.
+fn present(
+    connection: &Connection,
+    keyring: &Keyring,
+    chains: &mut Chains,
+    faults: &mut Faults,
+) -> Result<Audit, StoreError> {
+    let Chains { ledger, log, rows } = chains;
+    ledger.finish(faults);
+    log.finish(connection, faults)?;
+    let unchecked_rows = rows.finish(connection, keyring, faults)?;
+    let done = ledger.newest.max(log.newest);
+    let mut present = Present::read(connection, &ledger.accounts, done, faults)?;
+    marks(connection, ledger, faults)?;
+    let open_holds = present.holds(connection, &ledger.accounts, faults)?;
+    present.judge(connection, &ledger.accounts, faults)?;
     Ok(Audit {
-        accounts: count("SELECT count(*) FROM account WHERE kind = 0")?,
-        entries,
-        open_holds: count("SELECT count(*) FROM hold WHERE state = 0")?,
-        keys: count("SELECT count(*) FROM request")?,
-        customers_total: connection.query_row(
-            "SELECT coalesce(sum(balance), 0) FROM account WHERE kind = 0",
-            [],
-            |row| row.get(0),
-        )?,
-        ledger_total,
-        head: digest_of(&accounts, last),
-        log,
-        noted,
-        rows: rows.head,
-        unchecked_rows: rows.unchecked,
-        faults: faults.into_words(),
+        accounts: present.customers,
+        entries: ledger.entries,
+        open_holds,
+        keys: 0,
+        customers_total: present.customers_total,
+        ledger_total: present.total,
+        head: ledger.accounts.digest(ledger.last),
+        log: log.last,
+        noted: Vec::new(),
+        rows: rows.last,
+        unchecked_rows,
+        faults: Vec::new(),
     })
 }
 
-/// SQLite's own check of the file, and that every reference leads somewhere.
-fn integrity(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-    for row in rows {
-        match row?.as_str() {
-            "ok" => {}
-            fault => faults.add(format!("file: {fault}")),
-        }
-    }
-    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-    for table in rows {
-        faults.add(format!(
-            "a row of {} refers to one that is not there",
-            table?
-        ));
-    }
-    Ok(())
+/// What an account's row says beyond its entries, less what its entries and holds make of it.
+#[derive(Clone, Default)]
+struct Rest {
+    held: i64,
+    /// The business day, where it has one, and what of its use is not accounted for.
+    day: Option<i64>,
+    used: i64,
+    /// When the day of its row begins.
+    begins: i64,
 }
 
-fn accounts(connection: &Connection) -> Result<HashMap<i64, Rebuilt>, StoreError> {
-    let mut statement = connection
-        .prepare("SELECT id, number, balance, head, last_entry, postings, kind FROM account")?;
-    let rows = statement.query_map([], |row| {
-        let stored = Stored {
-            money: (row.get(2)?, row.get(3)?),
-            links: (row.get(4)?, row.get(5)?),
+/// What rows of accounts say at one moment.
+struct Present {
+    /// In the order of the accounts.
+    rest: Vec<Rest>,
+    customers: u64,
+    customers_total: i64,
+    total: i64,
+    /// The latest moment that anything was done at, as far as was read.
+    done: i64,
+}
+
+impl Present {
+    /// Reads the rows, and compares them with what entries make.
+    fn read(
+        connection: &Connection,
+        accounts: &Accounts,
+        done: i64,
+        faults: &mut Faults,
+    ) -> Result<Self, StoreError> {
+        let mut present = Self {
+            rest: vec![Rest::default(); accounts.all().len()],
+            customers: 0,
+            customers_total: 0,
+            total: 0,
+            done,
         };
-        Ok((
-            row.get(0)?,
-            Rebuilt {
-                number: row.get(1)?,
-                is_customer: row.get::<_, i64>(6)? == KIND_CUSTOMER,
-                balance: 0,
-                head: CHAIN_START,
-                last_entry: 0,
-                postings: 0,
-                marks: Vec::new(),
-                stored,
-            },
-        ))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-struct EntryRow {
-    number: i64,
-    at: i64,
-    kind: i64,
-    terminal: String,
-    amount: i64,
-    debit: Side,
-    credit: Side,
-}
-
-/// Account, balance after it, hash, and the account's posting before it.
-type Side = (i64, i64, ChainHash, i64);
-
-/// Plays every entry again and compares; returns how many there are and the last one's number.
-fn replay(
-    connection: &Connection,
-    accounts: &mut HashMap<i64, Rebuilt>,
-    before: Option<Digest>,
-    faults: &mut Faults,
-) -> Result<(u64, i64), StoreError> {
-    let mut statement = connection.prepare(
-        "SELECT entry.id, at, kind, coalesce(terminal.name, ''), amount, debit, debit_balance, debit_hash, \
-         credit, credit_balance, credit_hash, debit_previous, credit_previous FROM entry LEFT JOIN terminal ON terminal.id = entry.terminal \
-         ORDER BY entry.id",
-    )?;
-    let mut rows = statement.query([])?;
-    let (mut entries, mut last) = (0_u64, 0_i64);
-    let mut unchecked = before;
-    while let Some(row) = rows.next()? {
-        let entry = EntryRow {
-            number: row.get(0)?,
-            at: row.get(1)?,
-            kind: row.get(2)?,
-            terminal: row.get(3)?,
-            amount: row.get(4)?,
-            debit: (row.get(5)?, row.get(6)?, row.get(7)?, row.get(11)?),
-            credit: (row.get(8)?, row.get(9)?, row.get(10)?, row.get(12)?),
-        };
-        if let Some(digest) = unchecked.filter(|digest| digest.entry < entry.number) {
-            compare(accounts, digest, last, faults);
-            unchecked = None;
+        let sql = "SELECT id, balance, head, last_entry, postings, held, day, day_used, kind FROM account";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (balance, head): (i64, ChainHash) = (row.get(1)?, row.get(2)?);
+            let is_customer = row.get::<_, i64>(8)? == KIND_CUSTOMER;
+            present.total = present.total.wrapping_add(balance);
+            if is_customer {
+                present.customers = present.customers.saturating_add(1);
+                present.customers_total = present.customers_total.wrapping_add(balance);
+            }
+            let Some(place) = accounts.place(row.get(0)?) else {
+                continue;
+            };
+            let (Some(account), Some(rest)) =
+                (accounts.all().get(place), present.rest.get_mut(place))
+            else {
+                continue;
+            };
+            let number = &account.number;
+            if (account.balance, account.head) != (balance, head) {
+                faults.add(format!(
+                    "{number}: its balance or chain is not what its entries make"
+                ));
+            }
+            if (account.last_entry, account.postings) != (row.get(3)?, row.get(4)?) {
+                faults.add(format!(
+                    "{number}: its last entry or its count of them is not what its entries make"
+                ));
+            }
+            let (day, used): (i64, i64) = (row.get(6)?, row.get(7)?);
+            rest.held = row.get(5)?;
+            rest.begins = day.saturating_mul(86_400_000);
+            if is_customer && (day > 0 || used > 0) {
+                rest.day = Some(day);
+                rest.used = used.wrapping_sub(withdrawn_on(connection, account, day)?);
+            }
         }
-        side(accounts, &entry, true, faults);
-        side(accounts, &entry, false, faults);
-        entries = entries.saturating_add(1);
-        last = entry.number;
+        Ok(present)
     }
-    if let Some(digest) = unchecked {
-        compare(accounts, digest, last, faults);
+
+    /// Reads the holds, and compares each with its entry; returns how many are open.
+    fn holds(
+        &mut self,
+        connection: &Connection,
+        accounts: &Accounts,
+        faults: &mut Faults,
+    ) -> Result<u64, StoreError> {
+        let sql = "SELECT name, account, state, hold.amount, captured, authorized_at, \
+                   (state = 1) <> (captured > 0) OR (state = 1) <> (entry.id IS NOT NULL) OR (state = 1 AND \
+                     (entry.amount <> captured OR debit <> account OR kind NOT IN (3, 4))), \
+                   iif(kind = ?1, entry.id, NULL), debit, entry.amount, entry.at \
+                   FROM hold LEFT JOIN entry ON entry.id = hold.entry ORDER BY hold.id";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([EntryKind::Withdrawal.number()])?;
+        let (mut open, mut captures) = (0_u64, HashSet::new());
+        while let Some(row) = rows.next()? {
+            if row.get::<_, Option<bool>>(6)? == Some(true) {
+                let name: String = row.get(0)?;
+                faults.add(format!("hold {name}: its state and its entry do not agree"));
+            }
+            let (state, amount): (i64, i64) = (row.get(2)?, row.get(3)?);
+            let of_day = if state == 0 { amount } else { row.get(4)? };
+            self.done = self.done.max(row.get(5)?);
+            if state == 0 {
+                open = open.saturating_add(1);
+            }
+            if let Some(rest) = self.rest_of(accounts, row.get(1)?) {
+                if state == 0 {
+                    rest.held = rest.held.wrapping_sub(amount);
+                }
+                if state <= 1 && rest.day == Some(day_of(row.get(5)?)) {
+                    rest.used = rest.used.wrapping_sub(of_day);
+                }
+            }
+            // What a capture withdrew counts upon its hold's day, not upon its own.
+            if let Some(entry) = row.get::<_, Option<i64>>(7)?
+                && let Some(rest) = self.rest_of(accounts, row.get(8)?)
+                && rest.day == Some(day_of(row.get(10)?))
+                && captures.insert(entry)
+            {
+                rest.used = rest.used.wrapping_add(row.get(9)?);
+            }
+        }
+        Ok(open)
     }
-    Ok((entries, last))
+
+    fn rest_of(&mut self, accounts: &Accounts, id: i64) -> Option<&mut Rest> {
+        self.rest.get_mut(accounts.place(id)?)
+    }
+
+    /// Names the accounts of which something is left, and those whose day is later than all that was done.
+    fn judge(
+        &self,
+        connection: &Connection,
+        accounts: &Accounts,
+        faults: &mut Faults,
+    ) -> Result<(), StoreError> {
+        let mut later = Vec::new();
+        for (rest, account) in self.rest.iter().zip(accounts.all()) {
+            let number = &account.number;
+            if rest.held != 0 {
+                faults.add(format!(
+                    "{number}: what is held is not the sum of its open holds"
+                ));
+            }
+            if rest.day.is_some() && rest.used != 0 {
+                faults.add(format!(
+                    "{number}: what its day has used is not what its withdrawals and holds make"
+                ));
+            }
+            if rest.begins > self.done {
+                later.push((rest.begins, number));
+            }
+        }
+        if later.is_empty() {
+            return Ok(());
+        }
+        // Only what is done on a day turns an account to it: some of that is in no log.
+        let sql = "SELECT coalesce(max(at), 0) FROM request";
+        let asked = connection.query_row(sql, [], |row| row.get::<_, i64>(0))?;
+        for (_, number) in later.iter().filter(|(begins, _)| *begins > asked) {
+            faults.add(format!(
+                "{number}: its business day is later than anything that was done"
+            ));
+        }
+        Ok(())
+    }
 }
 
-fn compare(accounts: &HashMap<i64, Rebuilt>, digest: Digest, last: i64, faults: &mut Faults) {
-    if digest_of(accounts, last) != digest.of_ledger() {
-        faults.add(format!(
-            "the ledger up to entry {} is not the one that digest was made of",
-            digest.entry
-        ));
-    }
+fn day_of(at_ms: i64) -> i64 {
+    Timestamp::from_unix_ms(at_ms).business_day()
 }
 
-fn side(accounts: &mut HashMap<i64, Rebuilt>, entry: &EntryRow, debit: bool, faults: &mut Faults) {
-    let number = entry.number;
-    let ((own, balance, hash, previous), (other, ..), amount) = match debit {
-        true => (entry.debit, entry.credit, entry.amount.wrapping_neg()),
-        false => (entry.credit, entry.debit, entry.amount),
+/// What the account's entries withdrew on a day. Seldom is it not the latest that it withdrew on: where
+/// a clock was wrong, or a capture came on the day after.
+fn withdrawn_on(connection: &Connection, account: &Rebuilt, day: i64) -> Result<i64, StoreError> {
+    if let Some(sum) = account.withdrawn_on(day) {
+        return Ok(sum);
+    }
+    let lines = match postings::since(connection, account.id, Timestamp::from_unix_ms(i64::MIN)) {
+        // It was named where the entries were played.
+        Err(StoreError::Broken(_)) => Vec::new(),
+        lines => lines?,
     };
-    let counterparty = accounts.get(&other).map(|other| other.number.clone());
-    let (Some(own), Some(counterparty)) = (accounts.get_mut(&own), counterparty) else {
-        return faults.add(format!("entry {number}: no such account"));
-    };
-    let (Some(kind), Some(entry_number)) =
-        (EntryKind::from_number(entry.kind), EntryNumber::new(number))
-    else {
-        return faults.add(format!("entry {number}: no such kind or number"));
-    };
-    own.balance = own.balance.wrapping_add(amount);
-    if own.balance != balance {
-        faults.add(format!(
-            "entry {number}: the balance of {} after it is wrong",
-            own.number
-        ));
-    }
-    let link = ChainLink {
-        previous: &own.head,
-        account: &own.number,
-        counterparty: &counterparty,
-        entry: entry_number,
-        at: Timestamp::from_unix_ms(entry.at),
-        kind,
-        amount,
-        balance,
-        terminal: &entry.terminal,
-    };
-    if link.hash() != hash {
-        faults.add(format!(
-            "entry {number}: the hash chain of {} is broken",
-            own.number
-        ));
-    }
-    if own.last_entry != previous {
-        faults.add(format!(
-            "entry {number}: it does not follow the posting of {} before it",
-            own.number
-        ));
-    }
-    own.last_entry = number;
-    own.postings = own.postings.saturating_add(1);
-    if own.postings % POSTINGS_PER_MARK == 0 {
-        own.marks.push(number);
-    }
-    // Goes on from the stored hash, so that one fault is not reported for all that follows.
-    own.head = hash;
-    own.balance = balance;
-}
-
-/// SHA-256 over names and heads in the order of names; accounts without entries have none.
-fn digest_of(accounts: &HashMap<i64, Rebuilt>, entry: i64) -> Digest {
-    let heads: BTreeMap<&str, &ChainHash> = accounts
-        .values()
-        .filter(|account| account.head != CHAIN_START)
-        .map(|account| (account.number.as_str(), &account.head))
-        .collect();
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"atm-bank/heads/1\0");
-    for (number, head) in heads {
-        context.update(number.as_bytes());
-        context.update(b"\0");
-        context.update(head);
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    Digest {
-        entry,
-        hash,
-        log: None,
-        rows: None,
-    }
+    let paid = lines.iter().filter(|line| {
+        line.kind == EntryKind::Withdrawal && line.amount < 0 && line.at.business_day() == day
+    });
+    Ok(paid.fold(0, |sum: i64, line| sum.wrapping_sub(line.amount)))
 }
 
 /// Every 64th posting of an account must be marked, and nothing else.
 fn marks(
     connection: &Connection,
-    accounts: &HashMap<i64, Rebuilt>,
+    ledger: &mut replay::Replay,
     faults: &mut Faults,
 ) -> Result<(), StoreError> {
     let mut statement =
-        connection.prepare("SELECT entry FROM posting_mark WHERE account = ?1 ORDER BY entry")?;
-    let mut all = 0_usize;
-    for (id, account) in accounts {
-        let found = statement.query_map([id], |row| row.get(0))?;
-        let found: Vec<i64> = found.collect::<Result<_, _>>()?;
-        all = all.saturating_add(found.len());
-        if found != account.marks {
-            faults.add(format!(
+        connection.prepare("SELECT account, entry FROM posting_mark ORDER BY account, entry")?;
+    let stored = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let stored: Vec<(i64, i64)> = stored.collect::<Result<_, _>>()?;
+    ledger.marks.sort_unstable();
+    if stored == ledger.marks {
+        return Ok(());
+    }
+    let (stored, made): (BTreeSet<_>, BTreeSet<_>) = (
+        stored.into_iter().collect(),
+        ledger.marks.iter().copied().collect(),
+    );
+    let wrong = stored.symmetric_difference(&made);
+    let wrong: BTreeSet<i64> = wrong.map(|(account, _)| *account).collect();
+    let mut gone = false;
+    for id in wrong {
+        match ledger.accounts.get(id) {
+            Some(account) => faults.add(format!(
                 "{}: its entries are not marked right",
                 account.number
-            ));
+            )),
+            None => gone = true,
         }
     }
-    let stored = connection.query_row("SELECT count(*) FROM posting_mark", [], |row| {
-        row.get::<_, usize>(0)
-    })?;
-    if stored != all {
+    if gone {
         faults.add("an account that is not there has marked entries".to_owned());
     }
     Ok(())
@@ -355,114 +406,91 @@ fn marks(
 fn fault_rows(
     connection: &Connection,
     sql: &str,
+    parameters: impl rusqlite::Params,
     what: &str,
     faults: &mut Faults,
 ) -> Result<(), StoreError> {
-    let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(parameters, |row| row.get::<_, String>(0))?;
     for name in rows {
         faults.add(format!("{}: {what}", name?));
     }
     Ok(())
 }
 
-fn holds(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    fault_rows(
-        connection,
-        "SELECT number FROM account WHERE held <> coalesce((SELECT sum(amount) FROM hold \
-         WHERE hold.account = account.id AND state = 0), 0)",
-        "what is held is not the sum of its open holds",
-        faults,
-    )?;
-    fault_rows(
-        connection,
-        "SELECT 'hold ' || hold.name FROM hold LEFT JOIN entry ON entry.id = hold.entry WHERE \
-         (hold.state = 1) <> (hold.captured > 0) OR (hold.state = 1) <> (entry.id IS NOT NULL) OR \
-         (hold.state = 1 AND (entry.amount <> hold.captured OR entry.debit <> hold.account \
-          OR entry.kind NOT IN (3, 4)))",
-        "its state and its entry do not agree",
-        faults,
-    )
-}
-
-/// What was used of each account's present day must be what its withdrawals and holds make.
-fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    fault_rows(
-        connection,
-        "WITH paid (account, amount) AS (SELECT entry.debit, sum(entry.amount) FROM entry \
-           JOIN account own ON own.id = entry.debit WHERE entry.kind = 3 \
-           AND entry.at >= own.day * 86400000 AND entry.at < (own.day + 1) * 86400000 \
-           AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL) \
-           GROUP BY entry.debit) \
-         SELECT number FROM account LEFT JOIN paid ON paid.account = account.id \
-         WHERE kind = 0 AND (day > 0 OR day_used > 0) AND day_used <> coalesce(paid.amount, 0) + \
-         coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
-           WHERE hold.account = account.id AND hold.state IN (0, 1) \
-           AND hold.authorized_at >= account.day * 86400000 \
-           AND hold.authorized_at < (account.day + 1) * 86400000), 0)",
-        "what its day has used is not what its withdrawals and holds make",
-        faults,
-    )
-}
-
-fn keys(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    fault_rows(
-        connection,
-        "SELECT 'request ' || request.id FROM request LEFT JOIN entry ON entry.id = request.entry \
-         WHERE (request.entry IS NOT NULL AND entry.id IS NULL) OR (entry.id IS NOT NULL AND \
-         request.account NOT IN (entry.debit, entry.credit)) OR (request.entry IS NULL AND request.hold IS NULL)",
-        "its key has no entry or hold of its account",
-        faults,
-    )?;
-    // Keys and entries are written together, and both numbers grow: nothing has to be sorted.
-    let sql = "SELECT id, entry FROM request WHERE entry IS NOT NULL ORDER BY id";
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    let mut last = 0;
-    while let Some(row) = rows.next()? {
-        let (id, entry): (i64, i64) = (row.get(0)?, row.get(1)?);
-        match entry.cmp(&last) {
-            Ordering::Greater => {}
-            Ordering::Equal => faults.add(format!("entry {entry}: two keys claim it")),
-            Ordering::Less => faults.add(format!("request {id}: its entry is not in its order")),
+/// Returns how many keys there are.
+fn keys(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<u64, StoreError> {
+    let (mut count, mut last) = (0_u64, 0);
+    slices.through("request", |connection, after, end| {
+        fault_rows(
+            connection,
+            "SELECT 'request ' || request.id FROM request LEFT JOIN entry ON entry.id = request.entry \
+             WHERE request.id > ?1 AND request.id <= ?2 AND ((request.entry IS NOT NULL AND entry.id IS NULL) \
+             OR (entry.id IS NOT NULL AND request.account NOT IN (entry.debit, entry.credit)) \
+             OR (request.entry IS NULL AND request.hold IS NULL))",
+            [after, end],
+            "its key has no entry or hold of its account",
+            faults,
+        )?;
+        // Keys and entries are written together, and both numbers grow: nothing has to be sorted.
+        let sql = "SELECT id, entry FROM request WHERE id > ?1 AND id <= ?2 ORDER BY id";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([after, end])?;
+        while let Some(row) = rows.next()? {
+            count = count.saturating_add(1);
+            let (id, entry): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let Some(entry) = entry else { continue };
+            match entry.cmp(&last) {
+                Ordering::Greater => {}
+                Ordering::Equal => faults.add(format!("entry {entry}: two keys claim it")),
+                Ordering::Less => {
+                    faults.add(format!("request {id}: its entry is not in its order"));
+                }
+            }
+            last = entry;
         }
-        last = entry;
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(count)
 }
 
 /// What is in no chain, and has no MAC and no sum of its own.
-fn others(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
+fn others(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreError> {
+    let mut peppers = BTreeSet::new();
+    slices.through("account", |connection, after, end| {
+        fault_rows(
+            connection,
+            "SELECT number FROM account WHERE id > ?1 AND id <= ?2 AND \
+             (currency IS NOT (SELECT value FROM bank WHERE name = 'currency') \
+             OR kind <> CASE WHEN number LIKE 'cash:%' THEN 1 WHEN number = 'opening' THEN 2 \
+               WHEN number = 'adjustment' THEN 3 ELSE 0 END \
+             OR (kind <> 0 AND (status <> 0 OR withdrawal_limit IS NOT NULL OR daily_limit IS NOT NULL)))",
+            [after, end],
+            "its currency, kind or status is not that of such an account",
+            faults,
+        )?;
+        let sql = "SELECT DISTINCT pepper FROM account JOIN credential ON credential.account = account.id \
+                   WHERE account.id > ?1 AND account.id <= ?2 AND status <> 2 \
+                   AND 'pepper:' || pepper NOT IN (SELECT name FROM bank)";
+        let mut statement = connection.prepare_cached(sql)?;
+        let found = statement.query_map([after, end], |row| row.get::<_, String>(0))?;
+        for pepper in found {
+            peppers.insert(pepper?);
+        }
+        Ok(())
+    })?;
     fault_rows(
-        connection,
-        "SELECT number FROM account WHERE currency IS NOT (SELECT value FROM bank WHERE name = 'currency') \
-         OR kind <> CASE WHEN number LIKE 'cash:%' THEN 1 WHEN number = 'opening' THEN 2 \
-           WHEN number = 'adjustment' THEN 3 ELSE 0 END \
-         OR (kind <> 0 AND (status <> 0 OR withdrawal_limit IS NOT NULL OR daily_limit IS NOT NULL))",
-        "its currency, kind or status is not that of such an account",
-        faults,
-    )?;
-    fault_rows(
-        connection,
+        slices.connection,
         "SELECT 'terminal ' || name FROM terminal LEFT JOIN account ON account.id = cash \
          WHERE number IS NOT 'cash:' || name",
+        [],
         "its cash account is another's",
         faults,
     )?;
-    // Only what is done on a day turns an account to it.
-    fault_rows(
-        connection,
-        "SELECT number FROM account WHERE day * 86400000 > max( \
-         coalesce((SELECT max(at) FROM entry), 0), coalesce((SELECT max(at) FROM audit), 0), \
-         coalesce((SELECT max(at) FROM request), 0), coalesce((SELECT max(authorized_at) FROM hold), 0))",
-        "its business day is later than anything that was done",
-        faults,
-    )?;
-    fault_rows(
-        connection,
-        "SELECT DISTINCT pepper FROM credential JOIN account ON account.id = account WHERE status <> 2 \
-         AND 'pepper:' || pepper NOT IN (SELECT name FROM bank)",
-        "accounts stand on that pepper, and it is not among those that are needed",
-        faults,
-    )
+    for pepper in peppers {
+        faults.add(format!(
+            "{pepper}: accounts stand on that pepper, and it is not among those that are needed"
+        ));
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The bank's clock as the store keeps it, and what staff mend of rows that a wrong clock stamped.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -8,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::access::read_tries;
 use super::audit::Faults;
 use super::postings;
+use super::slices::Slices;
 use super::sums;
 use super::writer::Books;
 use crate::domain::{AccountNumber, ClockGuard, ClockMark, EntryKind, Timestamp};
@@ -303,71 +305,114 @@ impl Books<'_> {
     }
 }
 
-/// Stamps later than now: faults, unless they were acknowledged. What was is returned in words.
+/// Stamps later than now: faults, unless they were acknowledged. What was is returned in words. `now` is
+/// when the audit began, `began` the same as CLOCK_BOOTTIME has it: what is written meanwhile is no fault.
 pub(super) fn audit_stamps(
-    connection: &Connection,
-    now: Timestamp,
+    slices: &mut Slices<'_>,
+    (now, began): (Timestamp, Duration),
     faults: &mut Faults,
 ) -> Result<Vec<String>, StoreError> {
-    let late_ms = now.plus_ms(SNAPSHOT_MS).unix_ms();
-    let acknowledged: Option<(i64, String)> = connection
+    let late = || {
+        let gone_ms = since_boot().saturating_sub(began).as_millis();
+        let gone_ms = u64::try_from(gone_ms).unwrap_or(u64::MAX);
+        now.plus_ms(SNAPSHOT_MS.saturating_add(gone_ms)).unix_ms()
+    };
+    let acknowledged: Option<(i64, String)> = slices
+        .connection
         .prepare("SELECT id, detail FROM audit WHERE event = ?1 ORDER BY id DESC LIMIT 1")?
         .query_row([Event::ClockAccepted.name()], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;
     let mut noted = Vec::new();
-    for (table, name) in [("entry", "entries"), ("audit", "records")] {
-        let sql = format!("SELECT id, at FROM {table} WHERE at > ?1 ORDER BY id");
-        let mut statement = connection.prepare(&sql)?;
-        let rows =
-            statement.query_map([late_ms], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
-        let known = acknowledged.as_ref();
-        let through = known
-            .and_then(|(_, detail)| through(detail, name))
-            .unwrap_or(0);
-        let mut known_of = 0_u64;
-        for row in rows {
-            let (number, at) = row?;
-            if number <= through {
-                known_of = known_of.saturating_add(1);
-                continue;
-            }
-            let at = Timestamp::from_unix_ms(at);
-            let what = if table == "entry" {
-                "entry"
-            } else {
-                "audit record"
-            };
-            faults.add(format!(
-                "{what} {number}: it is stamped {at}, which is to come; mend: bank_server clock accept"
-            ));
-        }
-        if let (Some((record, _)), true) = (known, known_of > 0) {
-            noted.push(format!(
-                "{known_of} {name} up to {through} are stamped in the future, as audit record {record} acknowledges"
-            ));
-        }
-    }
-    for (what, sql) in [
-        (
-            "business days of accounts",
-            "account WHERE kind = 0 AND day * 86400000",
-        ),
-        ("holds", "hold WHERE authorized_at"),
-        ("kept answers", "request WHERE at"),
-        ("counts of wrong PINs", "try WHERE max(home_at, other_at)"),
-        ("enrolment codes", "invitation WHERE made_at"),
+    for log in [
+        ("entry", "entries", "entry"),
+        ("audit", "records", "audit record"),
     ] {
-        let sql = format!("SELECT count(*) FROM {sql} > ?1");
-        let count: u64 = connection.query_row(&sql, [late_ms], |row| row.get(0))?;
-        if count > 0 {
+        noted.extend(audit_log(
+            slices,
+            log,
+            acknowledged.as_ref(),
+            &late,
+            faults,
+        )?);
+    }
+    for (table, moment, what) in [
+        (
+            "account",
+            "iif(kind = 0, day * 86400000, 0)",
+            "business days of accounts",
+        ),
+        ("hold", "authorized_at", "holds"),
+        ("request", "at", "kept answers"),
+        ("try", "max(home_at, other_at)", "counts of wrong PINs"),
+        ("invitation", "made_at", "enrolment codes"),
+    ] {
+        let mut found = 0_u64;
+        let mut count = |connection: &Connection, rows: &str, bounds: [i64; 2]| {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {moment} > ?3 AND {rows}");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let [after, end] = bounds;
+            let more = statement.query_row([after, end, late()], |row| row.get(0))?;
+            found = found.saturating_add(more);
+            Ok::<_, StoreError>(())
+        };
+        match table {
+            "try" | "invitation" => count(slices.connection, "?1 < ?2", [0, 1])?,
+            _ => slices.through(table, |connection, after, end| {
+                count(connection, "id > ?1 AND id <= ?2", [after, end])
+            })?,
+        }
+        if found > 0 {
             faults.add(format!(
-                "{count} {what} are stamped in the future; mend: bank_server clock accept"
+                "{found} {what} are stamped in the future; mend: bank_server clock accept"
             ));
         }
     }
     Ok(noted)
+}
+
+/// The stamps of a log: of `table`, called `name` in an acknowledgement; one of its rows is a `what`.
+fn audit_log(
+    slices: &mut Slices<'_>,
+    (table, name, what): (&str, &str, &str),
+    acknowledged: Option<&(i64, String)>,
+    late: &dyn Fn() -> i64,
+    faults: &mut Faults,
+) -> Result<Option<String>, StoreError> {
+    let through = acknowledged.and_then(|(_, detail)| through(detail, name));
+    let through = through.unwrap_or(0);
+    let sql =
+        format!("SELECT id, at FROM {table} WHERE id > ?1 AND id <= ?2 AND at > ?3 ORDER BY id");
+    let mut known_of = 0_u64;
+    slices.through(table, |connection, after, end| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([after, end, late()])?;
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(0)?;
+            if number <= through {
+                known_of = known_of.saturating_add(1);
+                continue;
+            }
+            let at = Timestamp::from_unix_ms(row.get(1)?);
+            faults.add(format!(
+                "{what} {number}: it is stamped {at}, which is to come; mend: bank_server clock accept"
+            ));
+        }
+        Ok(())
+    })?;
+    let record = acknowledged.filter(|_| known_of > 0);
+    Ok(record.map(|(record, _)| {
+        format!(
+            "{known_of} {name} up to {through} are stamped in the future, as audit record {record} acknowledges"
+        )
+    }))
+}
+
+/// CLOCK_BOOTTIME, which counts sleep too.
+pub(super) fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// The number behind `name through` in a record's detail.

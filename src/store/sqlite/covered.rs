@@ -4,18 +4,15 @@
 //! A MAC is over the record's number and revision too, so that neither a hash that was moved to
 //! another account nor an older row passes for the newest.
 
-use std::collections::HashMap;
-
 use aws_lc_rs::digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::audit::{Faults, Rebuilt};
 use super::writer::Books;
 use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::domain::Timestamp;
-use crate::domain::entry::{CHAIN_START, ChainHash};
+use crate::domain::entry::ChainHash;
 use crate::store::{Done, Event, LogHead, Note, StoreError};
 
 /// Rows of accounts that the migration gives their records between two looks at the table.
@@ -31,7 +28,7 @@ const ACCOUNT_SQL: &str = "SELECT account.id, account.number, account.kind, acco
     credential.expires_at, credential.demo, credential.home \
     FROM account LEFT JOIN credential ON credential.account = account.id";
 const TERMINAL_SQL: &str = "SELECT id, name, cash, disabled FROM terminal";
-const RECORD_SQL: &str =
+pub(super) const RECORD_SQL: &str =
     "SELECT id, account, terminal, revision, pepper, mac, hash FROM row_record";
 
 /// A row that is covered, by its number in its table.
@@ -93,16 +90,16 @@ impl Covered {
 }
 
 /// A record of a covered row.
-struct Record {
-    number: i64,
-    covered: Covered,
-    revision: i64,
+pub(super) struct Record {
+    pub(super) number: i64,
+    pub(super) covered: Covered,
+    pub(super) revision: i64,
     pepper: String,
     mac: Vec<u8>,
 }
 
 impl Record {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<(Self, ChainHash)> {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<(Self, ChainHash)> {
         let covered = match (row.get(1)?, row.get(2)?) {
             (Some(account), None) => Covered::Account(account),
             (None, Some(terminal)) => Covered::Terminal(terminal),
@@ -119,7 +116,10 @@ impl Record {
     }
 
     /// The newest of a row.
-    fn newest(connection: &Connection, covered: Covered) -> rusqlite::Result<Option<Self>> {
+    pub(super) fn newest(
+        connection: &Connection,
+        covered: Covered,
+    ) -> rusqlite::Result<Option<Self>> {
         let of = match covered {
             Covered::Account(_) => "account",
             Covered::Terminal(_) => "terminal",
@@ -144,7 +144,7 @@ impl Record {
     }
 
     /// SHA-256 over the hash of the record before and every field.
-    fn hash(&self, previous: &ChainHash) -> ChainHash {
+    pub(super) fn hash(&self, previous: &ChainHash) -> ChainHash {
         let (kind, id) = match self.covered {
             Covered::Account(id) => (0, id),
             Covered::Terminal(id) => (1, id),
@@ -167,7 +167,7 @@ impl Record {
 }
 
 /// Whether a row is as the bank wrote it last.
-fn is_as_written(
+pub(super) fn is_as_written(
     connection: &Connection,
     keyring: &Keyring,
     covered: Covered,
@@ -334,7 +334,7 @@ fn ids(connection: &Connection, sql: &str, after: i64) -> rusqlite::Result<Vec<i
     found.collect()
 }
 
-fn head(connection: &Connection) -> Result<LogHead, StoreError> {
+pub(super) fn head(connection: &Connection) -> Result<LogHead, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT count, hash FROM row_record_head WHERE one = 1")?;
     let read = |row: &Row<'_>| {
@@ -345,126 +345,3 @@ fn head(connection: &Connection) -> Result<LogHead, StoreError> {
     };
     Ok(statement.query_row([], read)?)
 }
-
-/// What an audit of the covered rows found.
-pub(super) struct Replayed {
-    /// Where the log ends.
-    pub(super) head: LogHead,
-    /// Rows whose MAC could not be checked.
-    pub(super) unchecked: u64,
-}
-
-/// Chains every record again, and compares each covered row with its newest.
-pub(super) fn replay(
-    connection: &Connection,
-    keyring: &Keyring,
-    before: Option<LogHead>,
-    accounts: &HashMap<i64, Rebuilt>,
-    faults: &mut Faults,
-) -> Result<Replayed, StoreError> {
-    let mut revisions: HashMap<Covered, i64> = HashMap::new();
-    let head = chain(connection, before, &mut revisions, faults)?;
-    let mut audit = RowAudit {
-        connection,
-        keyring,
-        faults,
-        unchecked: 0,
-    };
-    for (id, account) in accounts.iter().filter(|(_, account)| account.is_customer) {
-        let covered = Covered::Account(*id);
-        revisions.remove(&covered);
-        let words = "its number, status, limits, PIN or home is not as the bank wrote it last";
-        audit.look_at(covered, &account.number, words)?;
-    }
-    let mut statement = connection.prepare("SELECT id, name FROM terminal ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (id, name): (i64, String) = (row.get(0)?, row.get(1)?);
-        let covered = Covered::Terminal(id);
-        let words = "whether it is disabled is not as the bank wrote it last";
-        revisions.remove(&covered);
-        audit.look_at(covered, &format!("terminal {name}"), words)?;
-    }
-    let unchecked = audit.unchecked;
-    let mut gone: Vec<String> = revisions.keys().map(|row| format!("{row:?}")).collect();
-    gone.sort();
-    for row in gone {
-        faults.add(format!("{row}: it has a record, and is not there"));
-    }
-    Ok(Replayed { head, unchecked })
-}
-
-struct RowAudit<'a> {
-    connection: &'a Connection,
-    keyring: &'a Keyring,
-    faults: &'a mut Faults,
-    unchecked: u64,
-}
-
-impl RowAudit<'_> {
-    fn look_at(&mut self, covered: Covered, name: &str, words: &str) -> Result<(), StoreError> {
-        let without_pepper = self.keyring.is_empty();
-        if without_pepper && Record::newest(self.connection, covered)?.is_some() {
-            self.unchecked = self.unchecked.saturating_add(1);
-        } else if !is_as_written(self.connection, self.keyring, covered)? {
-            self.faults.add(format!("{name}: {words}"));
-        }
-        Ok(())
-    }
-}
-
-fn chain(
-    connection: &Connection,
-    before: Option<LogHead>,
-    revisions: &mut HashMap<Covered, i64>,
-    faults: &mut Faults,
-) -> Result<LogHead, StoreError> {
-    let mut statement = connection.prepare(&format!("{RECORD_SQL} ORDER BY id"))?;
-    let mut rows = statement.query([])?;
-    let (mut last, mut unchecked) = (CHAIN_BEGINNING, before);
-    let other = |kept: LogHead| {
-        let count = kept.count;
-        format!("the records of rows up to {count} are not those that digest was made of")
-    };
-    while let Some(row) = rows.next()? {
-        let (record, hash) = Record::from_row(row)?;
-        let number = record.number;
-        if let Some(kept) = unchecked.filter(|kept| kept.count < number) {
-            if kept != last {
-                faults.add(other(kept));
-            }
-            unchecked = None;
-        }
-        let expected = last.count.saturating_add(1);
-        if number != expected {
-            faults.add(format!("record {expected} of a row: it is not there"));
-        }
-        if record.hash(&last.hash) != hash {
-            faults.add(format!(
-                "record {number} of a row: the hash chain is broken"
-            ));
-        }
-        let revision = revisions.entry(record.covered).or_insert(0);
-        if record.revision != revision.saturating_add(1) {
-            faults.add(format!(
-                "record {number} of a row: its revision does not follow"
-            ));
-        }
-        *revision = record.revision;
-        // Goes on from what is stored, so that one fault is not reported for all that follows.
-        let count = number;
-        last = LogHead { count, hash };
-    }
-    if let Some(kept) = unchecked.filter(|kept| *kept != last) {
-        faults.add(other(kept));
-    }
-    if head(connection)? != last {
-        faults.add("records of rows: they do not end where their head says".to_owned());
-    }
-    Ok(last)
-}
-
-const CHAIN_BEGINNING: LogHead = LogHead {
-    count: 0,
-    hash: CHAIN_START,
-};

@@ -8,11 +8,12 @@
 //! afresh. The same is done where a store is opened: the process before may have ended that way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::wal;
 use crate::store::StoreError;
 
 /// How long a recovery waits for those who read the journal. It is tried again with the next call.
@@ -20,36 +21,58 @@ const READERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long any other statement waits for a lock of another connection.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Nothing is written before the disk was made sure of.
+const IN_DOUBT: u8 = 0;
+const SOUND: u8 = 1;
+/// Sound, and the journal is to be emptied before the next commit.
+const LARGE: u8 = 2;
+
 /// Whether the store's file can be written, for all who ask.
 #[derive(Debug, Clone)]
-pub(super) struct Writable(Arc<AtomicBool>);
+pub(super) struct Writable(Arc<AtomicU8>);
 
 impl Writable {
     pub(super) fn new(writable: bool) -> Self {
-        Self(Arc::new(AtomicBool::new(writable)))
+        let state = if writable { SOUND } else { IN_DOUBT };
+        Self(Arc::new(AtomicU8::new(state)))
     }
 
     pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != IN_DOUBT
+    }
+
+    /// Has the journal emptied before the next commit, where the disk is not in doubt.
+    pub(super) fn empty_journal(&self) {
+        let (relaxed, from, to) = (Ordering::Relaxed, SOUND, LARGE);
+        let _ = self.0.compare_exchange(from, to, relaxed, relaxed);
     }
 
     /// A commit failed because of the disk: what is there is in doubt.
     pub(super) fn doubt(&self, error: &StoreError) {
-        if self.0.swap(false, Ordering::Relaxed) {
+        if self.0.swap(IN_DOUBT, Ordering::Relaxed) != IN_DOUBT {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
         }
     }
 
     /// Makes sure of the disk before anything is written.
     pub(super) fn make_sure(&self, connection: &Connection) -> Result<(), StoreError> {
-        if self.get() {
-            return Ok(());
+        match self.0.load(Ordering::Relaxed) {
+            SOUND => return Ok(()),
+            LARGE => {
+                self.0.store(SOUND, Ordering::Relaxed);
+                if let Err(error) = wal::empty(connection) {
+                    // Nothing is lost by it, and a disk that fails is told of by the commit.
+                    tracing::debug!(%error, "the journal was not emptied");
+                }
+                return Ok(());
+            }
+            _ => {}
         }
         recover(connection).map_err(|error| match error {
             StoreError::Disk(reason) => StoreError::Disk(reason),
             error => StoreError::Disk(error.to_string()),
         })?;
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(SOUND, Ordering::Relaxed);
         tracing::info!("the disk is sound again: all that was committed was copied and synced");
         Ok(())
     }

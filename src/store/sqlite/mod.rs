@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod clock;
 mod covered;
+mod covered_replay;
 mod disk;
 mod enrolment;
 mod holds;
@@ -23,11 +24,14 @@ mod owner;
 mod peppers;
 mod postings;
 mod records;
+mod replay;
 mod reports;
 mod rows;
 mod schema;
+mod slices;
 mod sums;
 mod sweep;
+mod wal;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +47,8 @@ pub use open::StoreLock;
 pub use open_error::OpenError;
 pub(crate) use owner::give_to_owner;
 pub(crate) use sums::set_stand_in_key;
+#[cfg(test)]
+pub(super) use wal::BYTES_MAX as JOURNAL_BYTES_MAX;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;
@@ -58,6 +64,20 @@ use crate::access::row_mac::Keyring;
 use crate::domain::{
     AccountNumber, ClockMark, Currency, EntryNumber, Refusal, TerminalName, Timestamp,
 };
+
+/// Audits the store at `path` as a served one is; `pause` is called between two snapshots.
+#[cfg(test)]
+pub(super) fn audit_with(
+    path: &Path,
+    keyring: &Keyring,
+    before: Option<super::Digest>,
+    now: Timestamp,
+    pause: impl FnMut(bool),
+) -> Result<super::Audit, StoreError> {
+    let connection = open::reader(path).map_err(|_| StoreError::Closed)?;
+    let mut slices = slices::Slices::with_pause(&connection, pause)?;
+    audit::audit(&mut slices, keyring, before, now)
+}
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -364,7 +384,13 @@ impl Store for SqliteStore {
     }
 
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
-        Box::pin(self.write(move |books| books.sweep(&context)))
+        Box::pin(async move {
+            let swept = self.write(move |books| books.sweep(&context)).await;
+            if self.journal_bytes() > u64::from(wal::BYTES_MAX) {
+                self.writable.empty_journal();
+            }
+            swept
+        })
     }
 
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
@@ -412,6 +438,10 @@ impl Store for SqliteStore {
 
     fn committed(&self) -> Committed {
         self.committed.get()
+    }
+
+    fn journal_bytes(&self) -> u64 {
+        wal::bytes(&self.path)
     }
 
     fn warranted(

@@ -14,7 +14,7 @@ use super::disk::{LOCK_TIMEOUT, fold_journal};
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 use super::writer::{Books, Memory};
-use super::{journal, schema, sums};
+use super::{journal, schema, sums, wal};
 use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
@@ -341,6 +341,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cell_size_check", "ON")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "journal_size_limit", wal::BYTES_MAX)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }

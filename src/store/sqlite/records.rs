@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::audit::Faults;
+use super::slices::WINDOW;
 use super::writer::Books;
 use crate::domain::entry::{CHAIN_START, ChainHash};
 use crate::domain::{AuditRecord, Timestamp};
@@ -101,46 +102,78 @@ pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done
     Ok(Done::Records(records))
 }
 
-/// Chains every record again and compares; returns where the log ends.
-pub(super) fn replay(
-    connection: &Connection,
-    before: Option<LogHead>,
-    faults: &mut Faults,
-) -> Result<LogHead, StoreError> {
-    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY id"))?;
-    let mut rows = statement.query([])?;
-    let mut last = LogHead {
-        count: 0,
-        hash: CHAIN_START,
-    };
-    let mut unchecked = before;
-    while let Some(row) = rows.next()? {
-        let (record, hash) = read(row)?;
-        if let Some(kept) = unchecked.filter(|kept| kept.count < record.number) {
-            compare(kept, last, faults);
-            unchecked = None;
+/// The log as its records chain, up to one of them.
+pub(super) struct Replay {
+    pub(super) last: LogHead,
+    /// The latest moment of its records, in milliseconds since 1970, or 0.
+    pub(super) newest: i64,
+    /// The greatest number that was read; a file whose numbers are not in order never leads back.
+    read: i64,
+    /// What is to be compared once its record was read.
+    unchecked: Option<LogHead>,
+}
+
+impl Replay {
+    pub(super) fn new(before: Option<LogHead>) -> Self {
+        Self {
+            last: LogHead {
+                count: 0,
+                hash: CHAIN_START,
+            },
+            newest: 0,
+            read: i64::MIN,
+            unchecked: before,
         }
-        let expected = last.count.saturating_add(1);
-        if record.number != expected {
-            faults.add(format!("audit record {expected}: it is not there"));
+    }
+
+    /// Chains the next records again and compares; whether there were any.
+    pub(super) fn read_on(
+        &mut self,
+        connection: &Connection,
+        faults: &mut Faults,
+    ) -> Result<bool, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM audit WHERE id > ?1 ORDER BY id LIMIT {WINDOW}");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let after = self.read;
+        let mut rows = statement.query([after])?;
+        while let Some(row) = rows.next()? {
+            let (record, hash) = read(row)?;
+            if let Some(kept) = self.unchecked.take_if(|kept| kept.count < record.number) {
+                compare(kept, self.last, faults);
+            }
+            let expected = self.last.count.saturating_add(1);
+            if record.number != expected {
+                faults.add(format!("audit record {expected}: it is not there"));
+            }
+            if record.hash(&self.last.hash) != hash {
+                let number = record.number;
+                faults.add(format!("audit record {number}: the hash chain is broken"));
+            }
+            // Goes on from what is stored, so that one fault is not reported for all that follows.
+            self.last = LogHead {
+                count: record.number,
+                hash,
+            };
+            self.newest = self.newest.max(record.at.unix_ms());
+            self.read = self.read.max(record.number);
         }
-        if record.hash(&last.hash) != hash {
-            let number = record.number;
-            faults.add(format!("audit record {number}: the hash chain is broken"));
+        Ok(self.read > after)
+    }
+
+    /// All records were read that are in the snapshot.
+    pub(super) fn finish(
+        &mut self,
+        connection: &Connection,
+        faults: &mut Faults,
+    ) -> Result<(), StoreError> {
+        if let Some(kept) = self.unchecked.take() {
+            compare(kept, self.last, faults);
         }
-        // Goes on from what is stored, so that one fault is not reported for all that follows.
-        last = LogHead {
-            count: record.number,
-            hash,
-        };
+        if head(connection)? != self.last {
+            faults.add("audit log: it does not end where its head says".to_owned());
+        }
+        Ok(())
     }
-    if let Some(kept) = unchecked {
-        compare(kept, last, faults);
-    }
-    if head(connection)? != last {
-        faults.add("audit log: it does not end where its head says".to_owned());
-    }
-    Ok(last)
 }
 
 fn compare(kept: LogHead, last: LogHead, faults: &mut Faults) {

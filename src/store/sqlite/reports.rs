@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::access::read_tries;
 use super::accounts::{STATUS_CLOSED, STATUS_LOCKED};
 use super::postings;
+use super::slices::Slices;
 use crate::access::row_mac::Keyring;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::{AccountReport, Act, Context, Done, StoreError, TerminalReport, Terms};
@@ -61,7 +62,7 @@ pub(super) fn read(
             ))
         }
         Act::Verify(head) => Ok(Done::Audit(Box::new(super::audit::audit(
-            connection,
+            &mut Slices::begin(connection)?,
             keyring,
             *head,
             context.now,

@@ -1,0 +1,42 @@
+//! How large the journal (`-wal`) is, and how large it stays.
+//!
+//! SQLite copies it into the store's file once it has 1,000 pages, and begins it anew as soon as all of it
+//! is copied and nobody reads it. While a snapshot is held it grows by all that is committed, and the file
+//! keeps that size: what is over the bound is given back with the commit that begins it anew, or by
+//! [`empty`] where no commit comes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::disk::LOCK_TIMEOUT;
+use super::open::beside;
+
+/// Octets that the journal keeps where nobody reads it. It is well above what others have it copied at that
+/// do so themselves, as Litestream does (1,000 pages, by force at 10,000): they are not disturbed.
+pub(in crate::store) const BYTES_MAX: u32 = if cfg!(test) { 6 << 20 } else { 64 << 20 };
+
+/// How large the file is, in octets; 0 where there is none.
+pub(super) fn bytes(store: &Path) -> u64 {
+    std::fs::metadata(beside(store, "-wal")).map_or(0, |file| file.len())
+}
+
+/// Copies the journal into the store's file and empties it, where nobody reads it just then: nobody is
+/// waited for.
+pub(super) fn empty(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let checkpoint = |mode: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        connection.query_row(&sql, [], |row| {
+            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })
+    };
+    // Pages that are there, and those that are copied: what somebody reads is not.
+    let emptied = checkpoint("PASSIVE").and_then(|(pages, copied)| match pages == copied {
+        true => checkpoint("TRUNCATE").map(|_| ()),
+        false => Ok(()),
+    });
+    connection.busy_timeout(LOCK_TIMEOUT)?;
+    emptied
+}
