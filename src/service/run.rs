@@ -21,7 +21,7 @@ use super::{Source, issuing, questions, supervisor};
 use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
-use crate::domain::TerminalName;
+use crate::domain::{TerminalName, Timestamp};
 use crate::limits;
 use crate::operator::socket::Socket;
 use crate::operator::{Desk, Floor};
@@ -64,6 +64,10 @@ impl Floor for RunningFloor {
 
     fn is_open(&self) -> bool {
         true
+    }
+
+    fn ends_between(&self, now: Timestamp, then: Timestamp) -> Option<Vec<String>> {
+        Some(self.server.ends_between(now, then))
     }
 
     fn serves_others_than_this_machine(&self) -> bool {
@@ -234,7 +238,9 @@ fn background(
     [
         tokio::spawn(async move { timed.keep_clock().await }),
         tokio::spawn(async move { sweeping.keep_sweeping().await }),
-        tokio::spawn(async move { staff.serve(desk).await }),
+        tokio::spawn(async move {
+            tokio::join!(desk.resume_clock(), staff.serve(Arc::clone(&desk)));
+        }),
         tokio::spawn(async move { watching.keep_watching().await }),
         tokio::spawn(async move {
             if let Some(listener) = monitors {

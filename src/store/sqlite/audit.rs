@@ -13,7 +13,7 @@ use super::{covered, schema, sums};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
-use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
+use crate::store::{AUDIT_FAULTS_MAX, Acknowledged, Audit, Digest, StoreError};
 
 /// An account as its entries make it.
 pub(super) struct Rebuilt {
@@ -387,22 +387,28 @@ fn holds(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError>
 
 /// What was used of each account's present day must be what its withdrawals and holds make.
 fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    fault_rows(
-        connection,
-        "WITH paid (account, amount) AS (SELECT entry.debit, sum(entry.amount) FROM entry \
+    // What staff acknowledged to be stamped on a day to come was not made on it.
+    let accepted = super::clock::accepted(connection)?;
+    let known = accepted.iter().filter_map(Acknowledged::of);
+    let known = known.map(|known| format!(", ({}, {})", known.through, known.day));
+    let known: String = known.collect();
+    let sql = format!(
+        "WITH known (through, day) AS (VALUES (0, 0){known}), \
+           paid (account, amount) AS (SELECT entry.debit, sum(entry.amount) FROM entry \
            JOIN account own ON own.id = entry.debit WHERE entry.kind = 3 \
            AND entry.at >= own.day * 86400000 AND entry.at < (own.day + 1) * 86400000 \
            AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL) \
+           AND NOT EXISTS (SELECT 1 FROM known WHERE entry.id <= through AND own.day > known.day) \
            GROUP BY entry.debit) \
          SELECT number FROM account LEFT JOIN paid ON paid.account = account.id \
          WHERE kind = 0 AND (day > 0 OR day_used > 0) AND day_used <> coalesce(paid.amount, 0) + \
          coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
            WHERE hold.account = account.id AND hold.state IN (0, 1) \
            AND hold.authorized_at >= account.day * 86400000 \
-           AND hold.authorized_at < (account.day + 1) * 86400000), 0)",
-        "what its day has used is not what its withdrawals and holds make",
-        faults,
-    )
+           AND hold.authorized_at < (account.day + 1) * 86400000), 0)"
+    );
+    let what = "what its day has used is not what its withdrawals and holds make";
+    fault_rows(connection, &sql, what, faults)
 }
 
 fn keys(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ mod enrolment;
 mod holds;
 mod inspect;
 mod journal;
+mod mending;
 mod money;
 mod office;
 mod open;
