@@ -101,6 +101,20 @@ pub struct ClockState {
 }
 
 impl ClockState {
+    fn of(clock: &TrustedClock, now: ClockReading) -> Self {
+        Self {
+            trusted: clock.at(now.boot_ms),
+            wall: now.wall,
+            guard: clock.guard(),
+        }
+    }
+
+    /// How far the wall clock is ahead of the bank's time, milliseconds; below 0 where it is behind.
+    #[must_use]
+    pub fn ahead_ms(&self) -> i64 {
+        self.wall.unix_ms().saturating_sub(self.trusted.unix_ms())
+    }
+
     /// Whether money is served: not where the wall clock was too far ahead at a start, because the
     /// bank cannot tell what its time is at all.
     #[must_use]
@@ -148,10 +162,20 @@ impl Guarded {
         clock.look(*policy, now);
     }
 
-    /// Takes the wall clock as it is, at the word of staff.
-    pub fn accept(&self) {
+    /// Takes the wall clock as it is, at the word of staff, who saw it so many milliseconds ahead of the
+    /// bank's time; what was until then.
+    ///
+    /// # Errors
+    /// What is, where that is another difference by more than `jump_ms`; nothing has changed.
+    pub fn accept(&self, shown_ms: i64) -> Result<ClockState, ClockState> {
         let now = (self.read)();
-        self.clock().0.accept(now);
+        let (clock, policy) = &mut *self.clock();
+        let was = ClockState::of(clock, now);
+        if was.ahead_ms().abs_diff(shown_ms) > policy.jump_ms {
+            return Err(was);
+        }
+        clock.accept(now);
+        Ok(was)
     }
 
     /// Another policy, from now on.
@@ -168,12 +192,7 @@ impl Guarded {
     /// Both clocks now.
     pub fn state(&self) -> ClockState {
         let now = (self.read)();
-        let clock = &self.clock().0;
-        ClockState {
-            trusted: clock.at(now.boot_ms),
-            wall: now.wall,
-            guard: clock.guard(),
-        }
+        ClockState::of(&self.clock().0, now)
     }
 
     fn clock(&self) -> MutexGuard<'_, (TrustedClock, ClockPolicy)> {

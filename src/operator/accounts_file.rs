@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::domain::money::BALANCE_MAX;
+use crate::domain::money::{BALANCE_MAX, Opening};
 use crate::domain::{AccountNumber, Currency, Pin};
+use crate::limits;
 
 /// A line that was understood.
 #[derive(Debug)]
@@ -124,6 +125,18 @@ fn parse_line(raw: &[u8], currency: Currency) -> Result<Option<AccountLine>, Str
         pin,
         balance,
     }))
+}
+
+/// Why so many accounts are not opened.
+pub const TOO_MUCH: &str = "too much for a running server; stop it and import again";
+
+/// Whether these accounts, by their balances, are too many to be opened while customers are served: all
+/// or none is one transaction, and they would wait for it.
+#[must_use]
+pub fn is_too_much(balances: impl Iterator<Item = i64>) -> bool {
+    let entries = |balance| Opening::new(balance).map_or(0, |all| all.parts().count());
+    let rows = balances.map(|balance| entries(balance).saturating_add(1));
+    rows.fold(0_usize, usize::saturating_add) > limits::OPEN_ROWS_MAX
 }
 
 #[cfg(test)]

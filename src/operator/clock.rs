@@ -4,7 +4,11 @@ use serde_json::json;
 
 use super::Report;
 use super::desk::{Desk, Performed, REFUSED, unexpected};
-use crate::store::{Act, ClockEffects, Done, MendCursor, Office};
+use crate::domain::{AuditRecord, Timestamp};
+
+use crate::store::{
+    Acknowledged, Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished,
+};
 use crate::surroundings::{ClockState, Guarded};
 
 impl Desk {
@@ -13,16 +17,74 @@ impl Desk {
         let Done::Clock(effects) = self.act(office, Act::ClockEffects(state.wall)).await? else {
             return Err(unexpected());
         };
-        Ok(Report::clock(state, &effects))
+        let ends = self.floor.ends_between(state.trusted, state.wall);
+        Ok(Report::clock(state, &effects, ends))
     }
 
-    /// The clock first, so that nothing more is stamped wrongly; then the rows, some at a time, so
-    /// that nobody waits for all; last the record, which says that all of it was done.
-    pub(super) async fn accept_clock(&self, office: &Office) -> Performed {
+    /// The clock first, so that nothing more is stamped wrongly, and a record of it; then the rows, some
+    /// at a time, so that nobody waits for all; last the record that all of it was done.
+    pub(super) async fn take_clock(&self, office: &Office, shown_ms: Option<i64>) -> Performed {
         let clock = self.guarded()?;
-        let was = clock.state().trusted;
-        clock.accept();
-        let mut cursor = Some(MendCursor::default());
+        let refused = |why: String| {
+            Report::failed(
+                REFUSED,
+                format!("{why}; nothing was changed; mend: look at bank_server clock again"),
+            )
+        };
+        let Some(shown_ms) = shown_ms else {
+            let why =
+                "it was not said how far ahead the wall clock was shown, as by an older program";
+            return Err(refused(why.to_owned()));
+        };
+        let was = clock.accept(shown_ms).map_err(|now| {
+            let now_ms = now.ahead_ms();
+            refused(format!(
+                "the wall clock was shown {shown_ms} ms ahead of the bank's time, and is {now_ms} ms ahead of it now ({})",
+                now.wall
+            ))
+        })?;
+        let was = was.trusted;
+        let begun = self.act(office, Act::ClockTaken { was }).await;
+        let mended = match begun {
+            Ok(_) => self.mend(office, was).await,
+            Err(report) => Err(report),
+        };
+        mended.map_err(
+            |Report {
+                 exit_code, text, ..
+             }| {
+                let what = "the wall clock was taken, and not all was mended";
+                Report::failed(exit_code, format!("{what}: {text}; mend: run it again"))
+            },
+        )?;
+        let now = clock.state().trusted;
+        let data = json!({ "accepted": true, "was": was.to_string(), "now": now.to_string() });
+        let text = format!("the bank's time is {now} now; it was {was}");
+        Ok(Report::done(data, text))
+    }
+
+    /// Goes on with what a crash left undone after staff had taken the wall clock.
+    pub async fn resume_clock(&self) {
+        let office = Office::of("start");
+        let accepted = self.accepted(&office).await.unwrap_or_default();
+        let Some(was) = accepted.last().and_then(unfinished) else {
+            return;
+        };
+        tracing::info!(%was, "the wall clock was taken before the start; mending goes on");
+        if let Err(report) = self.mend(&office, was).await {
+            tracing::error!(
+                reason = report.text,
+                "mending did not end; mend: bank_server clock accept"
+            );
+        }
+    }
+
+    async fn mend(&self, office: &Office, was: Timestamp) -> Result<(), Report> {
+        let accepted = self.accepted(office).await?;
+        let mut cursor = Some(MendCursor {
+            acknowledged: accepted.iter().filter_map(Acknowledged::of).collect(),
+            ..MendCursor::default()
+        });
         while let Some(from) = cursor {
             cursor = match self.act(office, Act::MendClock(from)).await? {
                 Done::Mended(next) => next,
@@ -30,10 +92,20 @@ impl Desk {
             };
         }
         self.act(office, Act::ClockAccepted { was }).await?;
-        let now = clock.state().trusted;
-        let data = json!({ "accepted": true, "was": was.to_string(), "now": now.to_string() });
-        let text = format!("the bank's time is {now} now; it was {was}");
-        Ok(Report::done(data, text))
+        Ok(())
+    }
+
+    /// The records of acceptances, oldest first: begun and ended.
+    async fn accepted(&self, office: &Office) -> Result<Vec<AuditRecord>, Report> {
+        let asked = RecordsAsked {
+            event: Some(Event::ClockAccepted.name().to_owned()),
+            limit: usize::MAX,
+            ..RecordsAsked::default()
+        };
+        match self.act(office, Act::Records(asked)).await? {
+            Done::Records(records) => Ok(records.into_iter().map(|(record, _)| record).collect()),
+            _ => Err(unexpected()),
+        }
     }
 
     fn guarded(&self) -> Result<&Guarded, Report> {
@@ -43,20 +115,20 @@ impl Desk {
 }
 
 impl Report {
-    fn clock(state: ClockState, effects: &ClockEffects) -> Self {
+    fn clock(state: ClockState, effects: &ClockEffects, ends: Option<Vec<String>>) -> Self {
         let ClockState {
             trusted,
             wall,
             guard,
         } = state;
-        let ahead_ms = wall.unix_ms().saturating_sub(trusted.unix_ms());
         let data = json!({
             "trusted": trusted.to_string(),
             "wall": wall.to_string(),
-            "wall_ahead_ms": ahead_ms,
+            "wall_ahead_ms": state.ahead_ms(),
             "guard": guard.map(|guard| guard.name()),
             "serves_money": state.serves_money(),
             "accept": effects,
+            "ends": ends,
         });
         let why = match guard {
             None => "the wall clock is believed".to_owned(),
@@ -66,7 +138,14 @@ impl Report {
             Some(guard) => format!("{guard}: no money is served"),
         };
         let mut text = format!("bank   {trusted}\nwall   {wall}\nstate  {why}");
-        let lines = effect_lines(effects);
+        let mut lines = effect_lines(effects);
+        match ends {
+            Some(ends) => lines.extend(ends),
+            None if guard.is_some() && wall > trusted => lines.push(
+                "certificates and revocation lists may end: look at gen-certs show".to_owned(),
+            ),
+            None => {}
+        }
         if guard.is_some() || !lines.is_empty() {
             text.push_str("\n\nbank_server clock accept takes the wall clock's as the time.");
             text.push_str(if lines.is_empty() {
@@ -87,6 +166,14 @@ fn effect_lines(effects: &ClockEffects) -> Vec<String> {
     [
         (effects.holds_over, "open holds expire"),
         (
+            effects.late_captures_over,
+            "expired holds can be captured late no more, though the cash may be out",
+        ),
+        (
+            effects.holds_forgotten,
+            "holds of the past are forgotten, at most",
+        ),
+        (
             effects.keys_over,
             "kept answers are forgotten; their repeats would move money again",
         ),
@@ -96,6 +183,10 @@ fn effect_lines(effects: &ClockEffects) -> Vec<String> {
         ),
         (effects.one_time_pins_over, "one-time PINs run out"),
         (effects.codes_over, "enrolment codes run out"),
+        (
+            effects.certificates_over,
+            "certificates of terminals that enrolled themselves end",
+        ),
         (
             effects.days_ahead,
             "accounts come back from a business day that is to come",
@@ -130,3 +221,6 @@ fn effect_lines(effects: &ClockEffects) -> Vec<String> {
     .map(|(count, what)| format!("{count} {what}"))
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::accounts_file::{TOO_MUCH, is_too_much};
 use super::{Command, HashText, OpenAccount, Report};
 use crate::access::pepper_file::PepperFile;
 use crate::access::pin::PinHash;
 use crate::bank::Bank;
-use crate::domain::money::Opening;
 use crate::domain::{AccountNumber, Currency, TerminalName, Timestamp, printable};
 use crate::limits;
 use crate::store::{
@@ -43,6 +43,12 @@ pub trait Floor: Send + Sync {
 
     /// Whether customers stand there, who must not be kept waiting.
     fn is_open(&self) -> bool;
+
+    /// What of the server's own (certificates, lists of revoked ones) would end between two moments, in
+    /// words; `None` where that is not known.
+    fn ends_between(&self, _now: Timestamp, _then: Timestamp) -> Option<Vec<String>> {
+        None
+    }
 
     /// Whether it listens beyond loopback: then no account with a public PIN may be opened.
     fn serves_others_than_this_machine(&self) -> bool;
@@ -212,7 +218,7 @@ impl Desk {
             Command::Uninvite { terminal } => self.uninvite(office, &terminal).await,
             Command::RevokeTerminal { terminal } => self.revoke(office, &terminal).await,
             Command::Clock => self.clock(office).await,
-            Command::AcceptClock => self.accept_clock(office).await,
+            Command::AcceptClock { wall_ahead_ms } => self.take_clock(office, wall_ahead_ms).await,
             Command::Peppers => self.peppers(office).await,
             Command::RotatePepper => self.rotate_pepper(office).await,
             Command::RetirePepper { pepper } => self.retire_pepper(office, &pepper).await,
@@ -403,18 +409,6 @@ impl Desk {
             | Done::Refused(_) => Err(unexpected()),
         }
     }
-}
-
-/// Why so many accounts are not opened.
-pub const TOO_MUCH: &str = "too much for a running server; stop it and import again";
-
-/// Whether these accounts, by their balances, are too many to be opened while customers are served: all
-/// or none is one transaction, and they would wait for it.
-#[must_use]
-pub fn is_too_much(balances: impl Iterator<Item = i64>) -> bool {
-    let entries = |balance| Opening::new(balance).map_or(0, |all| all.parts().count());
-    let rows = balances.map(|balance| entries(balance).saturating_add(1));
-    rows.fold(0_usize, usize::saturating_add) > limits::OPEN_ROWS_MAX
 }
 
 fn records_asked(command: Command) -> Result<RecordsAsked, Report> {

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::access::pepper::PepperId;
 use crate::access::pin::{HashCost, PinHash};
 
-pub use desk::{Desk, Floor, NoFloor, TOO_MUCH, is_too_much};
+pub use accounts_file::{TOO_MUCH, is_too_much};
+pub use desk::{Desk, Floor, NoFloor};
 pub use report::Report;
 
 /// What staff ask for. PINs never travel here, only their hashes.
@@ -170,8 +171,13 @@ pub enum Command {
     },
     /// The bank's clock, the wall's, and what taking the wall's as the time would do.
     Clock,
-    /// Takes the wall clock's as the time.
-    AcceptClock,
+    /// Takes the wall clock's as the time, as staff saw it.
+    AcceptClock {
+        /// How far ahead of the bank's time it was shown, milliseconds. Without it, as an older program
+        /// asks, nothing is taken.
+        #[serde(default)]
+        wall_ahead_ms: Option<i64>,
+    },
     /// On which peppers the accounts stand.
     Peppers,
     /// Puts a new pepper first.
@@ -250,7 +256,7 @@ impl Command {
             Self::LateCaptures { .. } => "late-captures",
             Self::Audit { .. } => "audit",
             Self::Clock => "clock",
-            Self::AcceptClock => "clock accept",
+            Self::AcceptClock { .. } => "clock accept",
             Self::Peppers => "pepper show",
             Self::RotatePepper => "pepper rotate",
             Self::RetirePepper { .. } => "pepper retire",

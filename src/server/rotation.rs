@@ -198,6 +198,16 @@ impl Server {
         self.bank.note_soon(note.detail(detail));
     }
 
+    /// What ends between two moments, in words.
+    #[must_use]
+    pub fn ends_between(&self, now: Timestamp, then: Timestamp) -> Vec<String> {
+        let (now, then) = (seconds(now), seconds(then));
+        let trust = self.trust.load();
+        let ending = trust.expiries.iter();
+        let ending = ending.filter(|expiry| (now..then).contains(&expiry.ends));
+        ending.filter_map(|expiry| expiry.warning(then)).collect()
+    }
+
     /// What is to be said now of ends that are near: of the server's own things, and of terminals
     /// that are in. Compared once an interval.
     fn due_warnings(&self) -> Vec<String> {

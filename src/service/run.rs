@@ -70,6 +70,10 @@ impl Floor for RunningFloor {
         true
     }
 
+    fn ends_between(&self, now: Timestamp, then: Timestamp) -> Option<Vec<String>> {
+        Some(self.server.ends_between(now, then))
+    }
+
     fn serves_others_than_this_machine(&self) -> bool {
         !self.on_loopback
     }
@@ -238,7 +242,9 @@ fn background(
     [
         tokio::spawn(async move { timed.keep_clock().await }),
         tokio::spawn(async move { sweeping.keep_sweeping().await }),
-        tokio::spawn(async move { staff.serve(desk).await }),
+        tokio::spawn(async move {
+            tokio::join!(desk.resume_clock(), staff.serve(Arc::clone(&desk)));
+        }),
         tokio::spawn(async move { watching.keep_watching().await }),
         tokio::spawn(async move {
             if let Some(listener) = monitors {

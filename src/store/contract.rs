@@ -15,6 +15,7 @@ mod flips;
 mod holds;
 mod journal;
 mod ledger;
+mod mending;
 mod migration;
 mod office;
 mod orders;

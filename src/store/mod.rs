@@ -5,6 +5,7 @@
 //! by many servers can keep it too: a money operation is one call, one round trip, one
 //! transaction, and every claim carries a fence that is compared where money is written.
 
+mod clock;
 #[cfg(test)]
 mod contract;
 mod digest;
@@ -26,12 +27,13 @@ use crate::domain::{
     RequestedAmount, TerminalName, Timestamp,
 };
 
+pub use clock::{Acknowledged, ClockEffects, MendCursor, MendPart, unfinished};
 pub use digest::{Digest, LogHead, NotADigest};
 pub use enrolment::{CodeHash, Invitation, IssuedRecord, NewCertificate, Recorded, Warrant};
 pub use notes::{Actor, DETAIL_CHARACTERS_MAX, Event, Note};
 pub use office::{
-    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, ClockEffects, Done, MendCursor, NewAccount,
-    Office, PepperUse, RecordsAsked, TerminalReport,
+    AUDIT_FAULTS_MAX, AccountReport, Act, Audit, Done, NewAccount, Office, PepperUse, RecordsAsked,
+    TerminalReport,
 };
 pub use seats::{Claim, Seat};
 

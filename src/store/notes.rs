@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::clock::BEGUN;
 use super::{Act, Context, Done, NewCertificate, Warrant};
 use crate::domain::{AccountNumber, AuditRecord, TerminalName, Timestamp, printable};
 
@@ -343,6 +344,9 @@ impl Act {
                 .detail(format!("until {expires_at}")),
             Self::Uninvite(name) => note(Event::CertificateUninvited).about(name.clone()),
             Self::RevokeCertificates(name) => note(Event::TerminalRevoked).about(name.clone()),
+            Self::ClockTaken { was } => note(Event::ClockAccepted)
+                .outcome(BEGUN)
+                .detail(format!("was {was}")),
             Self::ClockAccepted { was } => note(Event::ClockAccepted).detail(format!("was {was}")),
             _ => return None,
         })

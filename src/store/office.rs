@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Line;
+use super::clock::{ClockEffects, MendCursor};
 use super::digest::{Digest, LogHead};
 use super::enrolment::{CodeHash, Invitation, IssuedRecord};
 use super::notes::{Event, Note};
@@ -161,9 +162,14 @@ pub enum Act {
     /// What taking this wall clock's moment as the time would do.
     ClockEffects(Timestamp),
     /// Mends some of the rows that are stamped later than now: business days, holds, keys, tries and
-    /// enrolment codes. Entries and records never change.
+    /// enrolment codes. It ends, however fast more rows come. Entries and records never change.
     MendClock(MendCursor),
-    /// The wall clock was taken as it is; entries and records that are stamped later are known of.
+    /// The wall clock was taken as it is, just now; mending begins.
+    ClockTaken {
+        /// What the time had been.
+        was: Timestamp,
+    },
+    /// All is mended since the wall clock was taken; entries and records that are stamped later are known of.
     ClockAccepted {
         /// What the time had been.
         was: Timestamp,
@@ -191,45 +197,6 @@ pub struct PepperUse {
     /// Accounts whose PIN's hash was made with it; closed ones, whose PIN is never looked at again,
     /// do not count.
     pub accounts: u64,
-}
-
-/// How far [`Act::MendClock`] has come; begins with its default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MendCursor {
-    /// Which rows.
-    pub part: u8,
-    /// Those with larger numbers than this.
-    pub after: i64,
-}
-
-/// What taking a wall clock's moment as the time would do: what would be over at once, and what
-/// would be stamped in the future.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ClockEffects {
-    /// Open holds that would expire.
-    pub holds_over: u64,
-    /// Kept answers that would be forgotten.
-    pub keys_over: u64,
-    /// Counts of wrong PINs that would be forgotten, locks among them.
-    pub tries_over: u64,
-    /// One-time PINs that would run out.
-    pub one_time_pins_over: u64,
-    /// Enrolment codes that would run out.
-    pub codes_over: u64,
-    /// Entries of the future; they stay.
-    pub entries_ahead: u64,
-    /// Audit records of the future; they stay.
-    pub records_ahead: u64,
-    /// Accounts whose business day is to come; it becomes today's.
-    pub days_ahead: u64,
-    /// Holds of the future; they become of now.
-    pub holds_ahead: u64,
-    /// Kept answers of the future; they become of now.
-    pub keys_ahead: u64,
-    /// Counts of wrong PINs of the future; they become of now.
-    pub tries_ahead: u64,
-    /// Enrolment codes of the future; they become of now.
-    pub codes_ahead: u64,
 }
 
 /// Which records of the audit log.

@@ -176,7 +176,10 @@ async fn a_start_in_the_same_boot_goes_on_by_the_trusted_clock() {
     customer.close().await;
     let asked = clocked.site.run(&["clock", "accept"]).expect(64);
     assert!(asked.stderr.contains("--yes"), "{asked:#?}");
-    assert_eq!(clock(&clocked.site)["guard"], "jumped");
+    let seen = clock(&clocked.site);
+    assert_eq!(seen["guard"], "jumped");
+    let ends = seen["ends"].to_string();
+    assert!(ends.contains("the server's certificate ended"), "{seen}");
     server.stop();
     // A guard that stood still stands.
     clocked.set("+0");
@@ -196,8 +199,15 @@ async fn a_wrong_clock_that_staff_accepted_is_mended_when_they_accept_the_right_
         .monitor
         .wait_for("bank_clock_guarded", |on| on == 1)
         .await;
-    clocked.site.run(&["clock", "accept", "--yes"]).expect(0);
+    let shown = clocked.site.run(&["clock"]).expect(0).stdout;
+    let taken = clocked.site.run(&["clock", "accept", "--yes"]).expect(0);
+    // What it would do is told first, without a question too.
+    let effects = |text: &str| text.contains("takes the wall clock's as the time. Then:");
+    assert!(effects(&shown) && effects(&taken.stderr), "{taken:#?}");
     assert_eq!(clock(&clocked.site)["guard"], Value::Null);
+    let outcomes = records(&clocked.site, "clock_accepted");
+    let outcomes: Vec<&Value> = outcomes.iter().map(|record| &record["outcome"]).collect();
+    assert_eq!(outcomes, ["begun", "done"]);
     let mut customer = server.customer("terminal-1", "wf-14351", "9834").await;
     let second = key();
     customer

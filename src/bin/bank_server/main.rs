@@ -2,10 +2,11 @@
 
 mod arguments;
 mod attack;
+mod clock;
 mod listing;
 mod prompt;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ use self::arguments::{
     AccountTask, Arguments, ClockTask, PepperTask, RunArguments, Task, TerminalTask,
 };
 use self::attack::attack;
+use self::clock::accept_clock;
 use self::listing::{audit, list, statement, terminals};
 use self::prompt::ask_pin;
 
@@ -206,28 +208,6 @@ async fn staff(config: &Config, task: Task, json: bool) -> Result<u8, Stop> {
         report.text = reason;
     }
     show(&report, json)
-}
-
-/// What would expire is told first; whoever is asked must say so.
-async fn accept_clock(config: &Config, yes: bool, json: bool) -> Result<u8, Stop> {
-    if !yes {
-        let told = perform(config, Command::Clock).await?;
-        if told.exit_code != 0 {
-            return show(&told, json);
-        }
-        say(&told.text);
-        if json || !io::stdin().is_terminal() {
-            let reason = "this cannot be undone; add --yes to accept the wall clock";
-            return Err(Stop::new(exit::USAGE, reason));
-        }
-        say("Take the wall clock's time? Type yes:");
-        let mut answer = String::new();
-        let read = io::stdin().lock().take(64).read_line(&mut answer);
-        if read.is_err() || answer.trim() != "yes" {
-            return Err(Stop::new(exit::DATA, "nothing was changed"));
-        }
-    }
-    show(&perform(config, Command::AcceptClock).await?, json)
 }
 
 async fn rotate(config: &Config, json: bool) -> Result<u8, Stop> {

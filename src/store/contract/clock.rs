@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::rig::*;
 use crate::domain::{ClockMark, Timestamp};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Claim, ClockEffects, Done, MendCursor, TryCounted};
+use crate::store::{Acknowledged, Act, Claim, ClockEffects, Done, MendCursor, TryCounted};
 
 /// A mark of a boot that is not this machine's.
 fn mark(boot_ms: i64) -> ClockMark {
@@ -80,7 +80,7 @@ async fn an_older_store_begins_with_its_newest_stamps_and_one_of_before_does_not
     assert_eq!((mark.boot_id.as_str(), mark.guard), ("", None));
 }
 
-async fn effects(rig: &Rig, wall: Timestamp) -> ClockEffects {
+pub(super) async fn effects(rig: &Rig, wall: Timestamp) -> ClockEffects {
     match rig.act(Act::ClockEffects(wall)).await {
         Done::Clock(effects) => *effects,
         done => panic!("{done:?}"),
@@ -88,25 +88,41 @@ async fn effects(rig: &Rig, wall: Timestamp) -> ClockEffects {
 }
 
 /// What staff do once the clock was set back; the number of calls that it took.
-async fn accept(rig: &Rig, was: Timestamp) -> usize {
-    let (mut calls, mut cursor) = (0, Some(MendCursor::default()));
+pub(super) async fn accept(rig: &Rig, was: Timestamp) -> usize {
+    accept_beside(rig, was, async |_| {}).await
+}
+
+/// As [`accept`], with what goes on after each call: it is told which one.
+pub(super) async fn accept_beside(rig: &Rig, was: Timestamp, beside: impl AsyncFn(usize)) -> usize {
+    let begun = rig.act(Act::ClockTaken { was }).await;
+    assert!(matches!(begun, Done::Yes), "{begun:?}");
+    let records = rig.records().await;
+    let acknowledged = records
+        .iter()
+        .filter_map(|(record, _)| Acknowledged::of(record));
+    let begin = MendCursor {
+        acknowledged: acknowledged.collect(),
+        ..MendCursor::default()
+    };
+    let (mut calls, mut cursor) = (0, Some(begin));
     while let Some(from) = cursor {
         calls += 1;
         cursor = match rig.act(Act::MendClock(from)).await {
             Done::Mended(next) => next,
             done => panic!("{done:?}"),
         };
+        beside(calls).await;
     }
     let done = rig.act(Act::ClockAccepted { was }).await;
     assert!(matches!(done, Done::Acknowledged { .. }), "{done:?}");
     calls
 }
 
-const MONTH: i64 = 32 * DAY;
+pub(super) const MONTH: i64 = 32 * DAY;
 
 /// A bank whose clock was a month ahead for some orders and tries, and is right again: the customer's
 /// claim, and what the time had been.
-async fn was_a_month_ahead(rig: &mut Rig) -> (Claim, Timestamp) {
+pub(super) async fn was_a_month_ahead(rig: &mut Rig) -> (Claim, Timestamp) {
     rig.terms.daily_withdrawal_limit = 5_000;
     for account in [ANNE, BERT, "cc-00003", "cc-00004"] {
         rig.open(account, 100_000).await;

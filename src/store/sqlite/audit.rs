@@ -17,7 +17,7 @@ use super::{clock, covered_replay, postings, records, replay, schema, sums};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::ChainHash;
 use crate::domain::{EntryKind, Timestamp};
-use crate::store::{AUDIT_FAULTS_MAX, Audit, Digest, StoreError};
+use crate::store::{AUDIT_FAULTS_MAX, Acknowledged, Audit, Digest, StoreError};
 
 #[derive(Default)]
 pub(super) struct Faults {
@@ -67,7 +67,7 @@ pub(super) fn audit(
     let unchecked = covered_replay::audit(slices, keyring, accounts, &mut faults)?;
     audit.unchecked_rows = audit.unchecked_rows.saturating_add(unchecked);
     audit.keys = keys(slices, &mut faults)?;
-    audit.noted = clock::audit_stamps(slices, (now, began), &mut faults)?;
+    audit.noted = clock::audit_stamps(slices, (now, began), &chains.log.accepted, &mut faults)?;
     sums::audit(slices, &mut faults)?;
     others(slices, &mut faults)?;
     if audit.ledger_total != 0 {
@@ -159,7 +159,8 @@ fn present(
     log.finish(connection, faults)?;
     let unchecked_rows = rows.finish(connection, keyring, faults)?;
     let done = ledger.newest.max(log.newest);
-    let mut present = Present::read(connection, &ledger.accounts, done, faults)?;
+    let known = log.accepted.iter().filter_map(Acknowledged::of).collect();
+    let mut present = Present::read(connection, &ledger.accounts, (done, known), faults)?;
     marks(connection, ledger, faults)?;
     let open_holds = present.holds(connection, &ledger.accounts, faults)?;
     present.judge(connection, &ledger.accounts, faults)?;
@@ -199,6 +200,8 @@ struct Present {
     total: i64,
     /// The latest moment that anything was done at, as far as was read.
     done: i64,
+    /// What staff acknowledged to be stamped on a day to come: it was not made on it.
+    known: Vec<Acknowledged>,
 }
 
 impl Present {
@@ -206,7 +209,7 @@ impl Present {
     fn read(
         connection: &Connection,
         accounts: &Accounts,
-        done: i64,
+        (done, known): (i64, Vec<Acknowledged>),
         faults: &mut Faults,
     ) -> Result<Self, StoreError> {
         let mut present = Self {
@@ -215,6 +218,7 @@ impl Present {
             customers_total: 0,
             total: 0,
             done,
+            known,
         };
         let sql = "SELECT id, balance, head, last_entry, postings, held, day, day_used, kind FROM account";
         let mut statement = connection.prepare(sql)?;
@@ -251,7 +255,8 @@ impl Present {
             rest.begins = day.saturating_mul(86_400_000);
             if is_customer && (day > 0 || used > 0) {
                 rest.day = Some(day);
-                rest.used = used.wrapping_sub(withdrawn_on(connection, account, day)?);
+                let withdrawn = withdrawn_on(connection, account, day, &present.known)?;
+                rest.used = used.wrapping_sub(withdrawn);
             }
         }
         Ok(present)
@@ -293,6 +298,7 @@ impl Present {
             }
             // What a capture withdrew counts upon its hold's day, not upon its own.
             if let Some(entry) = row.get::<_, Option<i64>>(7)?
+                && !is_known(&self.known, entry, day_of(row.get(10)?))
                 && let Some(rest) = self.rest_of(accounts, row.get(8)?)
                 && rest.day == Some(day_of(row.get(10)?))
                 && captures.insert(entry)
@@ -350,10 +356,21 @@ fn day_of(at_ms: i64) -> i64 {
     Timestamp::from_unix_ms(at_ms).business_day()
 }
 
-/// What the account's entries withdrew on a day. Seldom is it not the latest that it withdrew on: where
-/// a clock was wrong, or a capture came on the day after.
-fn withdrawn_on(connection: &Connection, account: &Rebuilt, day: i64) -> Result<i64, StoreError> {
-    if let Some(sum) = account.withdrawn_on(day) {
+fn is_known(known: &[Acknowledged], entry: i64, day: i64) -> bool {
+    known.iter().any(|known| known.has(entry, day))
+}
+
+/// What the account's entries withdrew on a day. Seldom do only they themselves say: where a clock was
+/// wrong, or a capture came on the day after.
+fn withdrawn_on(
+    connection: &Connection,
+    account: &Rebuilt,
+    day: i64,
+    known: &[Acknowledged],
+) -> Result<i64, StoreError> {
+    if let Some((first, sum)) = account.withdrawn_on(day)
+        && !is_known(known, first, day)
+    {
         return Ok(sum);
     }
     let lines = match postings::since(connection, account.id, Timestamp::from_unix_ms(i64::MIN)) {
@@ -362,7 +379,10 @@ fn withdrawn_on(connection: &Connection, account: &Rebuilt, day: i64) -> Result<
         lines => lines?,
     };
     let paid = lines.iter().filter(|line| {
-        line.kind == EntryKind::Withdrawal && line.amount < 0 && line.at.business_day() == day
+        line.kind == EntryKind::Withdrawal
+            && line.amount < 0
+            && line.at.business_day() == day
+            && !is_known(known, line.entry.get(), day)
     });
     Ok(paid.fold(0, |sum: i64, line| sum.wrapping_sub(line.amount)))
 }

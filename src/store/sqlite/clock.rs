@@ -1,19 +1,18 @@
-//! The bank's clock as the store keeps it, and what staff mend of rows that a wrong clock stamped.
+//! The bank's clock as the store keeps it, and what staff are told of it.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::access::read_tries;
 use super::audit::Faults;
-use super::postings;
 use super::slices::Slices;
-use super::sums;
 use super::writer::Books;
-use crate::domain::{AccountNumber, ClockGuard, ClockMark, EntryKind, Timestamp};
-use crate::store::{ClockEffects, Context, Done, Event, MendCursor, StoreError};
+use crate::domain::hold::LATE_CAPTURE_MS;
+use crate::domain::{AuditRecord, ClockGuard, ClockMark, Timestamp};
+use crate::store::clock::through;
+use crate::store::{
+    Acknowledged, ClockEffects, Context, Done, Event, RecordsAsked, StoreError, unfinished,
+};
 
 /// What is to be kept of the bank's clock; `None` where time is taken as it comes.
 pub(super) type Clock = dyn Fn() -> Option<ClockMark> + Send + Sync;
@@ -24,8 +23,6 @@ const CLOCK_WRITTEN_EACH_MS: i64 = 1_000;
 const CLOCK_WRITTEN_IDLE_EACH_MS: i64 = 600_000;
 /// Stamps that are further beyond the clock as it was written last are not what it went on to.
 const STAMPS_BEYOND_MS: u64 = 5_000;
-/// Rows that one call mends at most, so that it holds nobody up. So few in tests that one is not enough.
-const MENDED_ROWS_MAX: i64 = if cfg!(test) { 3 } else { 10_000 };
 /// A snapshot is younger than the moment it is judged at by no more than this.
 const SNAPSHOT_MS: u64 = 60_000;
 /// The schema that came with the clock's table.
@@ -111,14 +108,23 @@ pub(super) fn effects(
         let sql = format!("SELECT count(*) FROM {what} > ?2 AND ?1 IS NOT NULL");
         count(&sql, context.now, wall)
     };
+    let certificates = "SELECT count(*) FROM certificate WHERE revoked_at IS NULL AND ends_at > ?1 AND ends_at <= ?2";
     let kept = |moment: Timestamp| moment.minus_ms(context.terms.keys_kept_ms);
     let keys = "SELECT count(*) FROM request WHERE at >= ?1 AND at < ?2";
+    let late = |moment: Timestamp| moment.minus_ms(LATE_CAPTURE_MS);
+    let could =
+        "SELECT count(*) FROM hold WHERE state IN (0, 3) AND expires_at > ?1 AND expires_at <= ?2";
+    let forgotten = |moment: Timestamp| context.terms.holds_forgotten(moment);
+    let past = "SELECT count(*) FROM hold WHERE expires_at >= ?1 AND expires_at < ?2";
     Ok(Done::Clock(Box::new(ClockEffects {
         holds_over: over("hold WHERE state = 0")?,
+        late_captures_over: count(could, late(context.now), late(wall))?,
+        holds_forgotten: count(past, forgotten(context.now), forgotten(wall))?,
         keys_over: count(keys, kept(context.now), kept(wall))?,
         tries_over: over("try WHERE true")?,
         one_time_pins_over: over("credential WHERE true")?,
         codes_over: over("invitation WHERE used_at IS NULL")?,
+        certificates_over: count(certificates, context.now, wall)?,
         entries_ahead: ahead("entry WHERE at")?,
         records_ahead: ahead("audit WHERE at")?,
         days_ahead: ahead("account WHERE kind = 0 AND day * 86400000")?,
@@ -150,148 +156,6 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Mends some of the rows that are stamped later than now; where to go on, until all were seen.
-    pub(super) fn mend_clock(
-        &mut self,
-        cursor: MendCursor,
-        context: &Context,
-    ) -> Result<Done, StoreError> {
-        let now_ms = context.now.unix_ms();
-        let last = cursor.after.saturating_add(MENDED_ROWS_MAX);
-        let table = match cursor.part {
-            0 => {
-                // Before the days, which are computed from them.
-                let ends = context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms();
-                let set = format!(
-                    "UPDATE hold SET authorized_at = ?2, expires_at = min(expires_at, {ends}) WHERE name = ?1"
-                );
-                let sql = "SELECT name FROM hold WHERE id > ?1 AND id <= ?2 AND authorized_at > ?3";
-                self.mend_rows(sums::HOLD, (sql, &set), (cursor.after, last), now_ms)?;
-                "hold"
-            }
-            1 => {
-                let sql = "SELECT id FROM request WHERE id > ?1 AND id <= ?2 AND at > ?3";
-                let set = "UPDATE request SET at = ?2 WHERE id = ?1";
-                self.mend_rows(sums::REQUEST, (sql, set), (cursor.after, last), now_ms)?;
-                "request"
-            }
-            2 => {
-                self.mend_days((cursor.after, last), context)?;
-                "account"
-            }
-            _ => {
-                self.mend_tries(context)?;
-                let sql = "SELECT terminal FROM invitation WHERE ?1 < ?2 AND made_at > ?3";
-                let set = "UPDATE invitation SET expires_at = ?2 + expires_at - made_at, made_at = ?2 \
-                           WHERE terminal = ?1";
-                self.mend_rows(sums::INVITATION, (sql, set), (0, 1), now_ms)?;
-                return Ok(Done::Mended(None));
-            }
-        };
-        let sql = format!("SELECT coalesce(max(id), 0) > ?1 FROM {table}");
-        let more = self.connection.query_row(&sql, [last], |row| row.get(0))?;
-        Ok(Done::Mended(Some(match more {
-            true => MendCursor {
-                after: last,
-                ..cursor
-            },
-            false => MendCursor {
-                part: cursor.part.saturating_add(1),
-                after: 0,
-            },
-        })))
-    }
-
-    /// Sets the moments of the rows whose keys `sql` selects between two numbers, and sums them anew.
-    fn mend_rows(
-        &self,
-        table: sums::Table,
-        (sql, set): (&str, &str),
-        (after, last): (i64, i64),
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let keys = statement.query_map([after, last, now_ms], |row| row.get::<_, Value>(0))?;
-        for key in keys.collect::<Result<Vec<_>, _>>()? {
-            self.connection
-                .prepare_cached(set)?
-                .execute(params![key, now_ms])?;
-            sums::renew(self.connection, table, key)?;
-        }
-        Ok(())
-    }
-
-    /// Brings accounts whose business day is to come back to today's, with what today has used.
-    fn mend_days(
-        &mut self,
-        (after, last): (i64, i64),
-        context: &Context,
-    ) -> Result<(), StoreError> {
-        let today = context.now.business_day();
-        let sql = "SELECT id FROM account WHERE id > ?1 AND id <= ?2 AND kind = 0 AND day > ?3";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let ids = statement.query_map([after, last, today], |row| row.get::<_, i64>(0))?;
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT entry FROM hold WHERE entry IS NOT NULL")?;
-        let by_hold = statement.query_map([], |row| row.get(0))?;
-        let by_hold: HashSet<i64> = by_hold.collect::<Result<_, _>>()?;
-        for id in ids {
-            let used = self.used_on(id, today, &by_hold)?;
-            let mut account = self.account(id)?;
-            (account.day, account.day_used) = (today, used);
-            self.save(&account)?;
-        }
-        Ok(())
-    }
-
-    /// What the account's withdrawals and holds have used of a day.
-    fn used_on(&self, id: i64, day: i64, by_hold: &HashSet<i64>) -> Result<i64, StoreError> {
-        let (start, end) = (
-            Timestamp::start_of_day(day),
-            Timestamp::start_of_day(day.saturating_add(1)),
-        );
-        // A day more than is asked for: stamps need not be in order where a clock was wrong.
-        let lines = postings::since(self.connection, id, start.minus_ms(86_400_000))?;
-        let paid = lines.iter().filter(|line| {
-            line.kind == EntryKind::Withdrawal
-                && (start..end).contains(&line.at)
-                && !by_hold.contains(&line.entry)
-        });
-        let paid = paid.fold(0_i64, |sum, line| sum.saturating_sub(line.amount));
-        let sql = "SELECT coalesce(sum(CASE state WHEN 0 THEN amount ELSE captured END), 0) FROM hold \
-                   WHERE account = ?1 AND state IN (0, 1) AND authorized_at >= ?2 AND authorized_at < ?3";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let held: i64 = statement
-            .query_row(params![id, start.unix_ms(), end.unix_ms()], |row| {
-                row.get(0)
-            })?;
-        Ok(paid.saturating_add(held))
-    }
-
-    fn mend_tries(&mut self, context: &Context) -> Result<(), StoreError> {
-        let sql = "SELECT number, home_terminal, home, home_at, other, other_at FROM try \
-                   WHERE max(home_at, other_at) > ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([context.now.unix_ms()], |row| {
-            Ok((row.get::<_, String>(0)?, read_tries(row, 1)?))
-        })?;
-        for (number, mut record) in rows.collect::<Result<Vec<_>, _>>()? {
-            let Ok(number) = number.parse::<AccountNumber>() else {
-                continue;
-            };
-            for spent in [&mut record.home, &mut record.other] {
-                spent.last_at = spent.last_at.min(context.now);
-            }
-            self.save_tries(number, &record, context.terms.lockout)?;
-        }
-        Ok(())
-    }
-
     /// The last entry and the last record: what of them is stamped in the future is known of.
     pub(super) fn acknowledge_stamps(&self) -> Result<Done, StoreError> {
         let sql = "SELECT (SELECT coalesce(max(id), 0) FROM entry), (SELECT count FROM audit_head)";
@@ -310,6 +174,7 @@ impl Books<'_> {
 pub(super) fn audit_stamps(
     slices: &mut Slices<'_>,
     (now, began): (Timestamp, Duration),
+    accepted: &[AuditRecord],
     faults: &mut Faults,
 ) -> Result<Vec<String>, StoreError> {
     let late = || {
@@ -317,25 +182,22 @@ pub(super) fn audit_stamps(
         let gone_ms = u64::try_from(gone_ms).unwrap_or(u64::MAX);
         now.plus_ms(SNAPSHOT_MS.saturating_add(gone_ms)).unix_ms()
     };
-    let acknowledged: Option<(i64, String)> = slices
-        .connection
-        .prepare("SELECT id, detail FROM audit WHERE event = ?1 ORDER BY id DESC LIMIT 1")?
-        .query_row([Event::ClockAccepted.name()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
+    let acknowledged = accepted
+        .iter()
+        .rfind(|record| Acknowledged::of(record).is_some());
     let mut noted = Vec::new();
     for log in [
         ("entry", "entries", "entry"),
         ("audit", "records", "audit record"),
     ] {
-        noted.extend(audit_log(
-            slices,
-            log,
-            acknowledged.as_ref(),
-            &late,
-            faults,
-        )?);
+        noted.extend(audit_log(slices, log, acknowledged, &late, faults)?);
+    }
+    if let Some(record) = accepted.last().filter(|last| unfinished(last).is_some()) {
+        let number = record.number;
+        noted.push(format!(
+            "audit record {number}: the wall clock was taken, and what it mends is not mended yet; a server goes on \
+             with it when it starts"
+        ));
     }
     for (table, moment, what) in [
         (
@@ -376,11 +238,11 @@ pub(super) fn audit_stamps(
 fn audit_log(
     slices: &mut Slices<'_>,
     (table, name, what): (&str, &str, &str),
-    acknowledged: Option<&(i64, String)>,
+    acknowledged: Option<&AuditRecord>,
     late: &dyn Fn() -> i64,
     faults: &mut Faults,
 ) -> Result<Option<String>, StoreError> {
-    let through = acknowledged.and_then(|(_, detail)| through(detail, name));
+    let through = acknowledged.and_then(|record| through(&record.detail, name));
     let through = through.unwrap_or(0);
     let sql =
         format!("SELECT id, at FROM {table} WHERE id > ?1 AND id <= ?2 AND at > ?3 ORDER BY id");
@@ -402,9 +264,10 @@ fn audit_log(
         Ok(())
     })?;
     let record = acknowledged.filter(|_| known_of > 0);
-    Ok(record.map(|(record, _)| {
+    Ok(record.map(|record| {
+        let number = record.number;
         format!(
-            "{known_of} {name} up to {through} are stamped in the future, as audit record {record} acknowledges"
+            "{known_of} {name} up to {through} are stamped in the future, as audit record {number} acknowledges"
         )
     }))
 }
@@ -413,11 +276,4 @@ fn audit_log(
 pub(super) fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
-}
-
-/// The number behind `name through` in a record's detail.
-fn through(detail: &str, name: &str) -> Option<i64> {
-    let parts = detail.split(", ");
-    let mut found = parts.filter_map(|part| part.strip_prefix(name)?.strip_prefix(" through "));
-    found.next()?.parse().ok()
 }

@@ -16,6 +16,7 @@ mod enrolment;
 mod holds;
 mod inspect;
 mod journal;
+mod mending;
 mod money;
 mod office;
 mod open;

@@ -56,7 +56,8 @@ impl Books<'_> {
             Act::Terminal { name, disabled } => self.set_disabled(name, *disabled, context),
             Act::MoveRows { pepper, after } => self.move_rows(pepper, *after, false),
             Act::RetirePepper(pepper) => self.retire_pepper(pepper),
-            Act::MendClock(cursor) => self.mend_clock(*cursor, context),
+            Act::MendClock(cursor) => self.mend_clock(cursor, context),
+            Act::ClockTaken { .. } => Ok(Done::Yes),
             Act::ClockAccepted { .. } => self.acknowledge_stamps(),
             act => self.certificate_act(act, context.now),
         }

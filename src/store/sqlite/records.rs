@@ -7,7 +7,7 @@ use super::slices::WINDOW;
 use super::writer::Books;
 use crate::domain::entry::{CHAIN_START, ChainHash};
 use crate::domain::{AuditRecord, Timestamp};
-use crate::store::{Done, LogHead, Note, RecordsAsked, StoreError};
+use crate::store::{Done, Event, LogHead, Note, RecordsAsked, StoreError};
 
 const COLUMNS: &str = "id, at, event, outcome, account, terminal, connection, actor, detail, hash";
 
@@ -80,6 +80,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(AuditRecord, ChainHash)> {
 }
 
 pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done, StoreError> {
+    Ok(Done::Records(matching(connection, asked)?))
+}
+
+/// The records that are asked for, oldest first, each with its hash.
+pub(super) fn matching(
+    connection: &Connection,
+    asked: &RecordsAsked,
+) -> Result<Vec<(AuditRecord, ChainHash)>, StoreError> {
     let order = if asked.newest { "DESC" } else { "ASC" };
     let sql = format!(
         "SELECT {COLUMNS} FROM audit WHERE id > ?1 AND at >= ?2 AND at < ?3 AND (?4 IS NULL OR event = ?4) \
@@ -99,7 +107,7 @@ pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done
     )?;
     let mut records = rows.collect::<Result<Vec<_>, _>>()?;
     records.sort_by_key(|(record, _)| record.number);
-    Ok(Done::Records(records))
+    Ok(records)
 }
 
 /// The log as its records chain, up to one of them.
@@ -111,6 +119,8 @@ pub(super) struct Replay {
     read: i64,
     /// What is to be compared once its record was read.
     unchecked: Option<LogHead>,
+    /// The records of acceptances of the wall clock, oldest first: begun and ended.
+    pub(super) accepted: Vec<AuditRecord>,
 }
 
 impl Replay {
@@ -123,6 +133,7 @@ impl Replay {
             newest: 0,
             read: i64::MIN,
             unchecked: before,
+            accepted: Vec::new(),
         }
     }
 
@@ -156,6 +167,9 @@ impl Replay {
             };
             self.newest = self.newest.max(record.at.unix_ms());
             self.read = self.read.max(record.number);
+            if record.event == Event::ClockAccepted.name() {
+                self.accepted.push(record);
+            }
         }
         Ok(self.read > after)
     }

@@ -21,8 +21,8 @@ pub(super) struct Rebuilt {
     /// The last entry with a posting to it, or 0, and how many there are.
     pub(super) last_entry: i64,
     pub(super) postings: i64,
-    /// The latest day that money was withdrawn on, and how much on that day.
-    pub(super) withdrawn: (i64, i64),
+    /// The latest day that money was withdrawn on, the first entry of that day, and how much on it.
+    pub(super) withdrawn: (i64, i64, i64),
     /// That of its newest record among those of covered rows.
     pub(super) revision: i64,
 }
@@ -72,7 +72,7 @@ impl Accounts {
                 head: CHAIN_START,
                 last_entry: 0,
                 postings: 0,
-                withdrawn: (i64::MIN, 0),
+                withdrawn: (i64::MIN, 0, 0),
                 revision: 0,
             });
         }
@@ -250,7 +250,7 @@ impl Replay {
             self.marks.push((own.id, number));
         }
         if debit && kind == EntryKind::Withdrawal {
-            own.withdraw(link.at.business_day(), entry.amount);
+            own.withdraw(link.at.business_day(), number, entry.amount);
         }
         // Goes on from the stored hash, so that one fault is not reported for all that follows.
         own.head = hash;
@@ -259,22 +259,23 @@ impl Replay {
 }
 
 impl Rebuilt {
-    fn withdraw(&mut self, day: i64, amount: i64) {
-        let (latest, sum) = self.withdrawn;
+    fn withdraw(&mut self, day: i64, entry: i64, amount: i64) {
+        let (latest, first, sum) = self.withdrawn;
         match day.cmp(&latest) {
             std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => self.withdrawn = (day, sum.wrapping_add(amount)),
-            std::cmp::Ordering::Greater => self.withdrawn = (day, amount),
+            std::cmp::Ordering::Equal => self.withdrawn = (day, first, sum.wrapping_add(amount)),
+            std::cmp::Ordering::Greater => self.withdrawn = (day, entry, amount),
         }
     }
 
-    /// What was withdrawn on a day; `None` where only the entries themselves say: it is before the latest.
-    pub(super) fn withdrawn_on(&self, day: i64) -> Option<i64> {
-        let (latest, sum) = self.withdrawn;
+    /// The first entry that withdrew on a day, or where there is none the greatest number, and how much
+    /// was; `None` where only the entries themselves say: it is before the latest.
+    pub(super) fn withdrawn_on(&self, day: i64) -> Option<(i64, i64)> {
+        let (latest, first, sum) = self.withdrawn;
         match day.cmp(&latest) {
             std::cmp::Ordering::Less => None,
-            std::cmp::Ordering::Equal => Some(sum),
-            std::cmp::Ordering::Greater => Some(0),
+            std::cmp::Ordering::Equal => Some((first, sum)),
+            std::cmp::Ordering::Greater => Some((i64::MAX, 0)),
         }
     }
 }

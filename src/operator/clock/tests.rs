@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::access::lockout::LockoutPolicy;
+use crate::access::pepper::Peppers;
+use crate::access::pin::{HashCost, PinHasher};
+use crate::access::row_mac::Keyring;
+use crate::bank::Bank;
+use crate::domain::{ClockPolicy, ClockReading, OpenHolds};
+use crate::operator::{Command, NoFloor};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Audit, Store, Terms};
+use crate::surroundings::{Surroundings, System};
+
+const NOON: i64 = 1_767_268_800_000;
+const DAY: i64 = 86_400_000;
+const JUMP_MS: u64 = 60_000;
+const CHEAP: HashCost = HashCost {
+    memory_kib: 8,
+    iterations: 1,
+    parallelism: 1,
+};
+const TERMS: Terms = Terms {
+    withdrawal_limit: 100,
+    daily_withdrawal_limit: 100,
+    hold_timeout_ms: 1_000,
+    lockout: LockoutPolicy {
+        tries: 3,
+        lock_ms: 1_000,
+    },
+    try_rows_max: 1_000,
+    keys_kept_ms: crate::store::KEY_KEPT_MS,
+    open_holds: OpenHolds {
+        of_account: 20,
+        of_terminal: 20,
+    },
+};
+
+/// A desk whose machine's wall clock a test sets.
+struct Site {
+    wall_ms: Arc<AtomicI64>,
+    desk: Desk,
+    _folder: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.unwrap();
+        let wall_ms = Arc::new(AtomicI64::new(NOON));
+        let wall = Arc::clone(&wall_ms);
+        let read = move || ClockReading {
+            wall: Timestamp::from_unix_ms(wall.load(Ordering::SeqCst)),
+            boot_ms: 5_000,
+        };
+        let policy = ClockPolicy {
+            jump_ms: JUMP_MS,
+            ahead_at_start_ms: 7 * JUMP_MS,
+        };
+        let clock = Arc::new(Guarded::over(read, "one", None, policy));
+        let around: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
+        let currency = "USD".parse().unwrap();
+        let keyring = Keyring::from(Arc::new(Peppers::generate(&System::default())));
+        let path = folder.path().join("bank.db");
+        let mark = move || Some(clock.mark());
+        let now = around.now();
+        let store = SqliteStore::open_with(&path, currency, now, keyring.clone(), mark, None);
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let hasher = PinHasher::start(keyring, CHEAP, 1, Arc::clone(&around)).unwrap();
+        let bank = Arc::new(Bank::new(store, hasher, around, TERMS, currency));
+        Self {
+            wall_ms,
+            desk: Desk::new(bank, Arc::new(NoFloor)),
+            _folder: folder,
+        }
+    }
+
+    /// Sets the wall clock, which the bank looks at.
+    fn step(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.clock().look();
+    }
+
+    fn clock(&self) -> &Guarded {
+        self.desk.guarded().ok().unwrap()
+    }
+
+    async fn shown_ms(&self) -> Option<i64> {
+        let shown = self.desk.perform("tester", Command::Clock).await;
+        shown.data["wall_ahead_ms"].as_i64()
+    }
+
+    async fn accept(&self, wall_ahead_ms: Option<i64>) -> Report {
+        let command = Command::AcceptClock { wall_ahead_ms };
+        self.desk.perform("tester", command).await
+    }
+
+    async fn accepted(&self) -> Vec<AuditRecord> {
+        let accepted = self.desk.accepted(&Office::of("tester")).await;
+        accepted.ok().unwrap()
+    }
+
+    async fn outcomes(&self) -> Vec<String> {
+        let records = self.accepted().await.into_iter();
+        records.map(|record| record.outcome).collect()
+    }
+
+    async fn verify(&self) -> Audit {
+        match self
+            .desk
+            .act(&Office::of("tester"), Act::Verify(None))
+            .await
+        {
+            Ok(Done::Audit(audit)) => *audit,
+            _ => panic!("no audit"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_wall_clock_is_taken_as_it_was_shown_and_never_as_it_is_by_then() {
+    let site = Site::new();
+    site.step(40 * DAY);
+    let shown = site.shown_ms().await;
+    assert_eq!(shown, Some(40 * DAY));
+    let before = site.clock().state();
+    site.step(1_000 * DAY);
+    // What was shown is gone; and an older program does not say what was.
+    for asked in [shown, None] {
+        let refused = site.accept(asked).await;
+        assert_eq!(refused.exit_code, 65, "{asked:?}: {}", refused.text);
+        assert!(refused.text.contains("nothing was changed"));
+        let state = site.clock().state();
+        assert_eq!((state.trusted, state.guard), (before.trusted, before.guard));
+    }
+    assert!(site.accepted().await.is_empty());
+    site.step(-1_000 * DAY + i64::try_from(JUMP_MS).unwrap());
+    let taken = site.accept(shown).await;
+    assert_eq!(taken.exit_code, 0, "{}", taken.text);
+    assert_eq!(site.clock().state().ahead_ms(), 0);
+    assert_eq!(site.outcomes().await, ["begun", "done"]);
+    // What was shown before serves once.
+    assert_eq!(site.accept(shown).await.exit_code, 65);
+}
+
+#[tokio::test]
+async fn a_socket_without_the_difference_is_an_older_programs_and_is_refused_in_words() {
+    let command = r#"{ "command": "accept_clock" }"#;
+    let command = serde_json::from_str::<Command>(command).unwrap();
+    let site = Site::new();
+    let refused = site.desk.perform("tester", command).await;
+    assert_eq!(refused.exit_code, 65);
+    assert!(refused.text.contains("older program"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_start_goes_on_with_what_a_crash_cut_off_after_the_clock_was_taken() {
+    let site = Site::new();
+    site.step(40 * DAY);
+    let shown = site.shown_ms().await;
+    assert_eq!(site.accept(shown).await.exit_code, 0);
+    let invite = Command::Invite {
+        terminal: "atm-1".to_owned(),
+        code: [7; 32],
+        valid_ms: 1_000,
+    };
+    assert_eq!(site.desk.perform("tester", invite).await.exit_code, 0);
+    site.step(-40 * DAY);
+    // As far as it comes before the crash.
+    let shown = site.shown_ms().await.unwrap();
+    let was = site.clock().accept(shown).ok().unwrap().trusted;
+    let begun = Act::ClockTaken { was };
+    assert!(site.desk.act(&Office::of("tester"), begun).await.is_ok());
+    let audit = site.verify().await;
+    let faults = audit.faults.join("\n");
+    assert!(faults.contains("1 enrolment codes"), "{faults}");
+    assert!(audit.noted.join("\n").contains("is not mended yet"));
+    site.desk.resume_clock().await;
+    assert_eq!(site.verify().await.faults, Vec::<String>::new());
+    assert_eq!(site.outcomes().await, ["begun", "done", "begun", "done"]);
+    let last = site.accepted().await.pop().unwrap();
+    assert!(last.detail.starts_with(&format!("was {was}, ")));
+    // There is nothing left to go on with.
+    site.desk.resume_clock().await;
+    assert_eq!(site.accepted().await.len(), 4);
+}

@@ -1,0 +1,205 @@
+//! Mending what a wrong clock stamped: a few rows at a time, beside a bank that serves, and whole after it.
+
+use super::clock::{MONTH, accept, accept_beside, effects, was_a_month_ahead};
+use super::rig::*;
+use crate::domain::hold::LATE_CAPTURE_MS;
+use crate::store::{Act, Done, TryCounted};
+
+#[tokio::test]
+async fn what_customers_do_between_the_slices_of_mending_is_brought_to_now_too() {
+    let mut rig = Rig::sqlite();
+    let (anne, was) = was_a_month_ahead(&mut rig).await;
+    let used = 300 + 40 + 600 + 10;
+    let held = std::sync::atomic::AtomicI64::new(0);
+    accept_beside(&rig, was, async |call| {
+        // Mending ends however fast rows come; so that this does too, they come for a while.
+        if call > 8 {
+            return;
+        }
+        // Where the account still is in a day to come, both are stamped then.
+        let (open, captured) = (format!("open-{call}"), format!("captured-{call}"));
+        rig.authorize(&anne, &open, 3).await.unwrap();
+        rig.authorize(&anne, &captured, 4).await.unwrap();
+        rig.capture(&captured, 2).await.unwrap();
+        held.fetch_add(3 + 2, std::sync::atomic::Ordering::SeqCst);
+    })
+    .await;
+    rig.assert_clean().await;
+    let left = rig.terms.daily_withdrawal_limit - used - held.into_inner();
+    assert!(rig.withdraw(&anne, left + 1).await.is_err());
+    rig.withdraw(&anne, left).await.unwrap();
+    rig.assert_clean().await;
+}
+
+/// Rows of the future: of accounts, of holds, of kept answers, of tries, of codes.
+async fn ahead(rig: &Rig) -> [u64; 5] {
+    let found = effects(rig, rig.context().now).await;
+    [
+        found.days_ahead,
+        found.holds_ahead,
+        found.keys_ahead,
+        found.tries_ahead,
+        found.codes_ahead,
+    ]
+}
+
+#[tokio::test]
+async fn one_slice_of_mending_touches_few_rows_of_any_kind() {
+    let rig = Rig::sqlite();
+    let accounts: Vec<String> = (1..=7).map(|n| format!("mm-0000{n}")).collect();
+    rig.open(ANNE, 1_000).await;
+    for account in &accounts {
+        rig.open(account, 1_000).await;
+    }
+    rig.advance(MONTH);
+    let was = rig.context().now;
+    for (index, account) in accounts.iter().enumerate() {
+        let claim = rig.log_in(account).await;
+        rig.withdraw(&claim, 5).await.unwrap();
+        let hold = format!("hold-{index}");
+        rig.authorize(&claim, &hold, 5).await.unwrap();
+        rig.free(&hold).await.unwrap();
+        let tried = rig.count_try(account).await;
+        assert!(matches!(tried, TryCounted::Check(_)), "{tried:?}");
+        let code = Act::Invite {
+            name: format!("new-{index}").parse().unwrap(),
+            code: crate::store::CodeHash([u8::try_from(index).unwrap(); 32]),
+            expires_at: was.plus_ms(1_000),
+        };
+        assert!(matches!(rig.act(code).await, Done::Yes));
+    }
+    rig.advance(-MONTH);
+    let before = tokio::sync::Mutex::new(ahead(&rig).await);
+    assert_eq!(*before.lock().await, [7, 7, 21, 7, 7]);
+    accept_beside(&rig, was, async |call| {
+        let (mut before, now) = (before.lock().await, ahead(&rig).await);
+        for (was, now) in before.iter().zip(now) {
+            assert!(was - now <= 3, "call {call}: {before:?}, then {now:?}");
+        }
+        assert!(before[0] - now[0] <= 1, "call {call}: {before:?}, {now:?}");
+        *before = now;
+    })
+    .await;
+    assert_eq!(before.into_inner(), [0; 5]);
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn mending_does_not_look_where_rows_stood_that_are_forgotten() {
+    let rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let anne = rig.log_in(ANNE).await;
+    for index in 0..60 {
+        let hold = format!("hold-{index}");
+        rig.authorize(&anne, &hold, 5).await.unwrap();
+        rig.free(&hold).await.unwrap();
+    }
+    rig.advance(3 * MONTH);
+    rig.deposit(&anne, 1).await.unwrap();
+    rig.authorize(&anne, "last", 5).await.unwrap();
+    rig.sweep().await;
+    let now = rig.context().now;
+    assert!(accept(&rig, now).await < 12, "each part ends at once");
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_was_done_in_days_that_staff_took_back_is_no_use_of_those_days_when_they_come() {
+    let mut rig = Rig::sqlite();
+    let (anne, was) = was_a_month_ahead(&mut rig).await;
+    accept(&rig, was).await;
+    rig.assert_clean().await;
+    rig.advance(MONTH);
+    // 2,000 were withdrawn on this very day, when it was not yet.
+    let all = rig.terms.daily_withdrawal_limit;
+    rig.withdraw(&anne, all).await.unwrap();
+    assert!(rig.withdraw(&anne, 1).await.is_err());
+    rig.assert_clean().await;
+    // Once more, from a later day back to this one.
+    rig.advance(3 * DAY);
+    let was = rig.context().now;
+    rig.withdraw(&anne, 70).await.unwrap();
+    rig.advance(-3 * DAY);
+    accept(&rig, was).await;
+    rig.assert_clean().await;
+    assert!(rig.withdraw(&anne, 1).await.is_err(), "today's is used up");
+}
+
+#[tokio::test]
+async fn a_clock_that_staff_set_back_and_forth_leaves_days_whole() {
+    let mut rig = Rig::sqlite();
+    rig.terms.daily_withdrawal_limit = 5_000;
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    let today = rig.context().now;
+    rig.withdraw(&anne, 300).await.unwrap();
+    rig.authorize(&anne, "h-0", 50).await.unwrap();
+    rig.authorize(&anne, "h-1", 60).await.unwrap();
+    rig.capture("h-1", 60).await.unwrap();
+    rig.advance(-3 * DAY);
+    accept(&rig, today).await;
+    rig.assert_clean().await;
+    rig.withdraw(&anne, 400).await.unwrap();
+    rig.assert_clean().await;
+    let back = rig.context().now;
+    rig.advance(3 * DAY);
+    accept(&rig, back).await;
+    rig.assert_clean().await;
+    rig.withdraw(&anne, 500).await.unwrap();
+    rig.assert_clean().await;
+    let _ = rig.capture("h-0", 50).await;
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_acceptance_is_on_record_from_its_beginning_and_what_earlier_ones_acknowledged_stands() {
+    let mut rig = Rig::sqlite();
+    let (_, was) = was_a_month_ahead(&mut rig).await;
+    accept(&rig, was).await;
+    let outcomes = async || {
+        let records = rig.records().await.into_iter();
+        let accepted = records.filter(|(record, _)| record.event == "clock_accepted");
+        let told = accepted.map(|(record, _)| (record.outcome, record.detail));
+        told.collect::<Vec<_>>()
+    };
+    let told = outcomes().await;
+    assert_eq!(told[0], ("begun".to_owned(), format!("was {was}")));
+    assert!(told[1].0 == "done" && told[1].1.contains("entries through 8"));
+    let later = rig.context().now;
+    rig.act(Act::ClockTaken { was: later }).await;
+    let audit = rig.verify(None).await;
+    assert_eq!(audit.faults, Vec::<String>::new());
+    let noted = audit.noted.join("\n");
+    assert!(noted.contains("is not mended yet"), "{noted}");
+    assert!(noted.contains("2 entries up to 8"), "{noted}");
+    accept(&rig, later).await;
+    let noted = rig.verify(None).await.noted.join("\n");
+    assert!(!noted.contains("is not mended yet"), "{noted}");
+    assert_eq!(outcomes().await.len(), 5);
+}
+
+#[tokio::test]
+async fn staff_are_told_of_late_captures_and_settled_holds_that_a_later_clock_ends() {
+    let rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    for (hold, amount) in [("open", 5), ("free", 6), ("paid", 7)] {
+        rig.authorize(&anne, hold, amount).await.unwrap();
+    }
+    rig.free("free").await.unwrap();
+    rig.capture("paid", 7).await.unwrap();
+    let ends = rig.context().now.plus_ms(rig.terms.hold_timeout_ms);
+    let over = async |wall| {
+        let effects = effects(&rig, wall).await;
+        (effects.late_captures_over, effects.holds_forgotten)
+    };
+    let late = ends.plus_ms(LATE_CAPTURE_MS);
+    assert_eq!(over(late.minus_ms(1)).await, (0, 0));
+    assert_eq!(over(late).await, (1, 0));
+    let forgotten = late.plus_ms(rig.terms.keys_kept_ms).plus_ms(86_400_000);
+    assert_eq!(over(forgotten).await, (1, 0));
+    assert_eq!(over(forgotten.plus_ms(1)).await, (1, 3));
+    // Of what is over already there is nothing to tell.
+    rig.advance(i64::try_from(LATE_CAPTURE_MS).unwrap() + HOUR);
+    assert_eq!(over(rig.context().now.plus_ms(1_000)).await, (0, 0));
+}
