@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::accounts::KIND_CUSTOMER;
 use super::open::MIGRATIONS;
 use super::postings::POSTINGS_PER_MARK;
+use super::sweep::HOLDS_FORGOTTEN_DAY;
 use super::{covered, schema, sums};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
@@ -385,31 +386,33 @@ fn holds(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError>
     )
 }
 
-/// What was used of each account's present day must be what its withdrawals and holds make.
+/// What was used of each account's present day must be what its withdrawals and holds make, where all
+/// of its holds are kept still.
 fn days(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
-    fault_rows(
-        connection,
+    let sql = format!(
         "WITH paid (account, amount) AS (SELECT entry.debit, sum(entry.amount) FROM entry \
            JOIN account own ON own.id = entry.debit WHERE entry.kind = 3 \
            AND entry.at >= own.day * 86400000 AND entry.at < (own.day + 1) * 86400000 \
            AND entry.id NOT IN (SELECT taken.entry FROM hold taken WHERE taken.entry IS NOT NULL) \
            GROUP BY entry.debit) \
          SELECT number FROM account LEFT JOIN paid ON paid.account = account.id \
-         WHERE kind = 0 AND (day > 0 OR day_used > 0) AND day_used <> coalesce(paid.amount, 0) + \
+         WHERE kind = 0 AND (day > 0 OR day_used > 0) AND day > coalesce((SELECT \
+           CAST(value AS INTEGER) FROM bank WHERE name = '{HOLDS_FORGOTTEN_DAY}'), -1) AND day_used <> coalesce(paid.amount, 0) + \
          coalesce((SELECT sum(CASE state WHEN 0 THEN amount ELSE captured END) FROM hold \
            WHERE hold.account = account.id AND hold.state IN (0, 1) \
            AND hold.authorized_at >= account.day * 86400000 \
-           AND hold.authorized_at < (account.day + 1) * 86400000), 0)",
-        "what its day has used is not what its withdrawals and holds make",
-        faults,
-    )
+           AND hold.authorized_at < (account.day + 1) * 86400000), 0)"
+    );
+    let what = "what its day has used is not what its withdrawals and holds make";
+    fault_rows(connection, &sql, what, faults)
 }
 
 fn keys(connection: &Connection, faults: &mut Faults) -> Result<(), StoreError> {
     fault_rows(
         connection,
         "SELECT 'request ' || request.id FROM request LEFT JOIN entry ON entry.id = request.entry \
-         WHERE (request.entry IS NOT NULL AND entry.id IS NULL) OR (entry.id IS NOT NULL AND \
+         LEFT JOIN hold ON hold.id = request.hold \
+         WHERE (request.hold IS NOT NULL AND hold.account IS NOT request.account) OR (request.entry IS NOT NULL AND entry.id IS NULL) OR (entry.id IS NOT NULL AND \
          request.account NOT IN (entry.debit, entry.credit)) OR (request.entry IS NULL AND request.hold IS NULL)",
         "its key has no entry or hold of its account",
         faults,

@@ -237,6 +237,8 @@ impl Books<'_> {
             .connection
             .prepare_cached("SELECT entry FROM hold WHERE entry IS NOT NULL")?;
         let by_hold = statement.query_map([], |row| row.get(0))?;
+        // Of a hold that was forgotten while the clock was months ahead the entry counts instead; a
+        // day that such a hold counted for is not audited.
         let by_hold: HashSet<i64> = by_hold.collect::<Result<_, _>>()?;
         for id in ids {
             let used = self.used_on(id, today, &by_hold)?;
