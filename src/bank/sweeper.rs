@@ -3,7 +3,7 @@
 use super::Bank;
 use crate::domain::TerminalName;
 use crate::limits;
-use crate::store::{SWEEP_ROWS_MAX, StoreError, Swept};
+use crate::store::{StoreError, Swept};
 
 impl Bank {
     /// One round.
@@ -22,7 +22,7 @@ impl Bank {
         loop {
             let swept = self.sweep().await;
             match swept {
-                Ok(swept) if swept.holds.max(swept.keys).max(swept.tries) >= SWEEP_ROWS_MAX => {
+                Ok(swept) if swept.is_full() => {
                     tokio::task::yield_now().await;
                     continue;
                 }

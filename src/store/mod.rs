@@ -259,8 +259,19 @@ pub struct Swept {
     pub holds: usize,
     /// Keys past their keeping.
     pub keys: usize,
+    /// Holds that ended long ago and were forgotten.
+    pub forgotten_holds: usize,
     /// Forgotten tries.
     pub tries: usize,
+}
+
+impl Swept {
+    /// Whether it did as much of a kind as one round may: there may be more to do at once.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let kinds = [self.holds, self.keys, self.forgotten_holds, self.tries];
+        kinds.into_iter().any(|rows| rows >= SWEEP_ROWS_MAX)
+    }
 }
 
 /// How long a key's answer is kept at least: a day more than promised. A start may believe a wall
@@ -276,8 +287,9 @@ impl Terms {
     }
 }
 
-/// Rows of each kind (holds, keys, tries) that one round of sweeping touches at most, so that it holds nobody up.
-pub const SWEEP_ROWS_MAX: usize = 500;
+/// Rows of each kind (holds due, keys, holds to be forgotten, tries) that one round of sweeping touches at most, so that it holds nobody up.
+/// So few in tests that one round is not enough.
+pub const SWEEP_ROWS_MAX: usize = if cfg!(test) { 20 } else { 500 };
 
 /// Durable state. Each call is one transaction; when it returns `Ok` it is on disk.
 pub trait Store: Send + Sync + 'static {
@@ -352,7 +364,8 @@ pub trait Store: Send + Sync + 'static {
     /// that call's own transaction; this is for the rest.
     fn note(&self, notes: Vec<Note>) -> Reply<'_, ()>;
 
-    /// Frees holds whose time is over, forgets keys and tries past theirs.
+    /// Frees holds whose time is over, forgets keys, holds and tries past theirs. No hold is forgotten
+    /// before the answers that may name it.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;
 
     /// Does what the bank's staff ask.

@@ -67,7 +67,7 @@ fn open(rig: &Rig, accept_loss: Option<&str>) -> Result<SqliteStore, OpenError> 
 }
 
 /// Numbers of a generator that repeats.
-fn dice(seed: u64) -> impl FnMut(usize) -> usize {
+pub(super) fn dice(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed;
     move |below| {
         state = state

@@ -279,6 +279,11 @@ impl Rig {
         self.store().sweep(self.context()).await.unwrap()
     }
 
+    /// Sweeps until nothing is left to be swept.
+    pub(super) async fn sweep_all(&self) {
+        while self.sweep().await != Swept::default() {}
+    }
+
     // What customers do.
 
     pub(super) async fn count_try(&self, account: &str) -> TryCounted {

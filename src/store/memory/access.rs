@@ -1,11 +1,13 @@
 //! Tries, claims, PINs, sweeping.
 
+use std::collections::BTreeSet;
+
 use super::books::{Books, Customer, HeldMoney, Status, Tries};
 use crate::access::lockout::{Counted, TryRecord};
 use crate::access::pin::{HashTraits, PinHash, PinVerified, StoredPin, Ticket};
 use crate::access::stand_in::DRAWS_MAX;
 use crate::domain::hold::HoldState;
-use crate::domain::{AccountNumber, Timestamp};
+use crate::domain::{AccountNumber, HoldName, Timestamp};
 use crate::store::{
     Balances, Context, Event, PinChange, SWEEP_ROWS_MAX, StoreError, Swept, TryCounted,
 };
@@ -194,13 +196,15 @@ impl Books {
         let now = context.now;
         let due = self.holds.values();
         let due = due.filter(|held| held.hold.expiry(now).is_some());
-        let accounts: std::collections::BTreeSet<_> = due.map(|held| held.account).collect();
+        let accounts: BTreeSet<_> = due.map(|held| held.account).collect();
         let mut swept = Swept::default();
         for number in accounts {
             swept.holds += self.expire_some(number, now, SWEEP_ROWS_MAX - swept.holds);
         }
         swept.keys = self.forget_keys(now.minus_ms(context.terms.keys_kept_ms));
-        self.forget_holds(context.terms.holds_forgotten(now));
+        if swept.keys < SWEEP_ROWS_MAX {
+            swept.forgotten_holds = self.forget_holds(context.terms.holds_forgotten(now));
+        }
         let over = |tries: &Tries| tries.expires_at.is_some_and(|end| end <= now);
         let over = self.tries.iter().filter(|(_, tries)| over(tries));
         let mut over: Vec<_> = over
@@ -215,15 +219,31 @@ impl Books {
         swept
     }
 
-    /// Forgets holds that ended before `moment`.
-    fn forget_holds(&mut self, moment: Timestamp) {
-        let kept =
-            |held: &HeldMoney| held.hold.state == HoldState::Open || held.hold.expires_at >= moment;
-        self.holds.retain(|_, held| kept(held));
-        let known = &self.holds;
-        for customer in self.customers.values_mut() {
-            customer.holds.retain(|name| known.contains_key(name));
+    /// Forgets holds that ended before `moment` and that no kept answer names.
+    fn forget_holds(&mut self, moment: Timestamp) -> usize {
+        let made = self.keys.values().filter_map(|kept| kept.made.as_ref());
+        let made: BTreeSet<_> = made.collect();
+        let is_named = |name: &HoldName, held: &HeldMoney| {
+            let settled_by = held.settled_by;
+            made.contains(name)
+                || settled_by.is_some_and(|number| self.keys_by_age.contains_key(&number))
+        };
+        let over = self.holds.iter().filter(|(name, held)| {
+            let is_old = held.hold.state != HoldState::Open && held.hold.expires_at < moment;
+            is_old && !is_named(name, held)
+        });
+        let over: Vec<_> = over
+            .map(|(name, _)| name.clone())
+            .take(SWEEP_ROWS_MAX)
+            .collect();
+        for name in &over {
+            if let Some(held) = self.holds.remove(name)
+                && let Some(customer) = self.customers.get_mut(&held.account)
+            {
+                customer.holds.retain(|known| known != name);
+            }
         }
+        over.len()
     }
 
     /// Of the keys kept longest, forgets those that were kept before `moment`.

@@ -357,9 +357,12 @@ impl Books {
 
     /// The first answer again.
     fn replay(&self, account: AccountNumber, kept: &Kept, now: Timestamp) -> Receipt {
-        let hold = kept.made.as_ref().and_then(|name| {
-            let left_ms = self.holds.get(name)?.hold.expires_in_ms(now);
-            Some((name.clone(), left_ms))
+        let hold = kept.made.as_ref().map(|name| {
+            let held = self.holds.get(name);
+            (
+                name.clone(),
+                held.map_or(0, |held| held.hold.expires_in_ms(now)),
+            )
         });
         Receipt {
             account,

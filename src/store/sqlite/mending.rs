@@ -169,6 +169,8 @@ impl Books<'_> {
             Timestamp::start_of_day(day),
             Timestamp::start_of_day(day.saturating_add(1)),
         );
+        // Of a hold that was forgotten while the clock was months ahead the entry counts instead; a day
+        // that such a hold counted for is not audited.
         let sql = "SELECT entry FROM hold WHERE account = ?1 AND state = 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let by_hold = statement.query_map([id], |row| row.get(0))?;

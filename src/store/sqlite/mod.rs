@@ -24,6 +24,7 @@ mod open_error;
 mod owner;
 mod peppers;
 mod postings;
+mod present;
 mod records;
 mod replay;
 mod reports;

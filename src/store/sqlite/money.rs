@@ -36,7 +36,13 @@ impl Books<'_> {
             if kept.fingerprint != order.fingerprint() {
                 return Ok(Err(Refusal::KeyReused));
             }
-            return self.replay(&account, kept, context.now).map(Ok);
+            let hold = match (&order.kind, kept.hold) {
+                (OrderKind::Authorize(asked), Some(id)) => {
+                    Some(self.hold_made((id, account.id), asked, context.now)?)
+                }
+                _ => None,
+            };
+            return replay(&account, &kept, hold).map(Ok);
         }
         self.expire_due(&mut account, context.now)?;
         match self.carry_out(&mut account, order, context)? {
@@ -227,7 +233,7 @@ impl Books<'_> {
                 Some(kept) if kept.fingerprint != settlement.fingerprint() => {
                     Ok(Err(Refusal::KeyReused))
                 }
-                Some(kept) => self.replay(&account, kept, context.now).map(Ok),
+                Some(kept) => replay(&account, &kept, None).map(Ok),
             };
         }
         let open = match row.hold.grant(&context.terminal, context.now) {
@@ -356,30 +362,37 @@ impl Books<'_> {
         }))
     }
 
-    /// The first answer again.
-    fn replay(
+    /// The account's hold of that number, which an order made, and how long it stays open. One that is
+    /// gone is closed, and has the name that was asked for now, which is nobody's.
+    fn hold_made(
         &self,
-        account: &AccountRow,
-        kept: KeptRow,
+        (id, account): (i64, i64),
+        asked: &HoldName,
         now: Timestamp,
-    ) -> Result<Receipt, StoreError> {
-        let mut hold = None;
-        // A kept answer with a hold and no settlement of it is the one that made it.
-        if let Some(id) = kept.hold {
-            let name: String = self
-                .connection
-                .prepare_cached("SELECT name FROM hold WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))?;
-            let name = name
-                .parse()
-                .map_err(|_| StoreError::Broken("a hold without a name".to_owned()))?;
-            let row = self.hold(&name)?;
-            hold = row
-                .filter(|row| row.settled_by != Some(kept.id))
-                .map(|row| (name, row.hold.expires_in_ms(now)));
-        }
-        receipt(account, kept.entry, hold, kept.late, true, kept.balances)
+    ) -> Result<(HoldName, u64), StoreError> {
+        let sql = "SELECT name FROM hold WHERE id = ?1 AND account = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let name = statement.query_row([id, account], |row| row.get::<_, String>(0));
+        let Some(name) = name.optional()? else {
+            return Ok((asked.clone(), 0));
+        };
+        let name = name
+            .parse()
+            .map_err(|_| StoreError::Broken("a hold without a name".to_owned()))?;
+        let left_ms = self
+            .hold(&name)?
+            .map_or(0, |row| row.hold.expires_in_ms(now));
+        Ok((name, left_ms))
     }
+}
+
+/// The first answer again.
+fn replay(
+    account: &AccountRow,
+    kept: &KeptRow,
+    hold: Option<(HoldName, u64)>,
+) -> Result<Receipt, StoreError> {
+    receipt(account, kept.entry, hold, kept.late, true, kept.balances)
 }
 
 fn movement(
