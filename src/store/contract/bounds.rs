@@ -92,6 +92,8 @@ async fn told(rig: &Rig) -> Vec<String> {
     records.retain(|(record, _)| record.event == "tries_nearly_full");
     let details = records.into_iter().map(|(record, _)| record.detail);
     details.collect()
+}
+
 async fn a_backlog_of_holds_to_be_forgotten_is_told_and_worked_off(rig: Rig) {
     rig.open(ANNE, 1_000).await;
     let anne = rig.log_in(ANNE).await;

@@ -10,9 +10,7 @@ use super::writer::Books;
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AuditRecord, ClockGuard, ClockMark, Timestamp};
 use crate::store::clock::through;
-use crate::store::{
-    Acknowledged, ClockEffects, Context, Done, Event, RecordsAsked, StoreError, unfinished,
-};
+use crate::store::{Acknowledged, ClockEffects, Context, Done, StoreError, unfinished};
 
 /// What is to be kept of the bank's clock; `None` where time is taken as it comes.
 pub(super) type Clock = dyn Fn() -> Option<ClockMark> + Send + Sync;

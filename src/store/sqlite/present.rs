@@ -54,8 +54,7 @@ impl Present {
             known,
         };
         let sql = "SELECT coalesce(max(CAST(value AS INTEGER)), -1) FROM bank WHERE name = ?1";
-        let forgotten: i64 =
-            connection.query_row(sql, [HOLDS_FORGOTTEN_DAY], |row| row.get(0))?;
+        let forgotten: i64 = connection.query_row(sql, [HOLDS_FORGOTTEN_DAY], |row| row.get(0))?;
         let sql = "SELECT id, balance, head, last_entry, postings, held, day, day_used, kind FROM account";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
