@@ -133,7 +133,8 @@ impl Chains {
         Ok(())
     }
 
-    /// Reads a window more; whether there was any. Accounts come first: entries and records speak of them.
+    /// Reads a window more; whether there may be more. Accounts come first: entries and records speak of
+    /// them.
     fn read_on(
         &mut self,
         connection: &Connection,
