@@ -55,12 +55,12 @@ impl<'c> Slices<'c> {
     pub(super) fn turn(&mut self) -> Result<(), StoreError> {
         match self.began.elapsed() < SLICE {
             true => Ok(()),
-            false => self.next(),
+            false => self.renew(),
         }
     }
 
     /// Begins the next.
-    pub(super) fn next(&mut self) -> Result<(), StoreError> {
+    pub(super) fn renew(&mut self) -> Result<(), StoreError> {
         self.connection.execute_batch("COMMIT")?;
         let version = version(self.connection)?;
         (self.pause)(version != self.version);
