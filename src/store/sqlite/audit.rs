@@ -60,7 +60,7 @@ pub(super) fn audit(
     };
     chains.catch_up(slices, &mut faults)?;
     let mut audit = present(slices.connection, keyring, &mut chains, &mut faults)?;
-    slices.next()?;
+    slices.renew()?;
     let accounts = &chains.ledger.accounts;
     let unchecked = covered_replay::audit(slices, keyring, accounts, &mut faults)?;
     audit.unchecked_rows = audit.unchecked_rows.saturating_add(unchecked);
@@ -90,7 +90,7 @@ fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreEr
     let quoted = tables.iter().map(|table| table.replace('"', "\"\""));
     let each = quoted.map(|table| format!("PRAGMA integrity_check(\"{table}\")"));
     for sql in std::iter::once("PRAGMA quick_check(20)".to_owned()).chain(each) {
-        slices.next()?;
+        slices.renew()?;
         let mut statement = slices.connection.prepare(&sql)?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
         for row in rows {
@@ -101,7 +101,7 @@ fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreEr
         }
     }
     for table in tables {
-        slices.next()?;
+        slices.renew()?;
         let sql = "SELECT \"table\" FROM pragma_foreign_key_check(?1)";
         let mut statement = slices.connection.prepare(sql)?;
         let rows = statement.query_map([&table], |row| row.get::<_, String>(0))?;
@@ -112,7 +112,7 @@ fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreEr
             ));
         }
     }
-    slices.next()
+    slices.renew()
 }
 
 /// All that is only appended.
@@ -131,7 +131,8 @@ impl Chains {
         Ok(())
     }
 
-    /// Reads a window more; whether there was any. Accounts come first: entries and records speak of them.
+    /// Reads a window more; whether there may be more. Accounts come first: entries and records speak of
+    /// them.
     fn read_on(
         &mut self,
         connection: &Connection,

@@ -36,7 +36,7 @@ impl Replay {
         }
     }
 
-    /// Chains the next records again and compares; whether there were any. All accounts must have been read
+    /// Chains the next records again and compares; whether there may be more. All accounts must have been read
     /// that are in the snapshot.
     pub(super) fn read_on(
         &mut self,
@@ -46,7 +46,7 @@ impl Replay {
     ) -> Result<bool, StoreError> {
         let sql = format!("{RECORD_SQL} WHERE id > ?1 ORDER BY id LIMIT {WINDOW}");
         let mut statement = connection.prepare_cached(&sql)?;
-        let after = self.read;
+        let (after, mut left) = (self.read, WINDOW);
         let mut rows = statement.query([after])?;
         while let Some(row) = rows.next()? {
             let (record, hash) = Record::from_row(row)?;
@@ -83,8 +83,9 @@ impl Replay {
                 hash,
             };
             self.read = self.read.max(number);
+            left = left.saturating_sub(1);
         }
-        Ok(self.read > after)
+        Ok(left == 0 && self.read > after)
     }
 
     /// All records were read that are in the snapshot: those of terminals are compared with their rows.

@@ -137,7 +137,7 @@ impl Replay {
         }
     }
 
-    /// Chains the next records again and compares; whether there were any.
+    /// Chains the next records again and compares; whether there may be more.
     pub(super) fn read_on(
         &mut self,
         connection: &Connection,
@@ -145,7 +145,7 @@ impl Replay {
     ) -> Result<bool, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM audit WHERE id > ?1 ORDER BY id LIMIT {WINDOW}");
         let mut statement = connection.prepare_cached(&sql)?;
-        let after = self.read;
+        let (after, mut left) = (self.read, WINDOW);
         let mut rows = statement.query([after])?;
         while let Some(row) = rows.next()? {
             let (record, hash) = read(row)?;
@@ -170,8 +170,9 @@ impl Replay {
             if record.event == Event::ClockAccepted.name() {
                 self.accepted.push(record);
             }
+            left = left.saturating_sub(1);
         }
-        Ok(self.read > after)
+        Ok(left == 0 && self.read > after)
     }
 
     /// All records were read that are in the snapshot.

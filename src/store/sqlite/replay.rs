@@ -50,7 +50,7 @@ impl Accounts {
         &self.0
     }
 
-    /// Reads the next ones; whether there were any.
+    /// Reads the next ones; whether there may be more.
     pub(super) fn read_on(&mut self, connection: &Connection) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT id, number, kind FROM account WHERE id > ?1 ORDER BY id LIMIT {WINDOW}"
@@ -58,7 +58,7 @@ impl Accounts {
         let mut statement = connection.prepare_cached(&sql)?;
         let last = self.0.last().map_or(i64::MIN, |account| account.id);
         let mut rows = statement.query([last])?;
-        let before = self.0.len();
+        let full = self.0.len().saturating_add(WINDOW);
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
             if self.0.last().is_some_and(|last| id <= last.id) {
@@ -76,7 +76,7 @@ impl Accounts {
                 revision: 0,
             });
         }
-        Ok(self.0.len() > before)
+        Ok(self.0.len() >= full)
     }
 
     /// SHA-256 over names and heads in the order of names; accounts without entries have none.
@@ -148,7 +148,7 @@ impl Replay {
         }
     }
 
-    /// Plays the next entries again and compares; whether there were any. All accounts must have been
+    /// Plays the next entries again and compares; whether there may be more. All accounts must have been
     /// read that are in the snapshot.
     pub(super) fn read_on(
         &mut self,
@@ -157,7 +157,7 @@ impl Replay {
     ) -> Result<bool, StoreError> {
         let sql = format!("{ENTRY_SQL} LIMIT {WINDOW}");
         let mut statement = connection.prepare_cached(&sql)?;
-        let after = self.read;
+        let (after, mut left) = (self.read, WINDOW);
         let mut rows = statement.query([after])?;
         while let Some(row) = rows.next()? {
             let entry = EntryRow {
@@ -176,11 +176,12 @@ impl Replay {
             self.side(&entry, true, faults);
             self.side(&entry, false, faults);
             self.entries = self.entries.saturating_add(1);
+            left = left.saturating_sub(1);
             self.last = entry.number;
             self.newest = self.newest.max(entry.at);
             self.read = self.read.max(entry.number);
         }
-        Ok(self.read > after)
+        Ok(left == 0 && self.read > after)
     }
 
     /// All entries were played.

@@ -14,7 +14,7 @@ const SLICE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 200 });
 /// Between two snapshots, where others commit: time enough for the journal to be copied and begun anew.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Rows that are read between two looks at the time.
-pub(super) const WINDOW: i64 = if cfg!(test) { 3 } else { 1_000 };
+pub(super) const WINDOW: usize = if cfg!(test) { 3 } else { 1_000 };
 
 /// One snapshot after another.
 pub(super) struct Slices<'c> {
@@ -55,12 +55,12 @@ impl<'c> Slices<'c> {
     pub(super) fn turn(&mut self) -> Result<(), StoreError> {
         match self.began.elapsed() < SLICE {
             true => Ok(()),
-            false => self.next(),
+            false => self.renew(),
         }
     }
 
     /// Begins the next.
-    pub(super) fn next(&mut self) -> Result<(), StoreError> {
+    pub(super) fn renew(&mut self) -> Result<(), StoreError> {
         self.connection.execute_batch("COMMIT")?;
         let version = version(self.connection)?;
         (self.pause)(version != self.version);
