@@ -217,6 +217,16 @@ pub(super) fn audit_stamps(
              with it when it starts"
         ));
     }
+    audit_rows(connection, late_ms, faults)?;
+    Ok(noted)
+}
+
+/// Rows that staff can mend, stamped later than a moment: faults.
+fn audit_rows(
+    connection: &Connection,
+    late_ms: i64,
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
     for (what, sql) in [
         (
             "business days of accounts",
@@ -235,7 +245,7 @@ pub(super) fn audit_stamps(
             ));
         }
     }
-    Ok(noted)
+    Ok(())
 }
 
 /// The records of acceptances of the wall clock, oldest first: begun and ended.
