@@ -202,7 +202,7 @@ async fn a_wrong_clock_that_staff_accepted_is_mended_when_they_accept_the_right_
     let shown = clocked.site.run(&["clock"]).expect(0).stdout;
     let taken = clocked.site.run(&["clock", "accept", "--yes"]).expect(0);
     // What it would do is told first, without a question too.
-    let effects = |text: &str| text.contains("takes the wall clock's as the time. Then:");
+    let effects = |text: &str| text.contains("takes the wall clock's as the time.");
     assert!(effects(&shown) && effects(&taken.stderr), "{taken:#?}");
     assert_eq!(clock(&clocked.site)["guard"], Value::Null);
     let outcomes = records(&clocked.site, "clock_accepted");

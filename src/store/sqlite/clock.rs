@@ -197,6 +197,16 @@ pub(super) fn audit_stamps(
              with it when it starts"
         ));
     }
+    audit_rows(slices, &late, faults)?;
+    Ok(noted)
+}
+
+/// Rows that staff can mend, stamped later than a moment: faults.
+fn audit_rows(
+    slices: &mut Slices<'_>,
+    late: &dyn Fn() -> i64,
+    faults: &mut Faults,
+) -> Result<(), StoreError> {
     for (table, moment, what) in [
         (
             "account",
@@ -229,7 +239,7 @@ pub(super) fn audit_stamps(
             ));
         }
     }
-    Ok(noted)
+    Ok(())
 }
 
 /// The stamps of a log: of `table`, called `name` in an acknowledgement; one of its rows is a `what`.
