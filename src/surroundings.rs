@@ -92,7 +92,8 @@ impl Surroundings for System {
 /// What a [`Guarded`] clock shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockState {
-    /// The bank's time.
+    /// The bank's time; where a start could not tell which clock is right, what the store says. Then
+    /// [`Surroundings::now`] is the earlier of the two.
     pub trusted: Timestamp,
     /// The wall clock's.
     pub wall: Timestamp,
@@ -103,7 +104,7 @@ pub struct ClockState {
 impl ClockState {
     fn of(clock: &TrustedClock, now: ClockReading) -> Self {
         Self {
-            trusted: clock.at(now.boot_ms),
+            trusted: clock.stamped_at(now.boot_ms),
             wall: now.wall,
             guard: clock.guard(),
         }
@@ -115,11 +116,31 @@ impl ClockState {
         self.wall.unix_ms().saturating_sub(self.trusted.unix_ms())
     }
 
-    /// Whether money is served: not where the wall clock was too far ahead at a start, because the
-    /// bank cannot tell what its time is at all.
+    /// Whether money is served: not where wall clock and store were too far apart at a start, because
+    /// the bank cannot tell what its time is at all.
     #[must_use]
     pub fn serves_money(&self) -> bool {
-        self.guard != Some(ClockGuard::Ahead)
+        self.guard != Some(ClockGuard::Apart)
+    }
+
+    /// What staff are to know of a start with this clock, where it is guarded, and what they can do.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let guard = self.guard?;
+        let (trusted, wall) = (self.trusted, self.wall);
+        let (serves, mend) = match self.serves_money() {
+            true => (
+                "the bank would serve by its own time",
+                "set the clock right, or run bank_server clock accept",
+            ),
+            false => (
+                "the bank would serve no money",
+                "set the clock right; where it is right, run bank_server clock accept",
+            ),
+        };
+        Some(format!(
+            "{guard}: the wall clock says {wall}, the bank {trusted}; {serves}; mend: {mend}"
+        ))
     }
 }
 
@@ -189,6 +210,11 @@ impl Guarded {
         self.clock().0.mark(now.boot_ms)
     }
 
+    /// The last trusted moment, where the start believed a wall clock that was well ahead of it.
+    pub fn leapt_from(&self) -> Option<Timestamp> {
+        self.clock().0.leapt_from()
+    }
+
     /// Both clocks now.
     pub fn state(&self) -> ClockState {
         let now = (self.read)();
@@ -208,7 +234,8 @@ impl fmt::Debug for Guarded {
 
 impl Surroundings for Guarded {
     fn now(&self) -> Timestamp {
-        self.state().trusted
+        let now = (self.read)();
+        self.clock().0.at(now.boot_ms)
     }
 
     fn elapsed(&self) -> Duration {

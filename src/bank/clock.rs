@@ -1,16 +1,43 @@
 //! The bank's clock: watched each second, and what follows where it is guarded.
 
 use super::{Bank, Failure};
-use crate::domain::Timestamp;
 use crate::limits;
-use crate::store::{Event, Note};
-use crate::surroundings::{ClockState, Guarded};
+use crate::store::{Event, Note, StoreError};
+use crate::surroundings::{ClockState, Guarded, Surroundings as _};
+
+/// The record of a start that believed a wall clock well ahead of the last trusted moment: the bank was
+/// off, or the clock is wrong, and nobody but staff can tell these apart.
+#[must_use]
+pub fn note_of_start(clock: &Guarded) -> Option<Note> {
+    let (from, now) = (clock.leapt_from()?, clock.now());
+    let note = Note::new(Event::ClockBelieved, now);
+    Some(note.detail(format!(
+        "at the start, ahead of the last trusted moment {from}"
+    )))
+}
 
 impl Bank {
     /// What the bank's clock shows; `None` where time is taken as it comes.
     #[must_use]
     pub fn clock(&self) -> Option<ClockState> {
         self.surroundings().guarded().map(Guarded::state)
+    }
+
+    /// Puts on record what a start has believed of the wall clock.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tell_of_start(&self) -> Result<(), StoreError> {
+        let Some(note) = self.surroundings().guarded().and_then(note_of_start) else {
+            return Ok(());
+        };
+        tracing::info!(wall = %note.at, "the wall clock is believed {}", note.detail);
+        self.note(note).await
+    }
+
+    /// Whether it is known what the time is.
+    pub(super) fn knows_the_time(&self) -> bool {
+        self.clock().is_none_or(|clock| clock.serves_money())
     }
 
     /// Compares the clocks for ever, each second, and says once when a guard begins or ends.
@@ -21,41 +48,49 @@ impl Bank {
         let mut known = None;
         loop {
             clock.look();
-            let ClockState {
-                trusted,
-                wall,
-                guard,
-            } = clock.state();
-            if guard != known {
-                self.tell_of_guard(trusted, wall, guard.map(|guard| guard.to_string()));
-                known = guard;
+            let state = clock.state();
+            if state.guard != known {
+                self.tell_of_guard(state);
+                known = state.guard;
             }
             tokio::time::sleep(limits::CLOCK_LOOK_INTERVAL).await;
         }
     }
 
-    fn tell_of_guard(&self, trusted: Timestamp, wall: Timestamp, why: Option<String>) {
-        let Some(why) = why else {
+    fn tell_of_guard(&self, state: ClockState) {
+        let ClockState {
+            trusted,
+            wall,
+            guard,
+        } = state;
+        let note = |event| Note::new(event, self.surroundings().now());
+        let Some(why) = guard else {
             tracing::info!(%trusted, %wall, "the wall clock is believed again");
-            return self.note_soon(Note::new(Event::ClockBelieved, trusted));
+            return self.note_soon(note(Event::ClockBelieved));
         };
-        tracing::warn!(
-            %trusted,
-            %wall,
-            "{why}: the bank counts time by itself; mend: set the clock right, or run bank_server clock"
-        );
-        let note = Note::new(Event::ClockGuarded, trusted);
-        self.note_soon(note.detail(format!("{why}; the wall clock says {wall}")));
+        match state.serves_money() {
+            true => tracing::warn!(
+                %trusted,
+                %wall,
+                "{why}: the bank counts time by itself; mend: set the clock right, or run bank_server clock"
+            ),
+            false => tracing::error!(
+                %trusted,
+                %wall,
+                "{why}: no money is served, and nothing is forgotten or expires; mend: set the clock right; where it \
+                 is right, run bank_server clock accept"
+            ),
+        }
+        let detail = format!("{why}; the wall clock says {wall}, the bank {trusted}");
+        self.note_soon(note(Event::ClockGuarded).detail(detail));
     }
 
     /// Refuses what moves money, or leads to it, where the bank cannot tell its own time.
     pub(super) fn must_know_the_time(&self) -> Result<(), Failure> {
-        match self.clock() {
-            Some(state) if !state.serves_money() => {
-                let reason = "the wall clock must be set right or accepted first";
-                Err(Failure::Storage(reason.to_owned()))
-            }
-            _ => Ok(()),
+        if self.knows_the_time() {
+            return Ok(());
         }
+        let reason = "the wall clock must be set right or accepted first";
+        Err(Failure::Storage(reason.to_owned()))
     }
 }

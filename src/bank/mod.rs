@@ -25,6 +25,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+pub use clock::note_of_start;
 pub use failure::Failure;
 pub use login::Opened;
 pub use money::Moved;

@@ -184,10 +184,17 @@ impl Bank {
     pub async fn write_waiting(&self, last: bool) -> Result<(), StoreError> {
         self.end_interval_if_due(last);
         loop {
+            let now = self.surroundings().now();
             let notes: Vec<Note> = {
                 let mut desk = self.desk();
                 let some = desk.waiting.len().min(limits::AUDIT_ROUND_RECORDS_MAX);
-                desk.waiting.drain(..some).collect()
+                let notes = desk.waiting.drain(..some);
+                // Staff may have set time back since: no record is of a time to come.
+                let written = |note: Note| Note {
+                    at: note.at.min(now),
+                    ..note
+                };
+                notes.map(written).collect()
             };
             if notes.is_empty() {
                 return Ok(());

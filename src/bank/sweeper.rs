@@ -6,12 +6,15 @@ use crate::limits;
 use crate::store::{StoreError, Swept};
 
 impl Bank {
-    /// One round.
+    /// One round. Where it is not known what the time is, nothing is over.
     ///
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         self.write_waiting(false).await?;
+        if !self.knows_the_time() {
+            return Ok(Swept::default());
+        }
         let context = self.context(&TerminalName::anonymous(), None);
         self.call(self.store.sweep(context)).await
     }

@@ -52,8 +52,9 @@ pub enum ClockGuard {
     Jumped,
     /// At a start it was behind the last trusted moment.
     Behind,
-    /// At a start it was so far ahead that the bank serves no money.
-    Ahead,
+    /// At a start it was so far from the last moment that the bank serves no money: too far ahead of
+    /// a trusted one, or too far to either side of one that only stamps tell.
+    Apart,
 }
 
 impl ClockGuard {
@@ -63,14 +64,14 @@ impl ClockGuard {
         match self {
             Self::Jumped => 1,
             Self::Behind => 2,
-            Self::Ahead => 3,
+            Self::Apart => 3,
         }
     }
 
     /// From the number it is stored under.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Jumped, Self::Behind, Self::Ahead]
+        [Self::Jumped, Self::Behind, Self::Apart]
             .into_iter()
             .find(|guard| guard.number() == number)
     }
@@ -81,7 +82,7 @@ impl ClockGuard {
         match self {
             Self::Jumped => "jumped",
             Self::Behind => "behind_at_start",
-            Self::Ahead => "ahead_at_start",
+            Self::Apart => "apart_at_start",
         }
     }
 }
@@ -91,8 +92,8 @@ impl fmt::Display for ClockGuard {
         f.write_str(match self {
             Self::Jumped => "the wall clock jumped",
             Self::Behind => "at the start, the wall clock was behind the last trusted moment",
-            Self::Ahead => {
-                "at the start, the wall clock was too far ahead of the last trusted moment"
+            Self::Apart => {
+                "at the start, the wall clock and the last moment of the store were too far apart to tell which is right"
             }
         })
     }
@@ -104,7 +105,7 @@ type Correction = (i64, u64);
 /// What a store keeps of a clock, so that the next start can judge the wall clock by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockMark {
-    /// The trusted moment.
+    /// The trusted moment; with [`ClockGuard::Apart`] what the store says, which may be wrong.
     pub trusted: Timestamp,
     /// Which boot of the machine it was; empty where that is not known.
     pub boot_id: String,
@@ -119,6 +120,25 @@ pub struct ClockMark {
 }
 
 impl ClockMark {
+    /// The mark of a store that kept no clock: the newest of its stamps, which may be wrong.
+    #[must_use]
+    pub fn of_stamps(newest: Timestamp) -> Self {
+        Self {
+            trusted: newest,
+            boot_id: String::new(),
+            boot_ms: 0,
+            offset_ms: 0,
+            guard: None,
+            corrections: Vec::new(),
+        }
+    }
+
+    /// Whether no clock that was believed, and no staff, has ever said that its moment is right.
+    fn is_unproven(&self) -> bool {
+        let of_stamps = self.boot_id.is_empty() && self.offset_ms == 0;
+        of_stamps || self.guard == Some(ClockGuard::Apart)
+    }
+
     /// Whether it differs from another by its two moments at most.
     #[must_use]
     pub fn only_went_on_from(&self, other: &Self) -> bool {
@@ -165,6 +185,10 @@ pub struct TrustedClock {
     /// The wall clock less the milliseconds since the boot, as believed.
     offset_ms: i64,
     guard: Option<ClockGuard>,
+    /// How far the store's last moment is ahead of the clock, where it is not known which is right.
+    stamps_ahead_ms: u64,
+    /// The last trusted moment, where a start believed a wall clock well ahead of it.
+    leapt_from: Option<Timestamp>,
     /// Since when a guarded clock's wall has been right again.
     right_since: Option<i64>,
     /// Believed within the last hour, by the minute: 61 at most.
@@ -173,7 +197,8 @@ pub struct TrustedClock {
 
 impl TrustedClock {
     /// The clock at a start. In the boot of the mark it is judged as if the bank had run on; in
-    /// another one the wall clock is believed where it is near enough; without a mark it is.
+    /// another one the wall clock is believed where it is near enough; without a mark it is. Where it
+    /// cannot be told which is right, the earlier is taken: it forgets and expires nothing early.
     #[must_use]
     pub fn begin(
         mark: Option<ClockMark>,
@@ -186,24 +211,43 @@ impl TrustedClock {
             base: (now.wall, now.boot_ms),
             offset_ms: now.offset_ms(),
             guard: None,
+            stamps_ahead_ms: 0,
+            leapt_from: None,
             right_since: None,
             corrections: VecDeque::new(),
         };
         let Some(mark) = mark else { return clock };
         if mark.boot_id == boot_id && !boot_id.is_empty() && mark.boot_ms <= now.boot_ms {
-            clock.base = (mark.trusted, mark.boot_ms);
             clock.offset_ms = mark.offset_ms;
             clock.guard = mark.guard;
+            clock.go_on_from(mark.trusted, mark.boot_ms);
             clock.corrections = mark.corrections.into();
             clock.look(policy, now);
             return clock;
         }
-        clock.base = (mark.trusted, now.boot_ms);
-        clock.guard = judge_at_start(policy, mark.trusted, now.wall);
+        clock.guard = match judge_at_start(policy, mark.trusted, now.wall) {
+            Some(_) if mark.is_unproven() => Some(ClockGuard::Apart),
+            judged => judged,
+        };
+        clock.go_on_from(mark.trusted, now.boot_ms);
         if clock.guard.is_some() {
-            clock.offset_ms = mark.trusted.unix_ms().saturating_sub(now.boot_ms);
+            clock.offset_ms = clock.base.0.unix_ms().saturating_sub(now.boot_ms);
+        } else if mark.trusted.ms_until(now.wall) > policy.jump_ms {
+            clock.leapt_from = Some(mark.trusted);
         }
         clock
+    }
+
+    /// Begins at the store's last moment, or where it is not known to be right, at the wall clock's if
+    /// that is earlier.
+    fn go_on_from(&mut self, last: Timestamp, boot_ms: i64) {
+        let wall = Timestamp::from_unix_ms(boot_ms.saturating_add(self.offset_ms));
+        let taken = match self.guard {
+            Some(ClockGuard::Apart) => last.min(wall),
+            _ => last,
+        };
+        self.base = (taken, boot_ms);
+        self.stamps_ahead_ms = taken.ms_until(last);
     }
 
     /// The trusted moment. After a believed step back it runs at half speed until the wall clock
@@ -222,19 +266,33 @@ impl TrustedClock {
         self.guard
     }
 
+    /// What the store says that the moment is. It is later than [`TrustedClock::at`] where its last
+    /// moment was ahead of the wall clock at the start, and it is not known which is right.
+    #[must_use]
+    pub fn stamped_at(&self, boot_ms: i64) -> Timestamp {
+        self.at(boot_ms).plus_ms(self.stamps_ahead_ms)
+    }
+
+    /// The last trusted moment, where the start believed a wall clock that was ahead of it by more than
+    /// corrections may be.
+    #[must_use]
+    pub fn leapt_from(&self) -> Option<Timestamp> {
+        self.leapt_from
+    }
+
     /// Compares the wall clock with the trusted one.
     pub fn look(&mut self, policy: ClockPolicy, now: ClockReading) {
         let off_ms = now.offset_ms().abs_diff(self.offset_ms);
         let may_follow = off_ms <= UNSEEN_MS || self.has_room(policy, now.boot_ms, off_ms);
         let right = match self.guard {
-            None if may_follow => return self.follow(now, off_ms),
+            None if may_follow => return self.follow(now, Some(off_ms)),
             None => {
                 self.guard = Some(ClockGuard::Jumped);
                 false
             }
             Some(ClockGuard::Jumped) => may_follow,
-            Some(ClockGuard::Behind | ClockGuard::Ahead) => {
-                judge_at_start(policy, self.at(now.boot_ms), now.wall).is_none()
+            Some(ClockGuard::Behind | ClockGuard::Apart) => {
+                judge_at_start(policy, self.stamped_at(now.boot_ms), now.wall).is_none()
             }
         };
         if !right {
@@ -243,8 +301,10 @@ impl TrustedClock {
         }
         let since = *self.right_since.get_or_insert(now.boot_ms);
         if now.boot_ms.saturating_sub(since) >= SETTLED_MS {
-            (self.guard, self.right_since) = (None, None);
-            self.follow(now, off_ms);
+            // What ends a start's guard is no correction of the hour's: a start had taken it as well.
+            let correction = (self.guard == Some(ClockGuard::Jumped)).then_some(off_ms);
+            self.settle();
+            self.follow(now, correction);
         }
     }
 
@@ -252,15 +312,19 @@ impl TrustedClock {
     pub fn accept(&mut self, now: ClockReading) {
         self.base = (now.wall, now.boot_ms);
         self.offset_ms = now.offset_ms();
-        (self.guard, self.right_since) = (None, None);
+        self.settle();
         self.corrections.clear();
+    }
+
+    fn settle(&mut self) {
+        (self.guard, self.right_since, self.stamps_ahead_ms) = (None, None, 0);
     }
 
     /// What a store keeps.
     #[must_use]
     pub fn mark(&self, boot_ms: i64) -> ClockMark {
         ClockMark {
-            trusted: self.at(boot_ms),
+            trusted: self.stamped_at(boot_ms),
             boot_id: self.boot_id.clone(),
             boot_ms,
             offset_ms: self.offset_ms,
@@ -269,12 +333,14 @@ impl TrustedClock {
         }
     }
 
-    fn follow(&mut self, now: ClockReading, off_ms: u64) {
-        if off_ms <= UNSEEN_MS {
+    /// Takes the wall clock's time; a `correction` of so many milliseconds counts with the hour's.
+    fn follow(&mut self, now: ClockReading, correction: Option<u64>) {
+        if correction.is_some_and(|off_ms| off_ms <= UNSEEN_MS) {
             return;
         }
         self.base = (self.at(now.boot_ms), now.boot_ms);
         self.offset_ms = now.offset_ms();
+        let Some(off_ms) = correction else { return };
         let minute = now.boot_ms.div_euclid(MINUTE_MS);
         match self.corrections.back_mut() {
             Some((at, ms)) if at.div_euclid(MINUTE_MS) == minute => {
@@ -299,7 +365,7 @@ fn judge_at_start(policy: ClockPolicy, trusted: Timestamp, wall: Timestamp) -> O
     if wall.ms_until(trusted) > policy.jump_ms {
         Some(ClockGuard::Behind)
     } else if trusted.ms_until(wall) > policy.ahead_at_start_ms {
-        Some(ClockGuard::Ahead)
+        Some(ClockGuard::Apart)
     } else {
         None
     }

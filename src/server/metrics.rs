@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Server;
-use crate::domain::ClockGuard;
 use crate::limits;
 use crate::store::Committed;
 
@@ -86,15 +85,18 @@ impl Server {
                 "storage unavailable\n".to_owned(),
             ),
             (&Method::GET, "/health/ready") => {
-                let guard = self.bank.clock().and_then(|clock| clock.guard);
-                let (status, text) = match guard {
+                let clock = self.bank.clock();
+                let guarded = clock.and_then(|clock| Some((clock, clock.guard?)));
+                let (status, text) = match guarded {
                     None => (StatusCode::OK, "ready\n".to_owned()),
-                    Some(guard @ ClockGuard::Ahead) => {
+                    // One step of the clock must not take a bank out of its load balancer.
+                    Some((clock, guard)) if clock.serves_money() => {
+                        (StatusCode::OK, format!("ready; clock guarded: {guard}\n"))
+                    }
+                    Some((_, guard)) => {
                         let text = format!("no money is served: {guard}\n");
                         (StatusCode::SERVICE_UNAVAILABLE, text)
                     }
-                    // One step of the clock must not take a bank out of its load balancer.
-                    Some(guard) => (StatusCode::OK, format!("ready; clock guarded: {guard}\n")),
                 };
                 (status, "text/plain", text)
             }

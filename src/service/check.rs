@@ -12,7 +12,7 @@ use crate::access::pepper::Peppers;
 use crate::config::Config;
 use crate::server::tls::{Trust, is_credential};
 use crate::store::sqlite::SqliteStore;
-use crate::surroundings::{ClockState, Guarded, Surroundings};
+use crate::surroundings::{Guarded, Surroundings};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -32,19 +32,6 @@ impl CheckReport {
         } else {
             exit::CONFIG
         }
-    }
-
-    fn look_at_clock(&mut self, clock: &ClockState) {
-        let Some(guard) = clock.guard else { return };
-        let (trusted, wall) = (clock.trusted, clock.wall);
-        self.warnings.push(format!(
-            "{guard}: it says {wall}, and the bank's time is {trusted}; {}; mend: set the clock right, or run \
-             bank_server clock accept",
-            match clock.serves_money() {
-                true => "the bank would serve by its own time",
-                false => "the bank would serve no money",
-            }
-        ));
     }
 
     fn note<T>(&mut self, result: Result<T, Stop>) -> Option<T> {
@@ -88,7 +75,7 @@ fn issuing(config: &Config, report: &mut CheckReport) {
 fn files(config: &Config, report: &mut CheckReport) {
     // Where the store cannot be read, that is said further down.
     let clock = clock(config).unwrap_or_else(|_| Arc::new(Guarded::begin(None, config.clock)));
-    report.look_at_clock(&clock.state());
+    report.warnings.extend(clock.state().warning());
     let surroundings: Arc<dyn Surroundings> = clock;
     if let Some(trust) = report.note(Trust::load(&config.tls, &surroundings).map_err(Stop::from)) {
         report.warnings.extend(trust.warnings(surroundings.now()));

@@ -28,7 +28,7 @@ pub use invite::invite;
 pub use open::OpenBank;
 pub use process::threads_can_be_had;
 pub use quick_start::Made;
-pub use restore::restore;
+pub use restore::{Restored, restore};
 pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
 
@@ -81,6 +81,8 @@ async fn perform_here(config: &Config, command: Command) -> Result<Report, Stop>
         _ => OpenBank::open(config, makes)?,
     };
     let bank = open.bank();
+    let told = bank.tell_of_start().await;
+    told.map_err(|error| run::unwritten(&error))?;
     let floor = issuing::ClosedFloor::of(config, &bank);
     let desk = Desk::new(bank, floor).with_pepper_file(open::pepper_file(config));
     let actor = format!("uid {}", rustix::process::getuid().as_raw());

@@ -10,6 +10,7 @@ use super::open::{check_peppers, sqlite_path};
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::access::row_mac::Keyring;
+use crate::bank::note_of_start;
 use crate::config::Config;
 use crate::domain::TerminalName;
 use crate::durable;
@@ -21,12 +22,21 @@ use crate::surroundings::{Guarded, Surroundings as _, System};
 /// SQLite's files beside a store that was not closed in order.
 const PARTS: [&str; 2] = ["-wal", "-shm"];
 
-/// Puts a backup in the store's place. What stood there is kept beside it, and returned.
+/// What came of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Where that is kept which stood in the backup's place.
+    pub kept: Option<PathBuf>,
+    /// What the next start would say of its clock, where it would be guarded.
+    pub warning: Option<String>,
+}
+
+/// Puts a backup in the store's place. What stood there is kept beside it.
 ///
 /// # Errors
 /// [`Stop`] where a server runs, the backup is none or of another currency, or a pepper it needs is
 /// missing. Then the store is as it was.
-pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, Stop> {
+pub async fn restore(config: &Config, backup: &Path) -> Result<Restored, Stop> {
     let path = sqlite_path(config)?;
     if !backup.is_file() {
         let reason = format!("there is no backup {}", backup.display());
@@ -45,34 +55,35 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Option<PathBuf>, 
         Err(stop) => Err(stop),
     };
     let _ = fs::remove_file(beside(&copied, "-lock"));
-    if let Err(stop) = opened {
+    let warning = opened.inspect_err(|_| {
         let _ = fs::remove_file(&copied);
-        return Err(stop);
-    }
+    })?;
     let kept = move_aside(&path, &moment.to_string().replace(':', "-"))?;
     let failed = |error| cannot_write(&path, &error);
     fs::rename(&copied, &path).map_err(failed)?;
     durable::sync_folder_of(&path).map_err(failed)?;
-    Ok(kept)
+    Ok(Restored { kept, warning })
 }
 
-/// Opens the copy as a store and writes into its audit log that it was restored.
+/// Opens the copy as a store and writes into its audit log that it was restored. Returns what a start
+/// would say of its clock.
 async fn try_out(
     config: &Config,
     copied: &Path,
     backup: &Path,
     keyring: Keyring,
-) -> Result<(), Stop> {
+) -> Result<Option<String>, Stop> {
     // As a start will: what is written here is stamped by the backup's own clock.
     let clock = Guarded::begin(SqliteStore::clock_mark(copied)?, config.clock);
     let (currency, moment) = (config.accounts.currency, clock.now());
+    let (warning, believed) = (clock.state().warning(), note_of_start(&clock));
     let mark = move || Some(clock.mark());
     let store = SqliteStore::open_with(copied, currency, moment, keyring, mark, None)?;
     let actor = format!("uid {}", rustix::process::getuid().as_raw());
     let note = Note::new(Event::Restore, moment).by_staff(&actor);
     let note = note.detail(backup.display().to_string());
     store
-        .note(vec![note])
+        .note(believed.into_iter().chain([note]).collect())
         .await
         .map_err(|error| Stop::new(exit::IO, format!("cannot write the audit log: {error}")))?;
     let context = Context {
@@ -85,7 +96,7 @@ async fn try_out(
     let office = Office::of(actor);
     let voided = store.office(&office, Act::UninviteAll, context).await;
     voided.map_err(|error| Stop::new(exit::IO, format!("cannot make codes void: {error}")))?;
-    Ok(())
+    Ok(warning)
 }
 
 fn check_backup_peppers(config: &Config, backup: &Path) -> Result<Keyring, Stop> {
@@ -205,7 +216,7 @@ mod tests {
         fs::write(beside(&store, "-wal"), b"the only copy of somebody's money").unwrap();
         let orphan = OpenBank::open(&config, true).err().unwrap();
         assert_eq!(orphan.code, exit::DATA);
-        let kept = restore(&config, &backup).await.unwrap().unwrap();
+        let kept = restore(&config, &backup).await.unwrap().kept.unwrap();
         let journal = fs::read(beside(&kept, "-wal")).unwrap();
         assert_eq!(journal, b"the only copy of somebody's money");
         assert!(OpenBank::open(&config, false).is_ok());

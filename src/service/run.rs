@@ -28,7 +28,7 @@ use crate::operator::{Desk, Floor};
 use crate::server::Server;
 use crate::server::tls::Trust;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Done, Event, IssuedRecord, Note, Office};
+use crate::store::{Act, Done, Event, IssuedRecord, Note, Office, StoreError};
 use crate::surroundings::Surroundings;
 use crate::telemetry::{Metrics, start_log};
 
@@ -120,6 +120,8 @@ pub async fn run(options: &RunOptions) -> Result<(), Stop> {
         ..How::default()
     };
     let open = OpenBank::open_with(&config, &how, clock)?;
+    let told = open.bank().tell_of_start().await;
+    told.map_err(|error| unwritten(&error))?;
     if issuing::make_good(&config, trust.enrolment.as_deref(), &open.bank()).await? {
         trust = Trust::load(&config.tls, &surroundings)?;
     }
@@ -259,10 +261,13 @@ async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
     let version = env!("CARGO_PKG_VERSION");
     let note = Note::new(Event::Start, bank.surroundings().now());
     let note = note.detail(format!("version {version}, {address}"));
-    bank.note(note).await.map_err(|error| {
-        let reason = format!("the audit log cannot be written: {error}");
-        Stop::new(exit::IO, reason)
-    })
+    bank.note(note).await.map_err(|error| unwritten(&error))
+}
+
+/// That the audit log cannot be written.
+pub(super) fn unwritten(error: &StoreError) -> Stop {
+    let reason = format!("the audit log cannot be written: {error}");
+    Stop::new(exit::IO, reason)
 }
 
 /// The last records: what waits, what was counted, and the end itself.

@@ -282,7 +282,7 @@ async fn after_a_boot_a_wall_clock_too_far_ahead_serves_no_money_until_staff_acc
     let seen = clock(&site);
     assert_eq!(
         (&seen["guard"], &seen["serves_money"]),
-        (&json!("ahead_at_start"), &json!(false))
+        (&json!("apart_at_start"), &json!(false))
     );
     site.run(&["clock", "accept", "--yes"]).expect(0);
     terminal.login("wf-14351", "9834").await.expect_code(0);
@@ -293,6 +293,90 @@ async fn after_a_boot_a_wall_clock_too_far_ahead_serves_no_money_until_staff_acc
     // Within what is configured it is believed.
     came_from_another_boot(&site, 7 * DAY_MS - 60_000);
     assert_eq!(clock(&site)["guard"], Value::Null);
+    // The first who opens the store puts that on record.
+    let believed = records(&site, "clock_believed").into_iter();
+    let told = believed.filter(|record| record["detail"].to_string().contains("ahead of the last"));
+    assert_eq!(told.count(), 1);
+}
+
+/// Makes the store one that kept no clock, whose newest stamp is so far ahead of the wall clock.
+fn kept_no_clock(site: &Site, ahead_ms: i64) {
+    let store = Connection::open(site.path("data/bank.db")).unwrap();
+    let sql = "UPDATE clock SET boot = '', boottime = 0, ahead = 0, guard = 0, corrections = '', \
+               trusted = trusted + ?1";
+    assert_eq!(store.execute(sql, [ahead_ms]).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_stamp_ahead_in_a_store_that_kept_no_clock_loses_nothing_until_staff_accept_the_wall_clock()
+ {
+    let monitor = Monitor::free();
+    let site = Site::with(&[("metrics.listen", &monitor.setting())]);
+    let server = site.start();
+    let first = key();
+    let mut customer = server.customer("terminal-1", "wf-14351", "9834").await;
+    customer.keyed("deposit", 500, &first).await.expect_code(0);
+    let hold = customer.keyed("authorize", 1_000, &key()).await.hold();
+    let codes = codes_of_three_wrong_pins(&server, "zz-99999").await;
+    assert_eq!(codes, [20, 20, 20, 22]);
+    customer.close().await;
+    server.stop();
+    kept_no_clock(&site, 40 * DAY_MS);
+    let server = site.start();
+    let mut terminal = server.terminal("terminal-1").await;
+    terminal.login("wf-14351", "9834").await.expect_code(51);
+    server.wait_for_log("no money is served, and nothing is forgotten");
+    let (status, _) = monitor.get("/health/ready").await;
+    assert!(status.contains("503"), "{status}");
+    // By the time that a terminal is told, none of its orders is too old to be repeated.
+    let told = terminal.ping().await.expect_code(0).text();
+    let seen = clock(&site);
+    assert_eq!(seen["guard"], "apart_at_start");
+    let day = |moment: &Value| moment.as_str().unwrap()[..10].to_owned();
+    assert!(told.contains(&day(&seen["wall"])), "{told} in {seen}");
+    assert!(
+        seen["wall_ahead_ms"].as_i64().unwrap() < -39 * DAY_MS,
+        "{seen}"
+    );
+    // A guard that stood still stands.
+    server.stop();
+    let checked = site.run(&["check"]).expect(0);
+    assert!(
+        checked.stdout.contains("no money") && checked.stdout.contains("clock accept"),
+        "{checked:#?}"
+    );
+    let server = site.start();
+    let mut terminal = server.terminal("terminal-1").await;
+    terminal.login("wf-14351", "9834").await.expect_code(51);
+    site.run(&["clock", "accept", "--yes"]).expect(0);
+    terminal.login("wf-14351", "9834").await.expect_code(0);
+    let again = terminal.keyed("deposit", 500, &first).await.expect_code(0);
+    assert!(again.replayed());
+    let members = json!({ "hold": hold, "amount": 1_000, "key": key() });
+    let captured = terminal.ask("capture", members).await.expect_code(0);
+    assert!(!captured.text().contains("late"), "{}", captured.text());
+    let mut elsewhere = server.terminal("terminal-2").await;
+    elsewhere.login("zz-99999", "9999").await.expect_code(22);
+    server.stop();
+    site.verify();
+}
+
+#[tokio::test]
+async fn a_restore_says_if_the_next_start_cannot_tell_the_time() {
+    let site = Site::with(&[]);
+    let restored = |backup: &str| {
+        site.run(&["backup", backup]).expect(0);
+        site.run(&["restore", backup, "--json"]).expect(0).json()["warning"].clone()
+    };
+    assert_eq!(restored("right.db"), Value::Null);
+    kept_no_clock(&site, 40 * DAY_MS);
+    let warning = restored("ahead.db");
+    let warning = warning.as_str().unwrap();
+    assert!(
+        warning.contains("no money") && warning.contains("clock accept"),
+        "{warning}"
+    );
+    assert_eq!(clock(&site)["guard"], "apart_at_start");
 }
 
 #[tokio::test]

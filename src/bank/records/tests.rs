@@ -245,6 +245,23 @@ async fn a_flood_is_written_in_full_only_so_often_and_its_rest_as_a_count() {
 }
 
 #[tokio::test]
+async fn what_waited_while_staff_set_time_back_is_not_of_a_time_to_come() {
+    let rig = Rig::new().await;
+    rig.clock.advance_ms(90 * INTERVAL_MS);
+    let note = Note::new(Event::Reload, rig.clock.now());
+    rig.bank.note_soon(note);
+    rig.clock.advance_ms(-80 * INTERVAL_MS);
+    rig.bank.write_waiting(false).await.unwrap();
+    let now = rig.clock.now();
+    assert_eq!(rig.records().await.last().unwrap().at, now);
+    // What only waited is of when it came.
+    rig.bank.note_soon(Note::new(Event::Reload, now));
+    rig.clock.advance_ms(INTERVAL_MS);
+    rig.bank.write_waiting(false).await.unwrap();
+    assert_eq!(rig.records().await.last().unwrap().at, now);
+}
+
+#[tokio::test]
 async fn an_interval_ends_without_a_round_too() {
     let rig = Rig::new().await;
     rig.flood("t-1", 40).await;

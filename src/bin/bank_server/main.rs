@@ -14,8 +14,8 @@ use atm_bank::config::{Config, Overrides};
 use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
-    Confinement, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts, hash_pin,
-    invite, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
+    Confinement, Restored, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts,
+    hash_pin, invite, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -456,9 +456,8 @@ async fn limit(
 }
 
 async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
-    let kept = restore(config, file)
-        .await?
-        .map(|path| path.display().to_string());
+    let Restored { kept, warning } = restore(config, file).await?;
+    let kept = kept.map(|path| path.display().to_string());
     let mut text = match &kept {
         Some(path) => format!("restored; what stood there is kept as {path}"),
         None => "restored".to_owned(),
@@ -466,7 +465,8 @@ async fn restored(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> 
     text.push_str(
         "\nnow run: bank_server verify, with --head and the full head that was kept before the backup",
     );
-    let data = json!({ "restored": file.display().to_string(), "kept": kept });
+    text.extend(warning.iter().map(|words| format!("\nwarning: {words}")));
+    let data = json!({ "restored": file.display().to_string(), "kept": kept, "warning": warning });
     show(
         &Report {
             exit_code: 0,

@@ -159,7 +159,7 @@ fn a_start_in_another_boot_believes_a_wall_that_is_near_enough() {
     assert_eq!(start(wall + 7 * DAY_MS), (None, 7 * DAY_MS));
     assert_eq!(start(wall - 60_000), (None, 0));
     assert_eq!(start(wall - 60_001), (Some(ClockGuard::Behind), 0));
-    assert_eq!(start(wall + 7 * DAY_MS + 1), (Some(ClockGuard::Ahead), 0));
+    assert_eq!(start(wall + 7 * DAY_MS + 1), (Some(ClockGuard::Apart), 0));
     assert_eq!(start(0), (Some(ClockGuard::Behind), 0));
 }
 
@@ -175,6 +175,97 @@ fn a_guard_of_a_start_ends_once_the_wall_stood_where_a_start_would_believe_it() 
         assert_eq!(machine.pass(61_000), None);
         assert_eq!(machine.trusted(), machine.wall_ms);
     }
+}
+
+#[test]
+fn what_ends_a_guard_of_a_start_is_no_correction_of_the_hours() {
+    let mut machine = Machine::new();
+    machine.wall_ms -= 3 * DAY_MS;
+    machine.clock = machine.restarted("two");
+    machine.wall_ms += 4 * DAY_MS;
+    assert_eq!(machine.pass(61_000), None);
+    assert_eq!(machine.step(1_000), None);
+    assert_eq!(machine.trusted(), machine.wall_ms);
+    assert_eq!(machine.step(60_000), JUMPED);
+}
+
+const APART: Option<ClockGuard> = Some(ClockGuard::Apart);
+
+/// A machine whose store kept no clock, and whose newest stamp is so far ahead of the wall.
+fn begun_from_stamps(ahead_ms: i64) -> Machine {
+    let mut machine = Machine::new();
+    let newest = Timestamp::from_unix_ms(machine.wall_ms + ahead_ms);
+    let mark = ClockMark::of_stamps(newest);
+    machine.clock = TrustedClock::begin(Some(mark), "one", POLICY, machine.reading());
+    machine
+}
+
+#[test]
+fn stamps_alone_are_believed_no_more_than_the_wall_and_the_earlier_of_both_is_taken() {
+    for (ahead_ms, guard) in [
+        (60_000, None),
+        (-7 * DAY_MS, None),
+        (60_001, APART),
+        (400 * DAY_MS, APART),
+        (-7 * DAY_MS - 1, APART),
+    ] {
+        let machine = begun_from_stamps(ahead_ms);
+        assert_eq!(machine.clock.guard(), guard, "{ahead_ms}");
+        if guard.is_some() {
+            assert_eq!(machine.trusted(), machine.wall_ms + ahead_ms.min(0));
+            let stamped = machine.clock.stamped_at(machine.boot_ms).unix_ms();
+            assert_eq!(stamped, machine.wall_ms + ahead_ms);
+        }
+    }
+}
+
+#[test]
+fn a_start_that_cannot_tell_the_time_is_followed_by_others_that_cannot_until_staff_say() {
+    for ahead_ms in [30 * DAY_MS, -30 * DAY_MS] {
+        let mut machine = begun_from_stamps(ahead_ms);
+        assert_eq!(machine.pass(120_000), APART);
+        let (at, stamped) = (
+            machine.trusted(),
+            machine.clock.stamped_at(machine.boot_ms).unix_ms(),
+        );
+        // Neither in this boot nor in another does the stamp begin to rule, though the wall be wrong
+        // to the other side.
+        for (boot_id, wrong_ms) in [("one", 0), ("two", 0), ("three", 3 * ahead_ms), ("four", 0)] {
+            machine.wall_ms += wrong_ms;
+            machine.clock = machine.restarted(boot_id);
+            machine.wall_ms -= wrong_ms;
+            assert_eq!(machine.clock.guard(), APART, "{boot_id}");
+        }
+        assert_eq!(machine.trusted(), at);
+        assert_eq!(machine.clock.stamped_at(machine.boot_ms).unix_ms(), stamped);
+        machine.clock.accept(machine.reading());
+        assert_eq!(machine.clock.guard(), None);
+        let mark = machine.clock.mark(machine.boot_ms);
+        assert_eq!(mark.trusted.unix_ms(), machine.wall_ms);
+    }
+}
+
+#[test]
+fn a_wall_that_was_behind_the_stamps_of_a_store_is_believed_once_it_was_set_right() {
+    let mut machine = begun_from_stamps(30 * DAY_MS);
+    machine.step(31 * DAY_MS);
+    assert_eq!(machine.pass(59_000), APART);
+    assert_eq!(machine.pass(2_000), None);
+    assert_eq!(machine.trusted(), machine.wall_ms);
+    assert_eq!(machine.step(1_000), None);
+}
+
+#[test]
+fn a_start_knows_what_it_went_on_from_where_it_believed_a_wall_well_ahead() {
+    let mut machine = Machine::new();
+    let last = Timestamp::from_unix_ms(machine.wall_ms);
+    machine.wall_ms += 60_000;
+    assert_eq!(machine.restarted("two").leapt_from(), None);
+    machine.wall_ms += 1;
+    assert_eq!(machine.restarted("two").leapt_from(), Some(last));
+    assert_eq!(machine.restarted("one").leapt_from(), None);
+    machine.wall_ms += 7 * DAY_MS;
+    assert_eq!(machine.restarted("two").leapt_from(), None);
 }
 
 #[test]

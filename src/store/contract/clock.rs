@@ -76,8 +76,30 @@ async fn an_older_store_begins_with_its_newest_stamps_and_one_of_before_does_not
     assert_eq!(trusted(&rig), newest);
     rig.open_store();
     assert_eq!(trusted(&rig), newest);
+    // By it no start may believe the stamps more than the wall clock, before the store was brought up
+    // to date or after.
     let mark = SqliteStore::clock_mark(&rig.path()).unwrap().unwrap();
-    assert_eq!((mark.boot_id.as_str(), mark.guard), ("", None));
+    assert_eq!(mark, ClockMark::of_stamps(newest));
+}
+
+#[tokio::test]
+async fn no_stamp_beyond_what_the_clock_may_have_gone_on_raises_it() {
+    let mut rig = Rig::sqlite();
+    rig.shut_store();
+    let keyring = rig.keyring.clone();
+    let clock = || Some(mark(1_000));
+    let store =
+        SqliteStore::open_with(&rig.path(), dollars(), NEW_YEAR, keyring, clock, None).unwrap();
+    rig.store = Some(Arc::new(store));
+    rig.open(ANNE, 1_000).await;
+    let stored = || SqliteStore::clock_mark(&rig.path()).unwrap().unwrap();
+    for (ahead_ms, raised_to) in [(6_000, 6_000), (6_001, 1_000), (MONTH, 1_000)] {
+        let at = NEW_YEAR.plus_ms(u64::try_from(ahead_ms).unwrap());
+        rig.advance(at.unix_ms() - rig.context().now.unix_ms());
+        let anne = rig.log_in(ANNE).await;
+        rig.log_out(anne);
+        assert_eq!(stored(), mark(raised_to), "{ahead_ms}");
+    }
 }
 
 pub(super) async fn effects(rig: &Rig, wall: Timestamp) -> ClockEffects {

@@ -1,8 +1,8 @@
 -- Version 6. The bank's clock, written with each commit, so that a start can judge the wall clock by it.
 -- trusted: the moment, in milliseconds since 1970-01-01 UTC. boot: which boot of the machine it was, as
 -- the kernel names it; boottime: milliseconds since that boot, CLOCK_BOOTTIME. ahead: the wall clock
--- less boottime, as believed. guard 0: none; 1: jumped; 2: behind at a start; 3: ahead at a start.
--- corrections: those believed within the last hour, `boottime:milliseconds` with commas between.
+-- less boottime, as believed. guard 0: none; 1: jumped; 2: behind at a start; 3: too far apart at a
+-- start to tell which is right, and trusted is what the store says, which may be wrong. corrections: those believed within the last hour, `boottime:milliseconds` with commas between.
 CREATE TABLE clock (
     one         INTEGER PRIMARY KEY CHECK (one = 1),
     trusted     INTEGER NOT NULL,

@@ -41,14 +41,7 @@ pub(super) fn read_mark(connection: &Connection) -> rusqlite::Result<Option<Cloc
         }));
     }
     let newest = last_stamps(connection, &["entry", "request", "audit"]).max();
-    Ok(newest.map(|trusted| ClockMark {
-        trusted,
-        boot_id: String::new(),
-        boot_ms: 0,
-        offset_ms: 0,
-        guard: None,
-        corrections: Vec::new(),
-    }))
+    Ok(newest.map(ClockMark::of_stamps))
 }
 
 /// The stamps of the last rows of these tables. Those that the store is too old to have, have none.
