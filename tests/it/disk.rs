@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use crate::support::customer::{self, Customer, Progress};
@@ -220,6 +221,59 @@ async fn what_is_acknowledged_after_a_failed_sync_and_a_crash_survives_a_power_c
     let server = bank.start();
     let mut customers = std::mem::take(&mut bank.customers);
     customer::audit(&bank.site, &server, &mut customers, OTHERS).await;
+    server.stop();
+    bank.site.verify();
+}
+
+/// Somebody who copies the store, as Litestream does, and reads a snapshot of it for long.
+fn snapshot(bank: &Bank) -> Connection {
+    let reader = Connection::open(bank.site.path("data/bank.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM entry")
+        .unwrap();
+    reader
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_reader_of_a_snapshot_the_bank_goes_on_after_a_failed_sync_starts_and_loses_nothing()
+ {
+    let Some(mut bank) = bank(seed()) else { return };
+    let mut served = 0;
+    for _ in 0..2 {
+        let server = bank.start();
+        let mut one = server.customer("terminal-1", "zz-99999", "9999").await;
+        one.deposit(1).await.expect_code(0);
+        let reader = snapshot(&bank);
+        served += 1;
+        for disk in [Disk::NotSyncing, Disk::Full, Disk::NotSyncing] {
+            one.deposit(1).await.expect_code(0);
+            served += 1;
+            bank.set(disk);
+            one.deposit(1).await.expect_code(51);
+            assert!(!bank.is_ready().await);
+            bank.set(Disk::Sound);
+            one.deposit(1).await.expect_code(0);
+            served += 1;
+            assert!(bank.is_ready().await && bank.shows("bank_storage_writable 1").await);
+        }
+        bank.set(Disk::NotSyncing);
+        one.deposit(1).await.expect_code(51);
+        server.kill();
+        let server = bank.start();
+        let mut one = server.customer("terminal-1", "zz-99999", "9999").await;
+        one.deposit(1).await.expect_code(0);
+        served += 1;
+        let progress = Arc::new(Progress::default());
+        let working = bank.work(&server, &progress).await;
+        more(&progress, 60, 0).await;
+        assert!(!reader.is_autocommit(), "it has read all this time");
+        drop(reader);
+        bank.cut_power(server);
+        bank.finish(working).await;
+    }
+    let server = bank.start();
+    let mut customers = std::mem::take(&mut bank.customers);
+    customer::audit(&bank.site, &server, &mut customers, OTHERS + served).await;
     server.stop();
     bank.site.verify();
 }

@@ -19,8 +19,8 @@ use super::open::beside;
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 
-const HEADER_BYTES: usize = 32;
-const FRAME_HEADER_BYTES: usize = 24;
+pub(super) const HEADER_BYTES: usize = 32;
+pub(super) const FRAME_HEADER_BYTES: usize = 24;
 /// Its lowest bit says in which order checksums take the octets.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;

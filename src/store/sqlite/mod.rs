@@ -109,8 +109,8 @@ impl SqliteStore {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let (writing, folded) = open::writer(path, currency, now, (&keyring, accept_loss))?;
-        let writable = Writable::new(folded);
+        let writing = open::writer(path, currency, now, (&keyring, accept_loss))?;
+        let writable = Writable::sound(path);
         let reading = open::reader(path)?;
         let system = |source| OpenError::System {
             path: path.to_owned(),

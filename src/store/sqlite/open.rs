@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::disk::{LOCK_TIMEOUT, fold_journal};
+use super::disk::{LOCK_TIMEOUT, Unsound, make_sound};
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 use super::writer::{Books, Memory};
@@ -179,14 +179,14 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Opens the connection that writes, migrating the schema where it is older; and whether all that
-/// its journal held is in the file now.
+/// Opens the connection that writes, migrating the schema where it is older. All that its journal held was
+/// made sound.
 pub(super) fn writer(
     path: &Path,
     currency: Currency,
     now: Timestamp,
     (keyring, accept_loss): (&Keyring, Option<&str>),
-) -> Result<(Connection, bool), OpenError> {
+) -> Result<Connection, OpenError> {
     let damaged = |source| OpenError::Damaged {
         path: path.to_owned(),
         source,
@@ -211,12 +211,18 @@ pub(super) fn writer(
         let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
         record(&mut connection, path, &note)?;
     }
-    let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
+    make_sound(&connection, path).map_err(|error| match error {
+        Unsound::Sqlite(error) => unwritable(path, error),
+        Unsound::System(source) => OpenError::System {
+            path: path.to_owned(),
+            source,
+        },
+    })?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
         .set_db_config(keep_journal, false)
         .map_err(damaged)?;
-    Ok((connection, folded))
+    Ok(connection)
 }
 
 /// Writes into the audit log.
