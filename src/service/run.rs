@@ -177,7 +177,7 @@ async fn serve(
     drop(open);
     let store_path = sqlite_path(&config)?;
     let disabled: HashSet<TerminalName> = SqliteStore::disabled_terminals(&store_path)
-        .map_err(|error| Stop::new(exit::IO, error.to_string()))?
+        .map_err(|error| Stop::by_store("the terminals cannot be read", &error))?
         .into_iter()
         .collect();
     let doors = Doors::open(&config)?;
@@ -249,10 +249,8 @@ async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
     let version = env!("CARGO_PKG_VERSION");
     let note = Note::new(Event::Start, bank.surroundings().now());
     let note = note.detail(format!("version {version}, {address}"));
-    bank.note(note).await.map_err(|error| {
-        let reason = format!("the audit log cannot be written: {error}");
-        Stop::new(exit::IO, reason)
-    })
+    let noted = bank.note(note).await;
+    noted.map_err(|error| Stop::by_store("the audit log cannot be written", &error))
 }
 
 /// The last records: what waits, what was counted, and the end itself.
@@ -294,7 +292,7 @@ async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
             exit::SOFTWARE,
             "the store answered something else than was asked",
         )),
-        Err(error) => Err(Stop::new(exit::IO, error.to_string())),
+        Err(error) => Err(Stop::by_store("the accounts cannot be read", &error)),
     }
 }
 

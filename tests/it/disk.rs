@@ -4,6 +4,8 @@
 //! The faults come from a small library between the server and the system (`disk/fault.c`), which
 //! also keeps what would be left of each file after a power cut.
 
+mod faults;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +24,10 @@ enum Disk {
     Sound,
     Full,
     NotSyncing,
+    NotReading,
+    NotReadingOnce,
+    NotWriting,
+    NoMemory,
 }
 
 /// What the other customers of the site have, minor units.
@@ -71,6 +77,10 @@ impl Bank {
             Disk::Sound => "ok",
             Disk::Full => "full",
             Disk::NotSyncing => "sync fails",
+            Disk::NotReading => "reads fail",
+            Disk::NotReadingOnce => "1 read fails",
+            Disk::NotWriting => "writes fail",
+            Disk::NoMemory => "memory is used up",
         };
         // Never seen half written.
         fs::write(self.site.path("control.new"), word).unwrap();
@@ -79,6 +89,11 @@ impl Bank {
 
     fn start(&self) -> Server {
         self.set(Disk::Sound);
+        Server::start(self.program(), &self.site.path("certs")).unwrap()
+    }
+
+    /// The server, upon this disk.
+    fn program(&self) -> Command {
         let mut program = self.site.program();
         let folder = fs::canonicalize(self.site.path("data")).unwrap();
         program
@@ -86,7 +101,7 @@ impl Bank {
             .env("DISK_FOLDER", folder)
             .env("DISK_CONTROL", self.site.path("control"))
             .env("DISK_SHADOW", self.site.path("certs/shadow"));
-        Server::start(program, &self.site.path("certs")).unwrap()
+        program
     }
 
     /// The machine loses its power: what is left of each file is what had reached the disk.
@@ -282,16 +297,8 @@ async fn beside_a_reader_of_a_snapshot_the_bank_goes_on_after_a_failed_sync_star
 async fn a_bank_on_a_full_disk_does_not_start_and_says_so() {
     let Some(bank) = bank(seed()) else { return };
     drop(bank.start());
-    let mut program = bank.site.program();
-    program
-        .env("LD_PRELOAD", &bank.library)
-        .env(
-            "DISK_FOLDER",
-            fs::canonicalize(bank.site.path("data")).unwrap(),
-        )
-        .env("DISK_CONTROL", bank.site.path("control"));
     bank.set(Disk::Full);
-    let Err(ran) = Server::start(program, &bank.site.path("certs")) else {
+    let Err(ran) = Server::start(bank.program(), &bank.site.path("certs")) else {
         panic!("it started");
     };
     let ran = ran.expect(74).saying("disk I/O error");

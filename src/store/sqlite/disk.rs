@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::causes::Cause;
 use super::journal::{FRAME_HEADER_BYTES, HEADER_BYTES};
+use super::look::Looker;
 use super::open::beside;
 use crate::durable;
 use crate::store::StoreError;
@@ -34,15 +36,15 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Writable {
     sound: Arc<AtomicBool>,
-    path: Arc<Path>,
+    looker: Arc<Looker>,
 }
 
 impl Writable {
-    /// That the store at `path` can be written, since all that it holds was made sound.
-    pub(super) fn sound(path: &Path) -> Self {
+    /// That the store can be written, since all that it holds was made sound.
+    pub(super) fn sound(looker: Arc<Looker>) -> Self {
         Self {
             sound: Arc::new(AtomicBool::new(true)),
-            path: path.into(),
+            looker,
         }
     }
 
@@ -50,8 +52,16 @@ impl Writable {
         self.sound.load(Ordering::Relaxed)
     }
 
-    /// A commit failed because of the disk: what is there is in doubt.
-    pub(super) fn doubt(&self, error: &StoreError) {
+    /// A transaction failed: finds out why. Where it was the disk, what is there is in doubt.
+    pub(super) fn failed(&self, error: StoreError) -> StoreError {
+        let error = self.looker.judge(error);
+        if matches!(error, StoreError::Disk(cause, _) if cause.is_of_disk()) {
+            self.doubt(&error);
+        }
+        error
+    }
+
+    fn doubt(&self, error: &StoreError) {
         if self.sound.swap(false, Ordering::Relaxed) {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
         }
@@ -62,10 +72,7 @@ impl Writable {
         if self.get() {
             return Ok(());
         }
-        recover(connection, &self.path).map_err(|error| match error {
-            StoreError::Disk(reason) => StoreError::Disk(reason),
-            error => StoreError::Disk(error.to_string()),
-        })?;
+        recover(connection, self.looker.path())?;
         self.sound.store(true, Ordering::Relaxed);
         tracing::info!("the disk is sound again: all that was committed was copied and synced");
         Ok(())
@@ -107,7 +114,9 @@ impl From<Unsound> for StoreError {
     fn from(error: Unsound) -> Self {
         match error {
             Unsound::Sqlite(error) => error.into(),
-            Unsound::System(error) => Self::Disk(error.to_string()),
+            Unsound::System(error) => {
+                Self::Disk(Cause::of_system(&error, Cause::Writing), error.to_string())
+            }
         }
     }
 }

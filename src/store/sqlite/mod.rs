@@ -8,6 +8,7 @@ mod accounts;
 mod apart;
 mod audit;
 mod backup;
+mod causes;
 mod clock;
 mod covered;
 mod disk;
@@ -15,6 +16,7 @@ mod enrolment;
 mod holds;
 mod inspect;
 mod journal;
+mod look;
 mod money;
 mod office;
 mod open;
@@ -37,6 +39,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+pub use causes::{CAUSES, Cause, Row};
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
 pub use open::StoreLock;
@@ -46,6 +49,7 @@ pub(crate) use sums::set_stand_in_key;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;
+use self::look::Looker;
 use self::writer::{Books, Burden, Call, Job, QUEUE_MAX, Tally};
 use super::seats::{Reserved, Seats};
 use super::{
@@ -67,6 +71,7 @@ pub struct SqliteStore {
     keyring: Keyring,
     seats: Arc<Seats>,
     writable: Writable,
+    looker: Arc<Looker>,
     committed: Arc<Tally>,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
@@ -106,16 +111,26 @@ impl SqliteStore {
         clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
         accept_loss: Option<&str>,
     ) -> Result<Self, OpenError> {
+        let opened = Self::open_files(path, currency, now, keyring, clock, accept_loss);
+        opened.map_err(OpenError::judged)
+    }
+
+    fn open_files(
+        path: &Path,
+        currency: Currency,
+        now: Timestamp,
+        keyring: Keyring,
+        clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
+        accept_loss: Option<&str>,
+    ) -> Result<Self, OpenError> {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
+        let system = OpenError::of_system(path);
+        let looker = Looker::new(path).map_err(system)?;
         let writing = open::writer(path, currency, now, (&keyring, accept_loss))?;
-        let writable = Writable::sound(path);
+        let writable = Writable::sound(Arc::clone(&looker));
         let reading = open::reader(path)?;
-        let system = |source| OpenError::System {
-            path: path.to_owned(),
-            source,
-        };
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);
         let (seats, committed) = (Arc::new(Seats::default()), Arc::new(Tally::default()));
@@ -146,6 +161,7 @@ impl SqliteStore {
             keyring,
             seats,
             writable,
+            looker,
             committed,
             writer: Some(writer),
             reader: Some(reader),
@@ -182,7 +198,20 @@ impl SqliteStore {
         });
         let queue = self.reader.as_ref().ok_or(StoreError::Closed)?;
         queue.send(read).await.map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+        let read = answered.await.map_err(|_| StoreError::Closed)?;
+        self.judged(read).await
+    }
+
+    /// What came of reading; where it failed, with the cause.
+    async fn judged<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        match read {
+            Err(error @ StoreError::Disk(..)) => {
+                let looker = Arc::clone(&self.looker);
+                let judging = tokio::task::spawn_blocking(move || looker.judge(error));
+                Err(judging.await.map_err(|_| StoreError::Closed)?)
+            }
+            read => read,
+        }
     }
 
     /// Reads at length, on a thread and a connection of its own.
@@ -190,7 +219,8 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        apart::read(&self.path, work).await
+        let read = apart::read(&self.path, work).await;
+        self.judged(read).await
     }
 }
 
