@@ -49,7 +49,7 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(reason) | StoreError::Disk(reason) => Self::Storage(reason),
+            StoreError::Unavailable(reason) | StoreError::Disk(_, reason) => Self::Storage(reason),
             StoreError::Closed => Self::Storage(error.to_string()),
             StoreError::Fenced => Self::Ended,
             StoreError::Broken(_) | StoreError::Unsupported => Self::Internal(error.to_string()),

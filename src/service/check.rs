@@ -35,7 +35,14 @@ impl CheckReport {
     }
 
     fn note<T>(&mut self, result: Result<T, Stop>) -> Option<T> {
-        result.map_err(|stop| self.errors.push(stop.reason)).ok()
+        result.map_err(|stop| self.tell(stop)).ok()
+    }
+
+    /// One fault is told once, however often it is met.
+    fn tell(&mut self, stop: Stop) {
+        if !self.errors.contains(&stop.reason) {
+            self.errors.push(stop.reason);
+        }
     }
 }
 
@@ -130,12 +137,6 @@ fn store(path: &Path, config: &Config, report: &mut CheckReport) {
     if let (Some(peppers), true) = (report.note(loaded), path.exists()) {
         let needed = check_peppers(path, config, &peppers)
             .and_then(|()| SqliteStore::try_open(path).map_err(Stop::from));
-        // One fault of the store is told once.
-        if needed
-            .as_ref()
-            .is_err_and(|stop| !report.errors.contains(&stop.reason))
-        {
-            report.note(needed);
-        }
+        report.note(needed);
     }
 }

@@ -147,7 +147,8 @@ pub(super) fn refuse_empty(path: &Path) -> Result<(), Stop> {
     match fs::metadata(path) {
         Ok(found) if found.len() == 0 => {
             let reason = format!(
-                "the store {0} is an empty file; mend: restore a backup, or remove it to begin a new bank: rm {0}",
+                "the store {0} is an empty file; mend: look for the one that stood there; there is none? restore the last backup, or remove it \
+                 to begin a new bank: rm {0}",
                 path.display()
             );
             Err(Stop::new(exit::DATA, reason))

@@ -11,6 +11,7 @@ use super::open::sqlite_path;
 use super::run::bound;
 use super::stop::{Stop, exit};
 use crate::config::Config;
+use crate::store::sqlite::SqliteStore;
 
 /// Folders that must be writable, and the operator's socket: each fault that is found.
 pub(super) fn places(config: &Config) -> Vec<Stop> {
@@ -38,16 +39,10 @@ pub(super) fn places(config: &Config) -> Vec<Stop> {
     faults.extend(folder_of(socket, exit::CANNOT_CREATE));
     match sqlite_path(config) {
         Err(stop) => faults.push(stop),
-        Ok(store) => {
-            faults.extend(folder_of(&store, exit::IO));
-            if store.exists() {
-                faults.extend(refused(
-                    &store,
-                    Access::READ_OK | Access::WRITE_OK,
-                    exit::IO,
-                ));
-            }
+        Ok(store) if store.exists() => {
+            faults.extend(SqliteStore::may_use(&store).err().map(Stop::from));
         }
+        Ok(store) => faults.extend(folder_of(&store, exit::IO)),
     }
     if !config.pin.pepper_file.exists() {
         faults.extend(folder_of(&config.pin.pepper_file, exit::CONFIG));

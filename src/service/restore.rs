@@ -85,7 +85,7 @@ async fn try_out(
     store
         .note(believed.into_iter().chain([note]).collect())
         .await
-        .map_err(|error| Stop::new(exit::IO, format!("cannot write the audit log: {error}")))?;
+        .map_err(|error| Stop::by_store("cannot write the audit log", &error))?;
     let context = Context {
         now: moment,
         terminal: TerminalName::anonymous(),
@@ -95,7 +95,7 @@ async fn try_out(
     };
     let office = Office::of(actor);
     let voided = store.office(&office, Act::UninviteAll, context).await;
-    voided.map_err(|error| Stop::new(exit::IO, format!("cannot make codes void: {error}")))?;
+    voided.map_err(|error| Stop::by_store("cannot make codes void", &error))?;
     Ok(warning)
 }
 

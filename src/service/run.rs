@@ -187,7 +187,7 @@ async fn serve(
     drop(open);
     let store_path = sqlite_path(&config)?;
     let disabled: HashSet<TerminalName> = SqliteStore::disabled_terminals(&store_path)
-        .map_err(|error| Stop::new(exit::IO, error.to_string()))?
+        .map_err(|error| Stop::by_store("the terminals cannot be read", &error))?
         .into_iter()
         .collect();
     let doors = Doors::open(&config)?;
@@ -266,8 +266,7 @@ async fn record_start(bank: &Bank, address: SocketAddr) -> Result<(), Stop> {
 
 /// That the audit log cannot be written.
 pub(super) fn unwritten(error: &StoreError) -> Stop {
-    let reason = format!("the audit log cannot be written: {error}");
-    Stop::new(exit::IO, reason)
+    Stop::by_store("the audit log cannot be written", error)
 }
 
 /// The last records: what waits, what was counted, and the end itself.
@@ -309,7 +308,7 @@ async fn demo_accounts(config: &Config, bank: &Bank) -> Result<u64, Stop> {
             exit::SOFTWARE,
             "the store answered something else than was asked",
         )),
-        Err(error) => Err(Stop::new(exit::IO, error.to_string())),
+        Err(error) => Err(Stop::by_store("the accounts cannot be read", &error)),
     }
 }
 

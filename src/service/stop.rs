@@ -5,6 +5,7 @@ use std::fmt;
 use crate::access::pepper::PepperError;
 use crate::pki::PkiError;
 use crate::server::tls::TlsError;
+use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 
 /// Exit codes of sysexits.
@@ -41,6 +42,16 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// The end of a start, or a command, that the store failed; `what` could not be done.
+    pub fn by_store(what: &str, error: &StoreError) -> Self {
+        let code = match error {
+            StoreError::Broken(_) => exit::SOFTWARE,
+            StoreError::Disk(cause, _) => cause.row().exit,
+            _ => exit::IO,
+        };
+        Self::new(code, format!("{what}: {error}"))
+    }
+
     /// An end with these words.
     pub fn new(code: u8, reason: impl Into<String>) -> Self {
         Self {
@@ -60,23 +71,7 @@ impl std::error::Error for Stop {}
 
 impl From<OpenError> for Stop {
     fn from(error: OpenError) -> Self {
-        let code = match error {
-            OpenError::InUse(_) => exit::TEMPORARY,
-            OpenError::Missing(_) => exit::NO_INPUT,
-            OpenError::NotAStore(_)
-            | OpenError::Newer { .. }
-            | OpenError::NoPepper(_)
-            | OpenError::OtherCurrency { .. } => exit::CONFIG,
-            OpenError::Damaged { .. }
-            | OpenError::Schema { .. }
-            | OpenError::Loss { .. }
-            | OpenError::Apart { .. }
-            | OpenError::Orphan(_)
-            | OpenError::Unfinished(_)
-            | OpenError::ForeignLink(_) => exit::DATA,
-            OpenError::System { .. } => exit::IO,
-        };
-        Self::new(code, error.to_string())
+        Self::new(error.cause().row().exit, error.to_string())
     }
 }
 

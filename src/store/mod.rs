@@ -36,6 +36,7 @@ pub use office::{
     TerminalReport,
 };
 pub use seats::{Claim, Seat};
+pub use sqlite::Cause;
 
 /// What every call returns: a future, so that a call may wait for a disk or a network.
 pub type Reply<'a, T> = Pinned<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -46,9 +47,10 @@ pub enum StoreError {
     /// The store cannot do it now. A keyed request may or may not have taken effect.
     #[error("storage unavailable: {0}")]
     Unavailable(String),
-    /// The disk is full or fails. A keyed request may or may not have taken effect.
-    #[error("storage unavailable: {0}")]
-    Disk(String),
+    /// The disk is full or fails, or the store cannot be used for another cause. A keyed request may or may not
+    /// have taken effect.
+    #[error("storage unavailable: {1}")]
+    Disk(Cause, String),
     /// The claim was taken from this session meanwhile; nothing moved.
     #[error("the session's claim on the account has ended")]
     Fenced,

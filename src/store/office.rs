@@ -287,7 +287,7 @@ impl Done {
     pub(super) fn forged() -> Self {
         Self::Refused(
             "the account's row is not as the bank wrote it: the store's file was changed by hand, or put back in part; \
-             mend: bank_server verify names all of them; restore a backup, or look at the row and take it as it is: \
+             mend: bank_server verify names all of them; look at the row and take it as it is: \
              account set-pin --accept-row"
                 .to_owned(),
         )

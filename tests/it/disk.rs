@@ -4,12 +4,15 @@
 //! The faults come from a small library between the server and the system (`disk/fault.c`), which
 //! also keeps what would be left of each file after a power cut.
 
+mod faults;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use crate::support::customer::{self, Customer, Progress};
@@ -21,6 +24,10 @@ enum Disk {
     Sound,
     Full,
     NotSyncing,
+    NotReading,
+    NotReadingOnce,
+    NotWriting,
+    NoMemory,
 }
 
 /// What the other customers of the site have, minor units.
@@ -70,6 +77,10 @@ impl Bank {
             Disk::Sound => "ok",
             Disk::Full => "full",
             Disk::NotSyncing => "sync fails",
+            Disk::NotReading => "reads fail",
+            Disk::NotReadingOnce => "1 read fails",
+            Disk::NotWriting => "writes fail",
+            Disk::NoMemory => "memory is used up",
         };
         // Never seen half written.
         fs::write(self.site.path("control.new"), word).unwrap();
@@ -78,6 +89,11 @@ impl Bank {
 
     fn start(&self) -> Server {
         self.set(Disk::Sound);
+        Server::start(self.program(), &self.site.path("certs")).unwrap()
+    }
+
+    /// The server, upon this disk.
+    fn program(&self) -> Command {
         let mut program = self.site.program();
         let folder = fs::canonicalize(self.site.path("data")).unwrap();
         program
@@ -85,7 +101,7 @@ impl Bank {
             .env("DISK_FOLDER", folder)
             .env("DISK_CONTROL", self.site.path("control"))
             .env("DISK_SHADOW", self.site.path("certs/shadow"));
-        Server::start(program, &self.site.path("certs")).unwrap()
+        program
     }
 
     /// The machine loses its power: what is left of each file is what had reached the disk.
@@ -224,20 +240,65 @@ async fn what_is_acknowledged_after_a_failed_sync_and_a_crash_survives_a_power_c
     bank.site.verify();
 }
 
+/// Somebody who copies the store, as Litestream does, and reads a snapshot of it for long.
+fn snapshot(bank: &Bank) -> Connection {
+    let reader = Connection::open(bank.site.path("data/bank.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM entry")
+        .unwrap();
+    reader
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_reader_of_a_snapshot_the_bank_goes_on_after_a_failed_sync_starts_and_loses_nothing()
+ {
+    let Some(mut bank) = bank(seed()) else { return };
+    let mut served = 0;
+    for _ in 0..2 {
+        let server = bank.start();
+        let mut one = server.customer("terminal-1", "zz-99999", "9999").await;
+        one.deposit(1).await.expect_code(0);
+        let reader = snapshot(&bank);
+        served += 1;
+        for disk in [Disk::NotSyncing, Disk::Full, Disk::NotSyncing] {
+            one.deposit(1).await.expect_code(0);
+            served += 1;
+            bank.set(disk);
+            one.deposit(1).await.expect_code(51);
+            assert!(!bank.is_ready().await);
+            bank.set(Disk::Sound);
+            one.deposit(1).await.expect_code(0);
+            served += 1;
+            assert!(bank.is_ready().await && bank.shows("bank_storage_writable 1").await);
+        }
+        bank.set(Disk::NotSyncing);
+        one.deposit(1).await.expect_code(51);
+        server.kill();
+        let server = bank.start();
+        let mut one = server.customer("terminal-1", "zz-99999", "9999").await;
+        one.deposit(1).await.expect_code(0);
+        served += 1;
+        let progress = Arc::new(Progress::default());
+        let working = bank.work(&server, &progress).await;
+        more(&progress, 60, 0).await;
+        assert!(!reader.is_autocommit(), "it has read all this time");
+        drop(reader);
+        bank.cut_power(server);
+        bank.finish(working).await;
+    }
+    let server = bank.start();
+    let mut customers = std::mem::take(&mut bank.customers);
+    customer::audit(&bank.site, &server, &mut customers, OTHERS + served).await;
+    server.stop();
+    bank.site.verify();
+}
+
 #[tokio::test]
 async fn a_bank_on_a_full_disk_does_not_start_and_says_so() {
     let Some(bank) = bank(seed()) else { return };
     drop(bank.start());
-    let mut program = bank.site.program();
-    program
-        .env("LD_PRELOAD", &bank.library)
-        .env(
-            "DISK_FOLDER",
-            fs::canonicalize(bank.site.path("data")).unwrap(),
-        )
-        .env("DISK_CONTROL", bank.site.path("control"));
     bank.set(Disk::Full);
-    let Err(ran) = Server::start(program, &bank.site.path("certs")) else {
+    let Err(ran) = Server::start(bank.program(), &bank.site.path("certs")) else {
         panic!("it started");
     };
     let ran = ran.expect(74).saying("disk I/O error");

@@ -21,8 +21,7 @@ pub(super) async fn read<T: Send + 'static>(
     let gone = CancellationToken::new();
     let _asker = gone.clone().drop_guard();
     let reading = tokio::task::spawn_blocking(move || {
-        let mut connection =
-            open::reader(&path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut connection = open::reader(&path)?;
         connection.progress_handler(STEPS, Some(move || gone.is_cancelled()))?;
         work(&connection)
     });

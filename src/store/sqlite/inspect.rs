@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OpenError, SqliteStore, StoreLock, clock, journal, open, reports};
+use super::{OpenError, SqliteStore, StoreLock, clock, journal, look, open, reports};
 use crate::access::pepper::PepperId;
 use crate::domain::{ClockMark, Currency, TerminalName};
 use crate::store::StoreError;
@@ -14,8 +14,26 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn keep_out(path: &Path) -> Result<(StoreLock, PathBuf), OpenError> {
-        let real = open::real_path(path)?;
-        Ok((open::lock(&real)?, real))
+        let kept_out = || {
+            let real = open::real_path(path)?;
+            Ok((open::lock(&real)?, real))
+        };
+        kept_out().map_err(OpenError::judged)
+    }
+
+    /// That this process may read and write the store and what is beside it.
+    ///
+    /// # Errors
+    /// [`OpenError`], with the first file that it may not, and whose that is.
+    pub fn may_use(path: &Path) -> Result<(), OpenError> {
+        let Some((cause, detail)) = look::not_permitted(path) else {
+            return Ok(());
+        };
+        Err(OpenError::Storage {
+            path: path.to_owned(),
+            cause,
+            detail,
+        })
     }
 
     /// What `check` asks of a store that may be in use: header, schema, and the peppers it needs.
@@ -23,13 +41,12 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn inspect(path: &Path) -> Result<Vec<PepperId>, OpenError> {
-        let damaged = |source| OpenError::Damaged {
-            path: path.to_owned(),
-            source,
+        let inspected = || {
+            let connection = open::reader(path)?;
+            open::check_layout(&connection, path)?;
+            open::peppers(&connection).map_err(OpenError::of_sqlite(path))
         };
-        let connection = open::reader(path)?;
-        open::check_layout(&connection, path)?;
-        open::peppers(&connection).map_err(damaged)
+        inspected().map_err(OpenError::judged)
     }
 
     /// What the store that may be in use keeps of the bank's clock; `None` where it has no stamp yet.
@@ -37,11 +54,11 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn clock_mark(path: &Path) -> Result<Option<ClockMark>, OpenError> {
-        let damaged = |source| OpenError::Damaged {
-            path: path.to_owned(),
-            source,
-        };
-        clock::read_mark(&open::reader(path)?).map_err(damaged)
+        let connection = open::reader(path);
+        let mark = connection.and_then(|connection| {
+            clock::read_mark(&connection).map_err(OpenError::of_sqlite(path))
+        });
+        mark.map_err(OpenError::judged)
     }
 
     /// Whether a start would take the store and what a crash left beside it. Where a process has it, it
@@ -54,9 +71,12 @@ impl SqliteStore {
             Err(OpenError::InUse(_)) => return Ok(()),
             kept_out => kept_out?,
         };
-        let connection = open::reader(&path)?;
-        let version = open::check_layout(&connection, &path)?;
-        journal::judge(&connection, &path, version, None).map(|_| ())
+        let judged = || {
+            let connection = open::reader(&path)?;
+            let version = open::check_layout(&connection, &path)?;
+            journal::judge(&connection, &path, version, None).map(|_| ())
+        };
+        judged().map_err(OpenError::judged)
     }
 
     /// What else a start would refuse a store for that may be in use, or may not be there: what is left of
@@ -69,15 +89,14 @@ impl SqliteStore {
         if !path.exists() {
             return Ok(0);
         }
-        let connection = open::reader(path)?;
-        open::check_currency(&connection, path, currency)?;
-        let sql = "SELECT count(*) FROM credential WHERE demo = 1";
-        connection
-            .query_row(sql, [], |row| row.get(0))
-            .map_err(|source| OpenError::Damaged {
-                path: path.to_owned(),
-                source,
-            })
+        let counted = || {
+            let connection = open::reader(path)?;
+            open::check_currency(&connection, path, currency)?;
+            let sql = "SELECT count(*) FROM credential WHERE demo = 1";
+            let count = connection.query_row(sql, [], |row| row.get(0));
+            count.map_err(OpenError::of_sqlite(path))
+        };
+        counted().map_err(OpenError::judged)
     }
 
     /// Names of terminals that staff do not let in.
@@ -85,8 +104,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`].
     pub fn disabled_terminals(path: &Path) -> Result<Vec<TerminalName>, StoreError> {
-        let connection =
-            open::reader(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let connection = open::reader(path)?;
         reports::disabled_terminals(&connection)
     }
 }

@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::causes::Cause;
+use super::look;
 use super::open::beside;
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 
-const HEADER_BYTES: usize = 32;
-const FRAME_HEADER_BYTES: usize = 24;
+pub(super) const HEADER_BYTES: usize = 32;
+pub(super) const FRAME_HEADER_BYTES: usize = 24;
 /// Its lowest bit says in which order checksums take the octets.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
@@ -62,10 +64,7 @@ pub(super) fn judge(
     version: usize,
     accepted: Option<&str>,
 ) -> Result<Option<PathBuf>, OpenError> {
-    let system = |source| OpenError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let system = OpenError::of_system(path);
     let journal = beside(path, "-wal");
     let length = match fs::metadata(&journal) {
         Ok(found) => found.len(),
@@ -81,10 +80,17 @@ pub(super) fn judge(
     };
     let size = fs::metadata(path).map_err(system)?.len();
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
-    match fits(connection, whole) {
-        Ok(words) if words == "ok" => {}
-        Ok(words) => return Err(apart(words)),
-        Err(error) => return Err(apart(error.to_string())),
+    if let Some(words) = misfit(connection, path, whole)? {
+        // Nothing that a disk which gave no page for a moment would look like.
+        look::read_all(path, None).map_err(system)?;
+        return Err(match misfit(connection, path, whole)? {
+            Some(words) => apart(words),
+            None => OpenError::Storage {
+                path: path.to_owned(),
+                cause: Cause::Passing,
+                detail: words,
+            },
+        });
     }
     let Some((frame, salts)) = lost(&journal).map_err(system)? else {
         return Ok(None);
@@ -96,7 +102,7 @@ pub(super) fn judge(
             .query_row("SELECT coalesce(max(id), 0) FROM entry", [], |row| {
                 row.get(0)
             })
-            .map_err(|error| apart(error.to_string()))?,
+            .map_err(OpenError::of_sqlite(path))?,
     };
     let loss = Loss {
         entry,
@@ -126,6 +132,17 @@ fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
     let folder = kept.parent().filter(|folder| *folder != Path::new(""));
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(kept)
+}
+
+/// What shows that store and journal are not of one piece.
+fn misfit(connection: &Connection, path: &Path, whole: bool) -> Result<Option<String>, OpenError> {
+    match fits(connection, whole) {
+        Ok(words) => Ok(Some(words).filter(|words| words != "ok")),
+        Err(error) if Cause::guess(&error).is_none_or(Cause::is_damage) => {
+            Ok(Some(error.to_string()))
+        }
+        Err(error) => Err(OpenError::of_sqlite(path)(error)),
+    }
 }
 
 /// Whether store and journal are of one piece: "ok", or what is wrong. A backup that was copied over a

@@ -8,6 +8,7 @@ mod accounts;
 mod apart;
 mod audit;
 mod backup;
+mod causes;
 mod clock;
 mod covered;
 mod covered_replay;
@@ -16,6 +17,7 @@ mod enrolment;
 mod holds;
 mod inspect;
 mod journal;
+mod look;
 mod mending;
 mod money;
 mod office;
@@ -43,6 +45,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+pub use causes::{CAUSES, Cause, Row};
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
 pub use open::StoreLock;
@@ -54,6 +57,7 @@ pub(super) use wal::BYTES_MAX as JOURNAL_BYTES_MAX;
 
 use self::access::{Admission, proven};
 use self::disk::Writable;
+use self::look::Looker;
 use self::writer::{Books, Burden, Call, Job, QUEUE_MAX, Tally};
 use super::seats::{Reserved, Seats};
 use super::{
@@ -89,6 +93,7 @@ pub struct SqliteStore {
     keyring: Keyring,
     seats: Arc<Seats>,
     writable: Writable,
+    looker: Arc<Looker>,
     committed: Arc<Tally>,
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     reader: Option<mpsc::Sender<ReadJob>>,
@@ -128,16 +133,26 @@ impl SqliteStore {
         clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
         accept_loss: Option<&str>,
     ) -> Result<Self, OpenError> {
+        let opened = Self::open_files(path, currency, now, keyring, clock, accept_loss);
+        opened.map_err(OpenError::judged)
+    }
+
+    fn open_files(
+        path: &Path,
+        currency: Currency,
+        now: Timestamp,
+        keyring: Keyring,
+        clock: impl Fn() -> Option<ClockMark> + Send + Sync + 'static,
+        accept_loss: Option<&str>,
+    ) -> Result<Self, OpenError> {
         open::make_file(path)?;
         let path = &open::real_path(path)?;
         let lock = open::lock(path)?;
-        let (writing, folded) = open::writer(path, currency, now, (&keyring, accept_loss))?;
-        let writable = Writable::new(folded);
+        let system = OpenError::of_system(path);
+        let looker = Looker::new(path).map_err(system)?;
+        let writing = open::writer(path, currency, now, (&keyring, accept_loss))?;
+        let writable = Writable::sound(Arc::clone(&looker));
         let reading = open::reader(path)?;
-        let system = |source| OpenError::System {
-            path: path.to_owned(),
-            source,
-        };
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);
         let (seats, committed) = (Arc::new(Seats::default()), Arc::new(Tally::default()));
@@ -168,6 +183,7 @@ impl SqliteStore {
             keyring,
             seats,
             writable,
+            looker,
             committed,
             writer: Some(writer),
             reader: Some(reader),
@@ -204,7 +220,20 @@ impl SqliteStore {
         });
         let queue = self.reader.as_ref().ok_or(StoreError::Closed)?;
         queue.send(read).await.map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+        let read = answered.await.map_err(|_| StoreError::Closed)?;
+        self.judged(read).await
+    }
+
+    /// What came of reading; where it failed, with the cause.
+    async fn judged<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        match read {
+            Err(error @ StoreError::Disk(..)) => {
+                let looker = Arc::clone(&self.looker);
+                let judging = tokio::task::spawn_blocking(move || looker.judge(error));
+                Err(judging.await.map_err(|_| StoreError::Closed)?)
+            }
+            read => read,
+        }
     }
 
     /// Reads at length, on a thread and a connection of its own.
@@ -212,7 +241,8 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        apart::read(&self.path, work).await
+        let read = apart::read(&self.path, work).await;
+        self.judged(read).await
     }
 }
 

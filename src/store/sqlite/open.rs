@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::disk::{LOCK_TIMEOUT, fold_journal};
+use super::disk::{LOCK_TIMEOUT, Unsound, make_sound};
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 use super::writer::{Books, Memory};
@@ -61,10 +61,7 @@ pub struct StoreLock {
 /// Takes the lock of the store at `path`.
 pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
     let beside = lock_beside(path)?;
-    let system = |source| OpenError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let system = OpenError::of_system(path);
     let store = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         store => Some(store.map_err(system)?),
@@ -81,10 +78,7 @@ pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
 
 fn lock_beside(path: &Path) -> Result<File, OpenError> {
     let lock_path = beside(path, "-lock");
-    let system = |source| OpenError::System {
-        path: lock_path.clone(),
-        source,
-    };
+    let system = OpenError::of_system(&lock_path);
     let open = |options: &mut OpenOptions| options.write(true).mode(0o600).open(&lock_path);
     let made = open(OpenOptions::new().create_new(true));
     let file = match made {
@@ -119,10 +113,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// The store's own path, whatever links lead to it, so that one store has one lock. Root follows no
 /// link of another user's: whoever may write the store's folder could have root work elsewhere.
 pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
-    let system = |source| OpenError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let system = OpenError::of_system(path);
     let real = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
@@ -159,10 +150,7 @@ pub(super) fn refuse_remains(path: &Path) -> Result<(), OpenError> {
 /// Makes the file, mode 0600, and its folder, mode 0700, where they are missing. A file that root
 /// makes is the folder's owner's.
 pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
-    let system = |source| OpenError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let system = OpenError::of_system(path);
     refuse_remains(path)?;
     let folder = folder_of(path);
     durable::make_folder(folder).map_err(system)?;
@@ -180,51 +168,51 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Opens the connection that writes, migrating the schema where it is older; and whether all that
-/// its journal held is in the file now.
+/// Opens the connection that writes, migrating the schema where it is older. All that its journal held was
+/// made sound.
 pub(super) fn writer(
     path: &Path,
     currency: Currency,
     now: Timestamp,
     (keyring, accept_loss): (&Keyring, Option<&str>),
-) -> Result<(Connection, bool), OpenError> {
-    let damaged = |source| OpenError::Damaged {
-        path: path.to_owned(),
-        source,
-    };
+) -> Result<Connection, OpenError> {
+    let failed = OpenError::of_sqlite(path);
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OWN_THREAD)
-            .map_err(damaged)?;
+            .map_err(failed)?;
     // A store that is refused keeps its journal: it may hold what another file needs.
     let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection
         .set_db_config(keep_journal, true)
-        .map_err(damaged)?;
+        .map_err(failed)?;
     let version = check_layout(&connection, path)?;
     if version > 0 {
         check_currency(&connection, path, currency)?;
     }
     let kept = journal::judge(&connection, path, version, accept_loss)?;
-    settings(&connection).map_err(|error| unwritable(path, error))?;
+    settings(&connection).map_err(OpenError::of_sqlite(path))?;
     if let Some(kept) = kept.filter(|_| version > AUDIT) {
         // Before anything else is written, so that no loss is taken without a record.
         let detail = kept.display().to_string();
         let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
         record(&mut connection, path, &note)?;
     }
-    let folded = fold_journal(&connection).map_err(|error| unwritable(path, error))?;
+    make_sound(&connection, path).map_err(|error| match error {
+        Unsound::Sqlite(error) => failed(error),
+        Unsound::System(error) => OpenError::of_system(path)(error),
+    })?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
         .set_db_config(keep_journal, false)
-        .map_err(damaged)?;
-    Ok((connection, folded))
+        .map_err(failed)?;
+    Ok(connection)
 }
 
 /// Writes into the audit log.
 fn record(connection: &mut Connection, path: &Path, note: &Note) -> Result<(), OpenError> {
     let transaction = connection
         .transaction()
-        .map_err(|error| unwritable(path, error))?;
+        .map_err(OpenError::of_sqlite(path))?;
     let (mut memory, keyring) = (Memory::default(), Keyring::empty());
     let mut books = Books {
         connection: &transaction,
@@ -235,46 +223,24 @@ fn record(connection: &mut Connection, path: &Path, note: &Note) -> Result<(), O
         path: path.to_owned(),
         source: io::Error::other(error),
     })?;
-    transaction
-        .commit()
-        .map_err(|error| unwritable(path, error))
-}
-
-/// The disk's fault is told apart from the file's: no backup mends it.
-fn unwritable(path: &Path, source: rusqlite::Error) -> OpenError {
-    use rusqlite::ErrorCode;
-    let path = path.to_owned();
-    match source.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => OpenError::System {
-            path,
-            source: io::ErrorKind::StorageFull.into(),
-        },
-        Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => OpenError::System {
-            path,
-            source: io::Error::other(source),
-        },
-        _ => OpenError::Damaged { path, source },
-    }
+    transaction.commit().map_err(OpenError::of_sqlite(path))
 }
 
 /// Opens a connection that only reads.
 pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
-    let damaged = |source| OpenError::Damaged {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = OpenError::of_sqlite(path);
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OWN_THREAD)
-            .map_err(damaged)?;
+            .map_err(failed)?;
     check_header(&connection, path)?;
-    connection.busy_timeout(LOCK_TIMEOUT).map_err(damaged)?;
+    connection.busy_timeout(LOCK_TIMEOUT).map_err(failed)?;
     // A confined server may write in no folder that SQLite would spill to.
     connection
         .pragma_update(None, "temp_store", "MEMORY")
-        .map_err(damaged)?;
+        .map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -295,7 +261,7 @@ pub(super) fn peppers(connection: &Connection) -> rusqlite::Result<Vec<PepperId>
 pub(super) fn check_layout(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
     let version = check_header(connection, path)?;
     let differences =
-        schema::differences(connection, version).map_err(|error| unwritable(path, error))?;
+        schema::differences(connection, version).map_err(OpenError::of_sqlite(path))?;
     if differences.is_empty() {
         return Ok(version);
     }
@@ -306,17 +272,14 @@ pub(super) fn check_layout(connection: &Connection, path: &Path) -> Result<usize
 }
 
 fn check_header(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
-    let damaged = |source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
-        _ => unwritable(path, source),
-    };
+    let failed = OpenError::of_sqlite(path);
     let number =
         |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let application = number("application_id").map_err(damaged)?;
-    let version = number("user_version").map_err(damaged)?;
+    let application = number("application_id").map_err(failed)?;
+    let version = number("user_version").map_err(failed)?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(damaged)?;
+        .map_err(failed)?;
     let ours = application == i64::from(APPLICATION_ID);
     let empty = application == 0 && version == 0 && tables == 0;
     if !ours && !empty {
@@ -358,7 +321,7 @@ fn migrate(
         source: io::Error::other(error),
     })?;
     let work = |connection: &mut Connection| -> Result<(), OpenError> {
-        let failed = |error| unwritable(path, error);
+        let failed = OpenError::of_sqlite(path);
         let version: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(failed)?;
@@ -438,10 +401,7 @@ pub(super) fn check_currency(
             |row| row.get(0),
         )
         .optional()
-        .map_err(|source| OpenError::Damaged {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(OpenError::of_sqlite(path))?;
     match found {
         Some(found) if found == currency.code() => Ok(()),
         found => Err(OpenError::OtherCurrency {

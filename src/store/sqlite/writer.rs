@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accounts::AccountMemory;
+use super::causes::Cause;
 use super::clock::Clock;
 use super::disk::Writable;
+use super::open_error::OpenError;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{ClockMark, TerminalName};
@@ -204,7 +206,7 @@ pub(super) fn serve(
         };
         match transact(&mut books, (writable, clock), &mut batch) {
             // One call spoilt the batch: each goes again, alone.
-            Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(_)) => {
+            Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(..)) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
                     let mut single = vec![job];
@@ -258,19 +260,18 @@ fn transact(
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
     let connection = books.connection;
-    writable.make_sure(connection)?;
-    let result = begin_run_commit(books, clock, jobs);
-    if let Err(error) = &result {
-        if matches!(error, StoreError::Disk(_)) {
-            writable.doubt(error);
-        }
+    let made_sure = writable.make_sure(connection);
+    let result = made_sure.and_then(|()| begin_run_commit(books, clock, jobs));
+    result.map_err(|error| {
         *books.memory = Memory::default();
         if !connection.is_autocommit() {
             // Nothing to do where this fails too: SQLite rolls back when the connection closes.
             let _ = connection.execute_batch("ROLLBACK");
         }
-    }
-    result
+        // Nor is a page believed that was read before.
+        let _ = connection.release_memory();
+        writable.failed(error)
+    })
 }
 
 fn begin_run_commit(
@@ -290,25 +291,23 @@ fn begin_run_commit(
     Ok(())
 }
 
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Sqlite { source, .. } => source.into(),
+            error => Self::Disk(error.cause(), error.to_string()),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
         let text = error.to_string();
-        match error.sqlite_error_code() {
-            Some(
-                ErrorCode::ConstraintViolation
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase,
-            ) => Self::Broken(text),
-            Some(
-                ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly,
-            ) => Self::Disk(text),
-            Some(_) => Self::Unavailable(text),
-            // Not SQLite but a row that does not hold what its column promises.
-            None => Self::Broken(text),
+        match (Cause::guess(&error), error.sqlite_error_code()) {
+            (Some(cause), _) => Self::Disk(cause, text),
+            // A rule of the schema; or not SQLite but a row that does not hold what its column promises.
+            (None, Some(ErrorCode::ConstraintViolation) | None) => Self::Broken(text),
+            (None, Some(_)) => Self::Unavailable(text),
         }
     }
 }

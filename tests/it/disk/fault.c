@@ -1,7 +1,9 @@
 /* A disk that fails when it is told to, between a program and the system (LD_PRELOAD).
  *
  * DISK_FOLDER   files below it are on this disk
- * DISK_CONTROL  a file: begins with 'f': the disk is full; with 's': fsync fails; else it is sound
+ * DISK_CONTROL  a file: begins with 'f': the disk is full; with 's': fsync fails; with 'r': no read works,
+ *               with '1': the first does not; with 'w': no write works; with 'm': there is no memory to map
+ *               files; else it is sound
  * DISK_SHADOW   a folder: each file as a power cut would leave it, kept page by page
  *
  * After a failed fsync the system takes pages for written that never were (every other one here),
@@ -16,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -116,8 +120,37 @@ static void reaches_the_disk(int fd, int sound) {
     errno = kept;
 }
 
+static int read_fails(int fd) {
+    static int once;
+    return fails(fd, 'r') || (fails(fd, '1') && !__atomic_exchange_n(&once, 1, __ATOMIC_SEQ_CST));
+}
+
+ssize_t read(int fd, void *to, size_t count) {
+    if (read_fails(fd)) return errno = EIO, -1;
+    return REAL(ssize_t, read, int, void *, size_t)(fd, to, count);
+}
+
+ssize_t pread64(int fd, void *to, size_t count, off_t at) {
+    if (read_fails(fd)) return errno = EIO, -1;
+    return REAL(ssize_t, pread64, int, void *, size_t, off_t)(fd, to, count, at);
+}
+
+ssize_t pread(int fd, void *to, size_t count, off_t at) {
+    return pread64(fd, to, count, at);
+}
+
+void *mmap64(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
+    if (fd >= 0 && fails(fd, 'm')) return errno = ENOMEM, MAP_FAILED;
+    return (void *)syscall(SYS_mmap, at, length, protection, flags, fd, offset);
+}
+
+void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
+    return mmap64(at, length, protection, flags, fd, offset);
+}
+
 ssize_t write(int fd, const void *from, size_t count) {
     if (fails(fd, 'f')) return errno = ENOSPC, -1;
+    if (fails(fd, 'w')) return errno = EIO, -1;
     off_t at = lseek(fd, 0, SEEK_CUR);
     ssize_t done = REAL(ssize_t, write, int, const void *, size_t)(fd, from, count);
     if (at >= 0) wrote(fd, at, done);
@@ -126,6 +159,7 @@ ssize_t write(int fd, const void *from, size_t count) {
 
 ssize_t pwrite64(int fd, const void *from, size_t count, off_t at) {
     if (fails(fd, 'f')) return errno = ENOSPC, -1;
+    if (fails(fd, 'w')) return errno = EIO, -1;
     ssize_t done = REAL(ssize_t, pwrite64, int, const void *, size_t, off_t)(fd, from, count, at);
     wrote(fd, at, done);
     return done;

@@ -1,0 +1,270 @@
+//! The second look: what is really wrong where SQLite says that something is.
+//!
+//! Before a store is taken for damaged, its files are read whole past SQLite, and SQLite checks them whole
+//! over a new connection, twice. What the disk does not give is the disk's fault; what is whole now was read
+//! wrong once, and is tried again. Only what is read well and found wrong both times is damage.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access, statvfs};
+use rustix::process::{Resource, geteuid, getrlimit};
+
+use super::causes::Cause;
+use super::disk::LOCK_TIMEOUT;
+use super::open::beside;
+use crate::durable;
+use crate::store::StoreError;
+
+/// How long a call waits for the second look. Of a large store it takes longer: until it is done, calls that
+/// would need it fail as [`Cause::Passing`].
+const WAIT: Duration = Duration::from_secs(2);
+/// Read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// What is written at once beyond the end of a file, at most; a limit that is nearer is in the way.
+const WRITTEN_BYTES_MAX: u64 = 1 << 16;
+
+/// Looks at the store of a running server.
+#[derive(Debug)]
+pub(super) struct Looker {
+    path: PathBuf,
+    /// The store, to be read past SQLite. Open for as long as SQLite has it: when a process closes a file, all of
+    /// its locks on it go, SQLite's too.
+    store: File,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// How far the second look is.
+#[derive(Debug)]
+enum State {
+    NotNeeded,
+    Looking,
+    Found(Cause, String),
+}
+
+impl Looker {
+    pub(super) fn new(path: &Path) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            store: File::open(path)?,
+            state: Mutex::new(State::NotNeeded),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// The store's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Finds the cause of an error of the disk, and says it in words.
+    pub(super) fn judge(self: &Arc<Self>, error: StoreError) -> StoreError {
+        let StoreError::Disk(guess, words) = error else {
+            return error;
+        };
+        let (cause, detail) = match guess.is_damage() {
+            true => self.second_look(guess, words),
+            false => find(&self.path, Some(&self.store), guess, words),
+        };
+        let told = cause.tell(&detail);
+        match cause.is_damage() {
+            true => StoreError::Broken(told),
+            false => StoreError::Disk(cause, told),
+        }
+    }
+
+    /// One look at a time, whoever asks, on a thread of its own: the store is served on meanwhile.
+    fn second_look(self: &Arc<Self>, guess: Cause, words: String) -> (Cause, String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::NotNeeded) {
+            tracing::error!(
+                reason = words,
+                "a page is not as it should be: all are looked at"
+            );
+            let (looker, asked) = (Arc::clone(self), words.clone());
+            let looking = thread::Builder::new().name("second-look".to_owned());
+            let look = move || {
+                let (cause, detail) = find(&looker.path, Some(&looker.store), guess, asked);
+                tracing::error!(?cause, detail, "all pages were looked at");
+                let state = looker.state.lock();
+                *state.unwrap_or_else(PoisonError::into_inner) = State::Found(cause, detail);
+                looker.changed.notify_all();
+            };
+            match looking.spawn(look) {
+                Ok(_) => *state = State::Looking,
+                Err(error) => return (Cause::of_system(&error, Cause::Memory), error.to_string()),
+            }
+        }
+        let still = |state: &mut State| matches!(state, State::Looking);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, WAIT, still)
+            .unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::NotNeeded) {
+            State::Found(cause, detail) => (cause, detail),
+            other => {
+                *state = other;
+                (Cause::Passing, format!("{words}; it is looked at still"))
+            }
+        }
+    }
+}
+
+/// Finds out what made SQLite, or the system, fail upon the store at `path`: the cause, and the details. `store` is
+/// given where SQLite may have the file open in this process.
+pub(super) fn find(
+    path: &Path,
+    store: Option<&File>,
+    guess: Cause,
+    words: String,
+) -> (Cause, String) {
+    match guess {
+        Cause::Damaged | Cause::NotAStore => look_twice(path, store, words),
+        Cause::NotPermitted | Cause::Reading | Cause::Writing | Cause::Syncing => {
+            let found = not_permitted(path).or_else(|| not_opened(path, store));
+            let found = found.or_else(|| limited(path).filter(|_| guess == Cause::Writing));
+            let found = found.or_else(|| filled(path).filter(|_| guess == Cause::Writing));
+            match found {
+                Some(found) => found,
+                // What kept SQLite out is gone already.
+                None if guess == Cause::NotPermitted => (Cause::Passing, words),
+                None => (guess, words),
+            }
+        }
+        guess => (guess, words),
+    }
+}
+
+fn look_twice(path: &Path, store: Option<&File>, words: String) -> (Cause, String) {
+    let mut found = (Cause::Passing, words);
+    for _ in 0..2 {
+        if let Err(error) = read_all(path, store) {
+            return (Cause::of_system(&error, Cause::Reading), error.to_string());
+        }
+        found = match check_all(path) {
+            Ok(None) => return (Cause::Passing, found.1),
+            Ok(Some(fault)) => (Cause::Damaged, fault),
+            Err(error) => match Cause::guess(&error).unwrap_or(Cause::Unexpected) {
+                cause if cause.is_damage() => (cause, error.to_string()),
+                other => return (other, error.to_string()),
+            },
+        };
+    }
+    // SQLite tells of a page that it cannot read as of one that is damaged.
+    match read_all(path, store) {
+        Ok(()) => found,
+        Err(error) => (Cause::of_system(&error, Cause::Reading), error.to_string()),
+    }
+}
+
+/// Reads store and journal whole. On the journal are none of SQLite's locks: it may be opened and closed.
+///
+/// # Errors
+/// The system's, with the file's name.
+pub(super) fn read_all(path: &Path, store: Option<&File>) -> io::Result<()> {
+    match store {
+        Some(store) => read_file(store),
+        None => File::open(path).and_then(|store| read_file(&store)),
+    }?;
+    match File::open(beside(path, "-wal")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        journal => read_file(&journal?),
+    }
+}
+
+fn read_file(file: &File) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = 0_u64;
+    loop {
+        match file.read_at(&mut chunk, at) {
+            Ok(0) => return Ok(()),
+            Ok(count) => at = at.saturating_add(count as u64),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What SQLite finds wrong, over a new connection.
+fn check_all(path: &Path) -> rusqlite::Result<Option<String>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
+    let words: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(Some(words).filter(|words| words != "ok"))
+}
+
+/// The first of the store's files that this process may not use, whose it is, and what to do.
+pub(super) fn not_permitted(path: &Path) -> Option<(Cause, String)> {
+    let folder = durable::folder_of(path);
+    let to_use = Access::READ_OK | Access::WRITE_OK;
+    let files = ["", "-wal", "-shm", "-lock"].map(|part| (beside(path, part), to_use));
+    let all = std::iter::once((folder.to_owned(), to_use | Access::EXEC_OK)).chain(files);
+    for (file, needed) in all {
+        let refused = match access(&file, needed).map_err(io::Error::from) {
+            Err(error) => Cause::of_system(&error, Cause::Passing),
+            Ok(()) => continue,
+        };
+        if !matches!(refused, Cause::NotPermitted | Cause::ReadOnly) {
+            continue;
+        }
+        let (name, me) = (file.display(), geteuid().as_raw());
+        let owners = (fs::metadata(&file), fs::metadata(folder));
+        let detail = match owners {
+            (Ok(own), Ok(folder)) if own.uid() != folder.uid() => format!(
+                "{name} belongs to uid {}, and this process is uid {me}: chown {}:{} {name}",
+                own.uid(),
+                folder.uid(),
+                folder.gid()
+            ),
+            (Ok(own), _) => format!(
+                "{name} belongs to uid {}, its mode is {:o}, and this process is uid {me}",
+                own.uid(),
+                own.mode() & 0o7777
+            ),
+            (Err(_), _) => format!("{name}, by uid {me}"),
+        };
+        return Some((refused, detail));
+    }
+    None
+}
+
+/// Whether a file can be opened at all.
+fn not_opened(path: &Path, store: Option<&File>) -> Option<(Cause, String)> {
+    let opened = match store {
+        Some(_) if !path.exists() => Err(io::ErrorKind::NotFound.into()),
+        Some(_) => File::open(durable::folder_of(path)),
+        None => OpenOptions::new().read(true).write(true).open(path),
+    };
+    let error = opened.err()?;
+    let cause = Cause::of_system(&error, Cause::Reading);
+    Some((cause, format!("{}: {error}", path.display())))
+}
+
+/// Whether there is no room. Where SQLite does not get it for what it shares with others, it does not say so.
+fn filled(path: &Path) -> Option<(Cause, String)> {
+    let folder = durable::folder_of(path);
+    let disk = statvfs(folder).ok()?;
+    let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let detail = || format!("{} has room for {room} bytes", folder.display());
+    (room < WRITTEN_BYTES_MAX).then(|| (Cause::Full, detail()))
+}
+
+/// Whether a file is at this process's limit on their size.
+fn limited(path: &Path) -> Option<(Cause, String)> {
+    let limit = getrlimit(Resource::Fsize).current?;
+    ["", "-wal", "-shm"].iter().find_map(|part| {
+        let file = beside(path, part);
+        let length = fs::metadata(&file).map_or(0, |found| found.len());
+        let reached = length.saturating_add(WRITTEN_BYTES_MAX) > limit;
+        let detail = || format!("{} is {length} bytes, the limit {limit}", file.display());
+        reached.then(|| (Cause::Limit, detail()))
+    })
+}
