@@ -136,6 +136,7 @@ fn store(path: &Path, config: &Config, report: &mut CheckReport) {
     let loaded = Peppers::load(pepper_file, is_credential(pepper_file)).map_err(Stop::from);
     if let (Some(peppers), true) = (report.note(loaded), path.exists()) {
         let needed = check_peppers(path, config, &peppers)
+            .and_then(|()| SqliteStore::may_use(path).map_err(Stop::from))
             .and_then(|()| SqliteStore::try_open(path).map_err(Stop::from));
         report.note(needed);
     }

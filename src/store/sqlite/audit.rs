@@ -78,6 +78,20 @@ pub(super) fn audit(
     Ok(audit)
 }
 
+/// Audits the store at `path` as a served one is; `pause` is called between two snapshots.
+#[cfg(test)]
+pub(in crate::store) fn audit_with(
+    path: &std::path::Path,
+    keyring: &Keyring,
+    before: Option<Digest>,
+    now: Timestamp,
+    pause: impl FnMut(bool),
+) -> Result<Audit, StoreError> {
+    let connection = super::open::reader(path).map_err(|_| StoreError::Closed)?;
+    let mut slices = Slices::with_pause(&connection, pause)?;
+    audit(&mut slices, keyring, before, now)
+}
+
 /// SQLite's own check of the file, and that every reference leads somewhere. That each page has one use
 /// only the whole file tells; that indexes and rows agree takes longest, and is asked of each table.
 fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreError> {

@@ -45,6 +45,8 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(test)]
+pub(super) use audit::audit_with;
 pub use causes::{CAUSES, Cause, Row};
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
@@ -70,20 +72,6 @@ use crate::access::row_mac::Keyring;
 use crate::domain::{
     AccountNumber, ClockMark, Currency, EntryNumber, Refusal, TerminalName, Timestamp,
 };
-
-/// Audits the store at `path` as a served one is; `pause` is called between two snapshots.
-#[cfg(test)]
-pub(super) fn audit_with(
-    path: &Path,
-    keyring: &Keyring,
-    before: Option<super::Digest>,
-    now: Timestamp,
-    pause: impl FnMut(bool),
-) -> Result<super::Audit, StoreError> {
-    let connection = open::reader(path).map_err(|_| StoreError::Closed)?;
-    let mut slices = slices::Slices::with_pause(&connection, pause)?;
-    audit::audit(&mut slices, keyring, before, now)
-}
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
