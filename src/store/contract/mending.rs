@@ -97,7 +97,7 @@ async fn mending_does_not_look_where_rows_stood_that_are_forgotten() {
     rig.advance(3 * MONTH);
     rig.deposit(&anne, 1).await.unwrap();
     rig.authorize(&anne, "last", 5).await.unwrap();
-    rig.sweep().await;
+    rig.sweep_all().await;
     let now = rig.context().now;
     assert!(accept(&rig, now).await < 12, "each part ends at once");
     rig.assert_clean().await;
