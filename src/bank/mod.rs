@@ -167,6 +167,7 @@ impl Bank {
             now: self.surroundings.now(),
             terminal: terminal.clone(),
             connection,
+            address: None,
             terms,
             busy: self.hasher.is_busy(),
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::Bank;
+use crate::access::throttle::{AddressBlock, Requester};
 use crate::domain::{AccountNumber, TerminalName};
 use crate::store::{Claim, Context, Event, Note, Store};
 
@@ -46,6 +47,7 @@ pub struct Session {
     claim: Claim,
     terminal: TerminalName,
     connection: u64,
+    address: Option<AddressBlock>,
     must_change_pin: bool,
     refused_counterparties: u32,
     _running: Running,
@@ -66,10 +68,19 @@ impl Session {
             claim,
             terminal,
             connection,
+            address: None,
             must_change_pin,
             refused_counterparties: 0,
             _running: running,
         }
+    }
+
+    /// Says where its customer asks from, where an address is all that tells that from elsewhere.
+    pub fn asks_from(&mut self, requester: &Requester) {
+        self.address = match requester {
+            Requester::Address(address) => Some(*address),
+            Requester::Terminal(_) => None,
+        };
     }
 
     /// Whose account it is.
@@ -106,7 +117,10 @@ impl Session {
 
     /// Where and when the session's customer asks.
     pub(super) fn context(&self, bank: &Bank) -> Context {
-        bank.context(&self.terminal, Some(self.connection))
+        Context {
+            address: self.address,
+            ..bank.context(&self.terminal, Some(self.connection))
+        }
     }
 
     /// How the session's end reads in the audit log.

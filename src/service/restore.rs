@@ -90,6 +90,7 @@ async fn try_out(
         now: moment,
         terminal: TerminalName::anonymous(),
         connection: None,
+        address: None,
         terms: config.terms(),
         busy: false,
     };

@@ -21,6 +21,7 @@ use std::pin::Pin as Pinned;
 
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{PinHash, PinVerified, Ticket};
+use crate::access::throttle::AddressBlock;
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{
     AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, OpenHolds, Refusal,
@@ -93,6 +94,8 @@ pub struct Context {
     pub terminal: TerminalName,
     /// The connection it asks over, for the audit log.
     pub connection: Option<u64>,
+    /// The address it asks from, where that is all that tells it from others.
+    pub address: Option<AddressBlock>,
     /// The bank's terms.
     pub terms: Terms,
     /// Whether PINs are being checked, for which the machine's cores are wanted: a store may then

@@ -81,6 +81,7 @@ impl Run {
             now: self.now,
             terminal: self.terminal.parse().expect("a terminal's name"),
             connection: None,
+            address: None,
             terms: self.terms,
             busy: false,
         }

@@ -21,7 +21,9 @@ impl Dialogue {
         let bank = &self.shared.bank;
         let opened = bank.login(terminal, connection, account, pin).await;
         self.tell_of_spray(open.judge(verdict(&opened)));
-        Ok(opened?)
+        let mut opened = opened?;
+        opened.session.asks_from(&self.peer.requester);
+        Ok(opened)
     }
 
     pub(super) async fn change_pin(&mut self, pin: Pin, new_pin: Pin) -> Result<Members, Failed> {

@@ -7,6 +7,7 @@ use crate::store::{Act, Claim, OrderKind, SWEEP_ROWS_MAX, Swept, TryCounted};
 
 super::on_every_store! {
     an_account_and_a_terminal_have_so_many_open_holds_and_no_more
+    without_a_certificate_an_address_has_so_many_open_holds_and_no_more
     a_hold_that_ended_long_ago_is_forgotten_and_one_that_may_still_be_captured_is_not
     a_backlog_of_holds_to_be_forgotten_is_told_and_worked_off
     a_day_whose_holds_are_forgotten_is_not_judged_by_what_is_left
@@ -58,6 +59,39 @@ async fn an_account_and_a_terminal_have_so_many_open_holds_and_no_more(mut rig: 
     rig.authorize(&bert, "h-10", 5).await.unwrap();
     rig.authorize(&bert, "h-11", 5).await.unwrap();
     assert_eq!(rig.authorize(&bert, "h-12", 5).await, Err(refused(&rig)));
+    rig.assert_clean().await;
+}
+
+async fn without_a_certificate_an_address_has_so_many_open_holds_and_no_more(mut rig: Rig) {
+    rig.terms.open_holds = OpenHolds {
+        of_account: 10,
+        of_terminal: 2,
+    };
+    rig.terminal = "anonymous";
+    for account in [ANNE, BERT] {
+        rig.open(account, 1_000).await;
+    }
+    let (anne, bert) = (rig.log_in(ANNE).await, rig.log_in(BERT).await);
+    let from = |host: u8| Some([192, 0, 2, host].into());
+    rig.address = from(1);
+    rig.authorize(&anne, "h-1", 5).await.unwrap();
+    rig.authorize(&bert, "h-2", 5).await.unwrap();
+    for customer in [&anne, &bert] {
+        assert_eq!(rig.authorize(customer, "h-3", 5).await, Err(refused(&rig)));
+    }
+    // Others are bounded by themselves.
+    rig.address = from(2);
+    rig.authorize(&anne, "h-4", 5).await.unwrap();
+    rig.address = from(1);
+    assert_eq!(rig.authorize(&anne, "h-5", 5).await, Err(refused(&rig)));
+    // What was settled or has expired is not open.
+    rig.free("h-1").await.unwrap();
+    rig.authorize(&anne, "h-6", 5).await.unwrap();
+    assert_eq!(rig.authorize(&anne, "h-7", 5).await, Err(refused(&rig)));
+    rig.advance(i64::try_from(rig.terms.hold_timeout_ms).unwrap());
+    rig.authorize(&anne, "h-8", 5).await.unwrap();
+    rig.authorize(&bert, "h-9", 5).await.unwrap();
+    assert_eq!(rig.authorize(&bert, "h-10", 5).await, Err(refused(&rig)));
     rig.assert_clean().await;
 }
 

@@ -1,5 +1,6 @@
 //! A bank on the bench: a store, a clock that is moved by hand, and short words for every call.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher, PinVerified};
 use crate::access::row_mac::Keyring;
+use crate::access::throttle::AddressBlock;
 use crate::domain::entry::ChainHash;
 use crate::domain::{
     AccountNumber, AuditRecord, EntryNumber, HoldName, IdempotencyKey, Pin, Refusal,
@@ -68,6 +70,7 @@ pub(super) struct Rig {
     pub(super) clock: Arc<Virtual>,
     pub(super) terms: Terms,
     pub(super) terminal: &'static str,
+    pub(super) address: Option<IpAddr>,
     pub(super) peppers: Arc<Peppers>,
     pub(super) keyring: Keyring,
     pub(super) folder: Option<TempDir>,
@@ -104,6 +107,7 @@ impl Rig {
             clock: Arc::new(Virtual::new(NEW_YEAR.plus_ms(12 * 3_600_000), 1)),
             terms,
             terminal: "t-1",
+            address: None,
             peppers,
             keyring,
             folder,
@@ -181,6 +185,7 @@ impl Rig {
             now: self.clock.now(),
             terminal: self.terminal.parse().unwrap(),
             connection: None,
+            address: self.address.map(AddressBlock::from),
             terms: self.terms,
             busy: false,
         }

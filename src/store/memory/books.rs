@@ -7,6 +7,7 @@ use crate::access::lockout::TryRecord;
 use crate::access::pepper::PepperId;
 use crate::access::pin::StoredPin;
 use crate::access::stand_in::StandInKey;
+use crate::access::throttle::AddressBlock;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
@@ -112,6 +113,8 @@ pub(super) struct Side {
 pub(super) struct HeldMoney {
     pub(super) account: AccountNumber,
     pub(super) hold: Hold,
+    /// The address that it was made from, where that is all that tells.
+    pub(super) address: Option<AddressBlock>,
     pub(super) captured: i64,
     pub(super) entry: Option<i64>,
     /// The number of the kept answer that settled it.

@@ -185,7 +185,10 @@ impl Books {
         let (mut of_account, mut of_terminal) = (0, 0);
         for held in open {
             of_account += u64::from(held.account == number);
-            of_terminal += u64::from(!terminal.is_anonymous() && held.hold.terminal == *terminal);
+            of_terminal += u64::from(match terminal.is_anonymous() {
+                true => context.address.is_some() && held.address == context.address,
+                false => held.hold.terminal == *terminal,
+            });
         }
         OpenHolds {
             of_account,
@@ -214,6 +217,7 @@ impl Books {
         let held = HeldMoney {
             account: number,
             hold,
+            address: context.address,
             captured: 0,
             entry: None,
             settled_by: None,

@@ -1,19 +1,48 @@
 //! Holds of an account: how many are open, and those whose time is over.
 
+use std::collections::HashMap;
+
 use rusqlite::{ToSql, params};
 
 use super::accounts::AccountRow;
 use super::sums;
 use super::writer::Books;
+use crate::access::throttle::AddressBlock;
 use crate::domain::hold::HoldState;
-use crate::domain::{OpenHolds, Timestamp};
+use crate::domain::{HoldName, OpenHolds, Timestamp};
 use crate::store::{Context, StoreError};
+
+/// Addresses that holds are remembered of. One more must wait until those of another are over; meanwhile its
+/// own are bounded by account alone.
+const ADDRESSES_MAX: usize = 10_000;
+
+/// Names and ends of holds by the address that they were made from.
+#[derive(Default)]
+pub(super) struct FromAddresses(HashMap<AddressBlock, Vec<(HoldName, Timestamp)>>);
+
+impl FromAddresses {
+    /// Remembers a hold that was made.
+    pub(super) fn add(&mut self, context: &Context, name: &HoldName, expires_at: Timestamp) {
+        let Some(address) = context.address else {
+            return;
+        };
+        if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
+            let is_open = |(_, ends): &(HoldName, Timestamp)| *ends > context.now;
+            self.0.retain(|_, made| made.iter().any(is_open));
+            if self.0.len() >= ADDRESSES_MAX {
+                return;
+            }
+        }
+        let made = self.0.entry(address).or_default();
+        made.push((name.clone(), expires_at));
+    }
+}
 
 impl Books<'_> {
     /// How many holds of the account and of the context's terminal are open, counted up to what may
     /// be. The account's due ones have been expired.
     pub(super) fn open_holds(
-        &self,
+        &mut self,
         account: &AccountRow,
         context: &Context,
     ) -> Result<OpenHolds, StoreError> {
@@ -34,7 +63,7 @@ impl Books<'_> {
             )?,
         };
         let of_terminal = match context.terminal.is_anonymous() {
-            true => 0,
+            true => self.open_from(context)?,
             false => count(
                 "SELECT count(*) FROM (SELECT 1 FROM hold WHERE terminal = (SELECT id FROM terminal \
                  WHERE name = ?1) AND state = 0 AND expires_at > ?2 LIMIT ?3)",
@@ -46,6 +75,26 @@ impl Books<'_> {
             of_account,
             of_terminal,
         })
+    }
+
+    /// How many of the holds that were made from the context's address since the start are open.
+    fn open_from(&mut self, context: &Context) -> Result<u64, StoreError> {
+        let made = context
+            .address
+            .map(|address| self.memory.from_addresses.0.get_mut(&address));
+        let Some(made) = made.flatten() else {
+            return Ok(0);
+        };
+        let sql = "SELECT 1 FROM hold WHERE name = ?1 AND state = 0 AND expires_at > ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut open = Vec::with_capacity(made.len());
+        for (name, expires_at) in made.drain(..) {
+            if statement.exists(params![name.as_str(), context.now.unix_ms()])? {
+                open.push((name, expires_at));
+            }
+        }
+        *made = open;
+        Ok(u64::try_from(made.len()).unwrap_or(u64::MAX))
     }
 
     /// Frees the account's holds whose time is over. The row is saved where any was.

@@ -202,6 +202,8 @@ impl Books<'_> {
                 hold.expires_at.unix_ms(),
                 sum
             ])?;
+        let made = &mut self.memory.from_addresses;
+        made.add(context, name, hold.expires_at);
         Ok(self.connection.last_insert_rowid())
     }
 

@@ -2,6 +2,7 @@
 //! commit), and answers after the commit.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::accounts::AccountMemory;
 use super::causes::Cause;
 use super::clock::Clock;
 use super::disk::Writable;
+use super::holds::FromAddresses;
 use super::open_error::OpenError;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
@@ -63,6 +65,8 @@ pub(super) struct Memory {
     pub(super) stand_in_key: Option<StandInKey>,
     /// The clock as it was last written.
     pub(super) clock: Option<ClockMark>,
+    /// Holds made from addresses since the start.
+    pub(super) from_addresses: FromAddresses,
 }
 
 #[derive(Clone, Copy)]
@@ -263,7 +267,10 @@ fn transact(
     let made_sure = writable.make_sure(connection);
     let result = made_sure.and_then(|()| begin_run_commit(books, clock, jobs));
     result.map_err(|error| {
-        *books.memory = Memory::default();
+        *books.memory = Memory {
+            from_addresses: mem::take(&mut books.memory.from_addresses),
+            ..Memory::default()
+        };
         if !connection.is_autocommit() {
             // Nothing to do where this fails too: SQLite rolls back when the connection closes.
             let _ = connection.execute_batch("ROLLBACK");
