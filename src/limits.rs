@@ -137,7 +137,7 @@ pub const TERMINAL_CONNECTIONS_SHARE: usize = 2;
 /// and so many in any case.
 pub const TERMINAL_CONNECTIONS_MIN: usize = 64;
 
-/// Of so many terminals that are gone it is remembered when they connected.
+/// Terminals that are gone and of which it is remembered when they connected last.
 pub const TERMINALS_REMEMBERED_MAX: usize = 10_000;
 
 /// Connections that wait in the kernel to be accepted.

@@ -93,12 +93,6 @@ impl Stop {
         self.token.cancelled().await;
     }
 
-    /// Whether somebody wishes to stop.
-    #[must_use]
-    pub fn is_wished(&self) -> bool {
-        self.token.is_cancelled()
-    }
-
     /// The exit code that shells give to a process that the signal ended.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

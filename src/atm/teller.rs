@@ -64,7 +64,6 @@ pub struct Teller {
     recovered: Vec<(Recovered, Option<Afterwards>)>,
     /// What is settled, and has perhaps not been told yet.
     untold: Vec<Afterwards>,
-    back_off_ms: u64,
     renewal: Option<Renewal>,
     /// Whether a hold is in the journal that needs nobody to be logged in.
     holds_left: bool,
@@ -113,17 +112,9 @@ impl Teller {
             news: VecDeque::new(),
             recovered: Vec::new(),
             untold: Vec::new(),
-            back_off_ms: BACK_OFF_MS,
             renewal: None,
             holds_left: false,
         }
-    }
-
-    /// The same with another first wait between repeats, for tests.
-    #[must_use]
-    pub const fn with_back_off_ms(mut self, back_off_ms: u64) -> Self {
-        self.back_off_ms = back_off_ms;
-        self
     }
 
     /// Who is logged in.
@@ -405,7 +396,7 @@ impl Teller {
 
     async fn wait_before_repeat(&self, attempt: u32, retry_after_ms: u64) {
         let factor = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(1);
-        let back_off_ms = self.back_off_ms.saturating_mul(factor);
+        let back_off_ms = BACK_OFF_MS.saturating_mul(factor);
         let wait_ms = back_off_ms.max(retry_after_ms.min(RETRY_AFTER_MS_MAX));
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }

@@ -5,7 +5,6 @@ use serde_json::json;
 use super::Report;
 use super::desk::{Desk, Performed, REFUSED, unexpected};
 use crate::domain::{AuditRecord, Timestamp};
-
 use crate::store::{
     Acknowledged, Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished,
 };
@@ -66,7 +65,16 @@ impl Desk {
     /// Goes on with what a crash left undone after staff had taken the wall clock.
     pub async fn resume_clock(&self) {
         let office = Office::of("start");
-        let accepted = self.accepted(&office).await.unwrap_or_default();
+        let accepted = match self.accepted(&office).await {
+            Ok(accepted) => accepted,
+            Err(report) => {
+                tracing::error!(
+                    reason = report.text,
+                    "whether mending was cut off cannot be read; mend: bank_server clock accept"
+                );
+                return;
+            }
+        };
         let Some(was) = accepted.last().and_then(unfinished) else {
             return;
         };

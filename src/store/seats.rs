@@ -34,7 +34,7 @@ impl Claim {
         self.fence
     }
 
-    /// Cancelled when staff have taken the account from whoever has it.
+    /// Cancelled when staff end the session or take the account.
     #[must_use]
     pub fn ended(&self) -> CancellationToken {
         self.ended.clone()

@@ -3,7 +3,7 @@
 use super::journal::dice;
 use super::rig::*;
 use crate::domain::{OpenHolds, Refusal};
-use crate::store::{Act, Claim, OrderKind, SWEEP_ROWS_MAX, Swept, TryCounted};
+use crate::store::{Act, Claim, OrderKind, SWEEP_ROWS_MAX, SettlementKind, Swept, TryCounted};
 
 super::on_every_store! {
     an_account_and_a_terminal_have_so_many_open_holds_and_no_more
@@ -85,7 +85,8 @@ async fn without_a_certificate_an_address_has_so_many_open_holds_and_no_more(mut
     rig.address = from(1);
     assert_eq!(rig.authorize(&anne, "h-5", 5).await, Err(refused(&rig)));
     // What was settled or has expired is not open.
-    rig.free("h-1").await.unwrap();
+    let freed = rig.settle(Some(&anne), key("f"), "h-1", SettlementKind::Release);
+    freed.await.unwrap();
     rig.authorize(&anne, "h-6", 5).await.unwrap();
     assert_eq!(rig.authorize(&anne, "h-7", 5).await, Err(refused(&rig)));
     rig.advance(i64::try_from(rig.terms.hold_timeout_ms).unwrap());

@@ -1,5 +1,5 @@
 -- The audit log: what happened, in order, each record chained by its hash to the one before it.
--- account is masked. No record is ever changed or removed.
+-- account is whole, in records of older versions masked. No record is ever changed or removed.
 CREATE TABLE audit (
     id         INTEGER PRIMARY KEY CHECK (id > 0),
     at         INTEGER NOT NULL,

@@ -1,9 +1,8 @@
 //! What can be wrong with storage, in one table: the cause, what staff are told, whether it is tried
 //! again, what mends it, and the code that a start ends with. `docs/OPERATIONS.md` shows the same.
 //!
-//! SQLite's own words are not believed: a page that the disk does not give it is
-//! "malformed" to it, and a file of another user "unable to open". Here is what its codes may mean; `look` finds out what
-//! they do.
+//! SQLite's own words are not believed: a page that the disk does not give it is "malformed" to it, and a
+//! file of another user "unable to open". Here is what its codes may mean; `look` finds out what they do.
 
 use std::io;
 
@@ -145,9 +144,9 @@ pub const CAUSES: [Row; 25] = [
     ),
     row(
         Cause::Memory,
-        ("ENOMEM", "memory is used up"),
+        ("ENOMEM, EAGAIN", "memory or threads are used up"),
         Some(true),
-        "end what uses it, or give the machine more",
+        "end what uses them, or raise the limit (TasksMax, memory)",
         71,
     ),
     row(
@@ -356,7 +355,7 @@ impl Cause {
             Some(Errno::ROFS) => Self::ReadOnly,
             Some(Errno::ACCESS | Errno::PERM) => Self::NotPermitted,
             Some(Errno::MFILE | Errno::NFILE) => Self::Files,
-            Some(Errno::NOMEM) => Self::Memory,
+            Some(Errno::NOMEM | Errno::AGAIN) => Self::Memory,
             Some(_) => other,
             None => Self::Unexpected,
         }
@@ -395,7 +394,11 @@ mod tests {
         }
         let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md");
         let manual = std::fs::read_to_string(manual).unwrap();
-        assert!(manual.contains(&shown()), "it shows not:\n{}", shown());
+        assert!(
+            manual.contains(&shown()),
+            "the manual does not show:\n{}",
+            shown()
+        );
     }
 
     #[test]

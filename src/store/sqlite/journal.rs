@@ -81,7 +81,7 @@ pub(super) fn judge(
     let size = fs::metadata(path).map_err(system)?.len();
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
     if let Some(words) = misfit(connection, path, whole)? {
-        // Nothing that a disk which gave no page for a moment would look like.
+        // The disk may have failed for a moment: all is read, and then looked at again.
         look::read_all(path, None).map_err(system)?;
         return Err(match misfit(connection, path, whole)? {
             Some(words) => apart(words),

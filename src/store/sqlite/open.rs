@@ -20,7 +20,7 @@ use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
 use crate::durable;
-use crate::store::{Event, Note};
+use crate::store::{Event, Note, StoreError};
 
 /// "ATMb", in the file's header: this is a store of ours.
 const APPLICATION_ID: i32 = 0x4154_4d62;
@@ -219,10 +219,7 @@ fn record(connection: &mut Connection, path: &Path, note: &Note) -> Result<(), O
         memory: &mut memory,
         keyring: &keyring,
     };
-    books.append(note).map_err(|error| OpenError::System {
-        path: path.to_owned(),
-        source: io::Error::other(error),
-    })?;
+    books.append(note).map_err(OpenError::of_store(path))?;
     transaction.commit().map_err(OpenError::of_sqlite(path))
 }
 
@@ -320,40 +317,37 @@ fn migrate(
         path: path.to_owned(),
         source: io::Error::other(error),
     })?;
-    let work = |connection: &mut Connection| -> Result<(), OpenError> {
-        let failed = OpenError::of_sqlite(path);
-        let version: i64 = connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(failed)?;
-        let done = usize::try_from(version).unwrap_or(usize::MAX);
-        for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-            let transaction = connection.transaction().map_err(failed)?;
-            transaction.execute_batch(migration).map_err(failed)?;
-            if index == 0 {
-                transaction
-                    .pragma_update(None, "application_id", APPLICATION_ID)
-                    .and_then(|()| begin_bank(&transaction, currency, now))
-                    .map_err(failed)?;
-            }
-            if index == STAND_INS {
-                let sql = "INSERT INTO bank (name, value) VALUES ('stand_in_key', ?1)";
-                transaction
-                    .execute(sql, [stand_in_key.as_str()])
-                    .map_err(failed)?;
-            }
-            if index == COVERED {
-                cover(&transaction, path, (now, keyring))?;
-                sums::fill_in(&transaction).map_err(failed)?;
-            }
-            let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+    let failed = OpenError::of_sqlite(path);
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    let done = usize::try_from(version).unwrap_or(usize::MAX);
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = connection.transaction().map_err(failed)?;
+        transaction.execute_batch(migration).map_err(failed)?;
+        if index == 0 {
             transaction
-                .pragma_update(None, "user_version", version)
-                .and_then(|()| transaction.commit())
+                .pragma_update(None, "application_id", APPLICATION_ID)
+                .and_then(|()| begin_bank(&transaction, currency, now))
                 .map_err(failed)?;
         }
-        Ok(())
-    };
-    work(connection)
+        if index == STAND_INS {
+            let sql = "INSERT INTO bank (name, value) VALUES ('stand_in_key', ?1)";
+            transaction
+                .execute(sql, [stand_in_key.as_str()])
+                .map_err(failed)?;
+        }
+        if index == COVERED {
+            cover(&transaction, path, (now, keyring))?;
+            sums::fill_in(&transaction).map_err(failed)?;
+        }
+        let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+        transaction
+            .pragma_update(None, "user_version", version)
+            .and_then(|()| transaction.commit())
+            .map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Gives every row that stood before its first record.
@@ -369,11 +363,9 @@ fn cover(
         keyring,
     };
     books.cover_all(now).map_err(|error| match error {
+        StoreError::Disk(..) => OpenError::of_store(path)(error),
         _ if keyring.is_empty() => OpenError::NoPepper(path.to_owned()),
-        error => OpenError::System {
-            path: path.to_owned(),
-            source: io::Error::other(error),
-        },
+        error => OpenError::of_store(path)(error),
     })
 }
 

@@ -7,6 +7,7 @@ use rusqlite::ErrorCode;
 
 use super::causes::Cause;
 use super::look;
+use crate::store::StoreError;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +145,21 @@ impl OpenError {
         }
     }
 
+    /// That the store's own work upon the store at `path` failed.
+    pub(super) fn of_store(path: &Path) -> impl Fn(StoreError) -> Self {
+        move |error| match error {
+            StoreError::Disk(cause, detail) => Self::Storage {
+                path: path.to_owned(),
+                cause,
+                detail,
+            },
+            error => Self::System {
+                path: path.to_owned(),
+                source: io::Error::other(error),
+            },
+        }
+    }
+
     /// With the cause as a look at the store finds it. No connection to the store may be open in this process: its
     /// locks would go.
     pub(super) fn judged(self) -> Self {
@@ -151,6 +167,7 @@ impl OpenError {
         let (path, words) = match self {
             Self::Sqlite { path, source } => (path, source.to_string()),
             Self::System { path, source } => (path, source.to_string()),
+            Self::Storage { path, detail, .. } => (path, detail),
             judged => return judged,
         };
         if guess.is_damage() {

@@ -33,7 +33,7 @@ const GATHERING: Duration = Duration::from_millis(1);
 /// With more calls than these, a commit is worth its price at once.
 const GATHERED: usize = 16;
 /// Terminals remembered at most; more are looked up again.
-const TERMINALS_REMEMBERED_MAX: usize = 10_000;
+const TERMINAL_ROWS_MAX: usize = 10_000;
 
 /// The store inside a transaction, with what is remembered from one to the next.
 pub(super) struct Books<'c> {
@@ -77,7 +77,7 @@ pub(super) struct TerminalRow {
 
 impl Memory {
     pub(super) fn remember_terminal(&mut self, name: TerminalName, row: TerminalRow) {
-        if self.terminals.len() >= TERMINALS_REMEMBERED_MAX {
+        if self.terminals.len() >= TERMINAL_ROWS_MAX {
             self.terminals.clear();
         }
         self.terminals.insert(name, row);
