@@ -301,7 +301,7 @@ impl Cause {
 
     /// Whether it may be that what was written is not kept.
     pub(super) fn is_of_disk(self) -> bool {
-        !matches!(self, Self::Locked | Self::Memory | Self::Unexpected)
+        !matches!(self, Self::Locked | Self::Passing | Self::Unexpected)
     }
 
     /// Whether the store itself is to blame, and nothing that passes.

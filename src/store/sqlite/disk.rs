@@ -1,16 +1,18 @@
 //! Whether the disk keeps what it is given.
 //!
 //! After a failed `fsync` the system may have dropped what it was to write, and still show it to
-//! whoever reads the file: nothing says any more which of the journal's pages are on the disk
+//! whoever reads the file: nothing says any more which pages are on the disk
 //! ("Can applications recover from fsync failures?", Rebello et al., USENIX ATC 2020). A later
-//! commit that only followed upon such pages would be lost with them. So nothing is committed
-//! before all that counts was copied into the store's file anew, synced, and the journal begun
-//! afresh. Where others read the journal, it cannot begin afresh while they do: then all of it that
-//! counts is written over itself, which makes the system write those pages anew and changes nothing
-//! that anybody reads; what stands behind is cut off, and the file synced. The same is done where a
-//! store is opened: the process before may have ended that way.
+//! commit that only followed upon such pages would be lost with them. So nothing is committed, and nothing
+//! of the journal given up, before all that counts was written anew: the journal over itself, which makes
+//! the system write those pages again and changes nothing that anybody reads, and into the store's file
+//! what was copied there already, since SQLite syncs that file only once all of the journal is in it. What
+//! stands behind the last commit is cut off, and both files are synced. Then the journal is copied and
+//! begun afresh, where nobody reads it. The same is done where a store is opened: the process before may
+//! have ended that way.
 
-use std::fs::OpenOptions;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -28,7 +30,7 @@ use super::wal;
 use crate::durable;
 use crate::store::StoreError;
 
-/// How long it is waited for those who read the journal, before it is made sound beside them.
+/// How long it is waited for those who read the journal, so that it can begin afresh.
 const READERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long any other statement waits for a lock of another connection.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,22 +89,23 @@ impl Writable {
             LARGE => {
                 self.state.store(SOUND, Ordering::Relaxed);
                 if let Err(error) = wal::empty(connection) {
-                    // Nothing is lost by it, and a disk that fails is told of by the commit.
-                    tracing::debug!(%error, "the journal was not emptied");
+                    self.failed(error.into());
                 }
-                return Ok(());
+                if self.get() {
+                    return Ok(());
+                }
             }
             _ => {}
         }
-        recover(connection, self.looker.path())?;
+        recover(connection, &self.looker)?;
         self.state.store(SOUND, Ordering::Relaxed);
         tracing::info!("the disk is sound again: all that was committed was copied and synced");
         Ok(())
     }
 }
 
-fn recover(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    make_sound(connection, path)?;
+fn recover(connection: &Connection, looker: &Looker) -> Result<(), StoreError> {
+    make_sound(connection, looker)?;
     // Only a commit shows that commits are kept: one that would change nothing writes nothing.
     connection.execute(
         "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
@@ -113,14 +116,17 @@ fn recover(connection: &Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 /// Has all that was committed written anew and synced, whoever reads the store meanwhile.
-pub(super) fn make_sound(connection: &Connection, path: &Path) -> Result<(), Unsound> {
+pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<(), Unsound> {
+    // Meanwhile nobody else commits, or begins the journal afresh.
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let rewritten = rewrite(looker);
+    connection.execute_batch("ROLLBACK")?;
+    rewritten?;
     connection.busy_timeout(READERS_TIMEOUT)?;
-    let made = match fold_journal(connection) {
-        Ok(false) => rewrite_journal(connection, path),
-        folded => folded.map(|_| ()).map_err(Unsound::from),
-    };
+    // Whether it was possible for those who read it need not be known.
+    let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     connection.busy_timeout(LOCK_TIMEOUT)?;
-    made
+    Ok(folded?)
 }
 
 /// Why what was committed cannot be made sure of.
@@ -130,6 +136,9 @@ pub(super) enum Unsound {
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     System(#[from] io::Error),
+    /// At an `fsync`.
+    #[error("{0}")]
+    Synced(io::Error),
 }
 
 impl From<Unsound> for StoreError {
@@ -139,59 +148,153 @@ impl From<Unsound> for StoreError {
             Unsound::System(error) => {
                 Self::Disk(Cause::of_system(&error, Cause::Writing), error.to_string())
             }
+            Unsound::Synced(error) => {
+                Self::Disk(Cause::of_system(&error, Cause::Syncing), error.to_string())
+            }
         }
     }
 }
 
-/// Copies the journal's pages into the file, syncs it, and empties the journal; whether that was
-/// possible for those who read it.
-fn fold_journal(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-        Ok(row.get::<_, i64>(0)? == 0)
-    })
+/// How much of the journal counts. What a failed commit left behind that is no part of it, and must not
+/// stay: behind later commits it would look like frames whose forerunners are lost.
+struct Written {
+    page_bytes: usize,
+    /// Frames up to the last commit.
+    frames: u64,
+    /// Those of them, from the first on, that were copied into the store's file.
+    copied: u64,
 }
 
-/// Writes what counts of the journal over itself, cuts off what follows, and syncs it.
-fn rewrite_journal(connection: &Connection, path: &Path) -> Result<(), Unsound> {
-    // Meanwhile nobody else commits, or begins the journal afresh.
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let rewritten = committed_bytes(path).and_then(|length| {
-        let journal = beside(path, "-wal");
-        rewrite(&journal, length)?;
-        Ok(durable::sync_folder_of(&journal)?)
-    });
-    connection.execute_batch("ROLLBACK")?;
-    rewritten
-}
-
-/// How much of the journal is committed, in bytes. What a failed commit left behind that is no part of
-/// it, and must not stay: behind later commits it would look like frames whose forerunners are lost.
-fn committed_bytes(path: &Path) -> Result<u64, Unsound> {
-    let other = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let frames: u64 = other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
-    if frames == 0 {
-        return Ok(0);
+impl Written {
+    fn read(path: &Path) -> Result<Self, Unsound> {
+        let other = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let page_bytes = other.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        // Takes no lock and copies nothing, whoever else is copying.
+        let (frames, copied) = other.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        let known = |count| {
+            let count = u64::try_from(count);
+            count.map_err(|_| io::Error::other("how long the journal is cannot be told"))
+        };
+        Ok(Self {
+            page_bytes,
+            frames: known(frames)?,
+            copied: known(copied)?,
+        })
     }
-    let page: u64 = other.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let (header, frame_header) = (HEADER_BYTES as u64, FRAME_HEADER_BYTES as u64);
-    Ok(frames
-        .saturating_mul(page.saturating_add(frame_header))
-        .saturating_add(header))
 }
 
-/// Nothing of SQLite's locks is on the journal: it may be opened and closed.
-fn rewrite(journal: &Path, length: u64) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).write(true).open(journal)?;
-    let mut chunk = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < length {
-        let left = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX);
-        let count = left.min(chunk.len());
-        let part = &mut chunk[..count];
-        file.read_exact_at(part, at)?;
-        file.write_all_at(part, at)?;
-        at = at.saturating_add(count as u64);
+/// Writes what counts of the journal over itself, and what of it was copied into the store there again;
+/// cuts off what follows, and syncs both.
+fn rewrite(looker: &Looker) -> Result<(), Unsound> {
+    let written = Written::read(looker.path())?;
+    let path = beside(looker.path(), "-wal");
+    // Nothing of SQLite's locks is on the journal: it may be opened and closed.
+    let journal = OpenOptions::new().read(true).write(true).open(&path)?;
+    if written.frames == 0 {
+        journal.set_len(0)?;
+    } else {
+        let copied = rewrite_journal(&journal, &written)?;
+        copy_again(&journal, looker.store(), &written, copied)?;
     }
-    file.set_len(length)?;
-    file.sync_all()
+    let synced = journal.sync_all().and_then(|()| looker.store().sync_all());
+    let synced = synced.and_then(|()| durable::sync_folder_of(&path));
+    synced.map_err(Unsound::Synced)
+}
+
+fn frame_at(written: &Written, frame: u64) -> u64 {
+    let bytes = written.page_bytes.saturating_add(FRAME_HEADER_BYTES) as u64;
+    frame
+        .saturating_mul(bytes)
+        .saturating_add(HEADER_BYTES as u64)
+}
+
+/// Writes the journal over itself; returns the frames that are the last of their page and were copied, by
+/// page.
+fn rewrite_journal(journal: &File, written: &Written) -> io::Result<HashMap<u32, u64>> {
+    let mut header = [0; HEADER_BYTES];
+    journal.read_exact_at(&mut header, 0)?;
+    journal.write_all_at(&header, 0)?;
+    let mut frame = vec![0; written.page_bytes.saturating_add(FRAME_HEADER_BYTES)];
+    let (mut last, mut pages) = (HashMap::new(), 0);
+    for number in 0..written.frames {
+        let at = frame_at(written, number);
+        journal.read_exact_at(&mut frame, at)?;
+        journal.write_all_at(&frame, at)?;
+        // Page, and with a commit the store's size in pages (SQLite's file format, 4.1).
+        let word = |at: usize| {
+            frame
+                .get(at..at.saturating_add(4))
+                .and_then(|word| word.try_into().ok())
+        };
+        let word = |at| word(at).map_or(0, u32::from_be_bytes);
+        last.insert(word(0), number);
+        pages = match word(4) {
+            0 => pages,
+            size => size,
+        };
+    }
+    journal.set_len(frame_at(written, written.frames))?;
+    last.retain(|page, frame| (1..=pages).contains(page) && *frame < written.copied);
+    Ok(last)
+}
+
+/// Nobody else writes these pages: whoever copies the journal goes on behind them.
+fn copy_again(
+    journal: &File,
+    store: &File,
+    written: &Written,
+    frames: HashMap<u32, u64>,
+) -> io::Result<()> {
+    let mut page = vec![0; written.page_bytes];
+    for (number, frame) in frames {
+        let at = frame_at(written, frame).saturating_add(FRAME_HEADER_BYTES as u64);
+        journal.read_exact_at(&mut page, at)?;
+        let before = u64::from(number).saturating_sub(1);
+        store.write_all_at(&page, before.saturating_mul(page.len() as u64))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store of one table, with a journal of which some is copied already beside somebody who reads.
+    fn half_copied(folder: &Path) -> (Connection, Connection) {
+        let path = folder.join("bank.db");
+        let connection = Connection::open(&path).unwrap();
+        let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); \
+                   INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
+                   UPDATE t SET a = randomblob(50000)";
+        connection.execute_batch(sql).unwrap();
+        let reader = Connection::open(&path).unwrap();
+        let sql = "BEGIN; SELECT length(a) FROM t";
+        reader.execute_batch(sql).unwrap();
+        let sql = "INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(PASSIVE)";
+        connection.execute_batch(sql).unwrap();
+        (connection, reader)
+    }
+
+    fn is_whole(connection: &Connection) -> bool {
+        let sql = "SELECT count(*) = 2 AND sum(a = zeroblob(50000)) = 0 FROM t";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn what_was_copied_and_never_synced_is_copied_again_before_the_journal_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.db");
+        let (connection, reader) = half_copied(folder.path());
+        // The disk dropped what was copied.
+        let size = std::fs::metadata(&path).unwrap().len();
+        let looker = Looker::new(&path).unwrap();
+        let zeros = vec![0; usize::try_from(size).unwrap() - 8_192];
+        looker.store().write_all_at(&zeros, 8_192).unwrap();
+        drop(reader);
+        make_sound(&connection, &looker).unwrap();
+        drop(connection);
+        assert!(is_whole(&Connection::open(&path).unwrap()));
+    }
 }

@@ -1,5 +1,6 @@
 //! What can be asked of a store that is not opened to be served: by a start, by `check`, by a restore.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::{OpenError, SqliteStore, StoreLock, clock, journal, look, open, reports};
@@ -72,9 +73,11 @@ impl SqliteStore {
             kept_out => kept_out?,
         };
         let judged = || {
+            // Open for longer than SQLite has it: what closes a file loses its locks on it.
+            let store = File::open(&path).map_err(OpenError::of_system(&path))?;
             let connection = open::reader(&path)?;
             let version = open::check_layout(&connection, &path)?;
-            journal::judge(&connection, &path, version, None).map(|_| ())
+            journal::judge(&connection, (&path, &store), version, None).map(|_| ())
         };
         judged().map_err(OpenError::judged)
     }

@@ -60,7 +60,7 @@ impl fmt::Display for Loss {
 /// [`OpenError::Loss`], [`OpenError::Apart`]. Nothing was changed.
 pub(super) fn judge(
     connection: &Connection,
-    path: &Path,
+    (path, store): (&Path, &File),
     version: usize,
     accepted: Option<&str>,
 ) -> Result<Option<PathBuf>, OpenError> {
@@ -82,7 +82,7 @@ pub(super) fn judge(
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
     if let Some(words) = misfit(connection, path, whole)? {
         // The disk may have failed for a moment: all is read, and then looked at again.
-        look::read_all(path, None).map_err(system)?;
+        look::read_all(path, Some(store)).map_err(system)?;
         return Err(match misfit(connection, path, whole)? {
             Some(words) => apart(words),
             None => OpenError::Storage {

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, access, statvfs};
@@ -46,14 +46,15 @@ pub(super) struct Looker {
 enum State {
     NotNeeded,
     Looking,
-    Found(Cause, String),
+    /// What was found, and when. Damage stays.
+    Found(Cause, String, Instant),
 }
 
 impl Looker {
     pub(super) fn new(path: &Path) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             path: path.to_owned(),
-            store: File::open(path)?,
+            store: OpenOptions::new().read(true).write(true).open(path)?,
             state: Mutex::new(State::NotNeeded),
             changed: Condvar::new(),
         }))
@@ -62,6 +63,11 @@ impl Looker {
     /// The store's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The store, to be read and written past SQLite.
+    pub(super) fn store(&self) -> &File {
+        &self.store
     }
 
     /// Finds the cause of an error of the disk, and says it in words.
@@ -82,37 +88,42 @@ impl Looker {
 
     /// One look at a time, whoever asks, on a thread of its own: the store is served on meanwhile.
     fn second_look(self: &Arc<Self>, guess: Cause, words: String) -> (Cause, String) {
+        let still = || (Cause::Passing, format!("{words}; it is looked at still"));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::NotNeeded) {
-            tracing::error!(
-                reason = words,
-                "a page is not as it should be: all are looked at"
-            );
-            let (looker, asked) = (Arc::clone(self), words.clone());
-            let looking = thread::Builder::new().name("second-look".to_owned());
-            let look = move || {
-                let (cause, detail) = find(&looker.path, Some(&looker.store), guess, asked);
-                tracing::error!(?cause, detail, "all pages were looked at");
-                let state = looker.state.lock();
-                *state.unwrap_or_else(PoisonError::into_inner) = State::Found(cause, detail);
-                looker.changed.notify_all();
-            };
-            match looking.spawn(look) {
-                Ok(_) => *state = State::Looking,
-                Err(error) => return (Cause::of_system(&error, Cause::Memory), error.to_string()),
+        match &*state {
+            // Whoever asked first waits for it: nobody else is kept waiting.
+            State::Looking => return still(),
+            State::Found(cause, detail, at) if cause.is_damage() || at.elapsed() < WAIT => {
+                return (*cause, detail.clone());
             }
+            State::Found(..) | State::NotNeeded => {}
         }
-        let still = |state: &mut State| matches!(state, State::Looking);
-        let (mut state, _) = self
+        tracing::error!(
+            reason = words,
+            "a page is not as it should be: all are looked at"
+        );
+        let (looker, asked) = (Arc::clone(self), words.clone());
+        let thread = thread::Builder::new().name("second-look".to_owned());
+        let look = move || {
+            let (cause, detail) = find(&looker.path, Some(&looker.store), guess, asked);
+            tracing::error!(?cause, detail, "all pages were looked at");
+            let state = looker.state.lock();
+            *state.unwrap_or_else(PoisonError::into_inner) =
+                State::Found(cause, detail, Instant::now());
+            looker.changed.notify_all();
+        };
+        match thread.spawn(look) {
+            Ok(_) => *state = State::Looking,
+            Err(error) => return (Cause::of_system(&error, Cause::Memory), error.to_string()),
+        }
+        let looking = |state: &mut State| matches!(state, State::Looking);
+        let (state, _) = self
             .changed
-            .wait_timeout_while(state, WAIT, still)
+            .wait_timeout_while(state, WAIT, looking)
             .unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *state, State::NotNeeded) {
-            State::Found(cause, detail) => (cause, detail),
-            other => {
-                *state = other;
-                (Cause::Passing, format!("{words}; it is looked at still"))
-            }
+        match &*state {
+            State::Found(cause, detail, _) => (*cause, detail.clone()),
+            State::Looking | State::NotNeeded => still(),
         }
     }
 }
@@ -197,7 +208,9 @@ fn check_all(path: &Path) -> rusqlite::Result<Option<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(LOCK_TIMEOUT)?;
-    let words: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    // A quick check does not find what an index lacks.
+    let sql = "PRAGMA integrity_check(1)";
+    let words: String = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(Some(words).filter(|words| words != "ok"))
 }
 
@@ -267,4 +280,54 @@ fn limited(path: &Path) -> Option<(Cause, String)> {
         let detail = || format!("{} is {length} bytes, the limit {limit}", file.display());
         reached.then(|| (Cause::Limit, detail()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store with an index, and a row that is not in it.
+    fn lacking(path: &Path) {
+        let run = |sql: &str| {
+            let connection = Connection::open(path).unwrap();
+            connection.execute_batch(sql).unwrap();
+        };
+        run("CREATE TABLE t (a); CREATE INDEX i ON t (a)");
+        run(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET type = 'table', name = 'u', tbl_name = 'u', \
+             sql = 'CREATE TABLE u (a PRIMARY KEY) WITHOUT ROWID' WHERE name = 'i'",
+        );
+        run("INSERT INTO t VALUES (1)");
+        run(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET type = 'index', name = 'i', tbl_name = 't', \
+             sql = 'CREATE INDEX i ON t (a)' WHERE name = 'u'",
+        );
+    }
+
+    #[test]
+    fn a_row_that_its_index_lacks_is_damage_and_stays_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.db");
+        lacking(&path);
+        let looker = Looker::new(&path).unwrap();
+        for _ in 0..2 {
+            let judged = looker.judge(StoreError::Disk(Cause::Damaged, "words".to_owned()));
+            assert!(matches!(judged, StoreError::Broken(_)), "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_whole_at_the_second_look_was_read_wrong_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        let looker = Looker::new(&path).unwrap();
+        let judged = looker.judge(StoreError::Disk(Cause::Damaged, "words".to_owned()));
+        assert!(
+            matches!(judged, StoreError::Disk(Cause::Passing, _)),
+            "{judged:?}"
+        );
+        drop(connection);
+    }
 }

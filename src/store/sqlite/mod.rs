@@ -138,8 +138,9 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         let system = OpenError::of_system(path);
         let looker = Looker::new(path).map_err(system)?;
-        let writing = open::writer(path, currency, now, (&keyring, accept_loss))?;
+        let mut writing = open::writer(&looker, currency, now, (&keyring, accept_loss))?;
         let writable = Writable::sound(Arc::clone(&looker));
+        wal::copied_with_commits(&mut writing, &writable).map_err(OpenError::of_sqlite(path))?;
         let reading = open::reader(path)?;
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let (reader, mut reads) = mpsc::channel::<ReadJob>(QUEUE_MAX);

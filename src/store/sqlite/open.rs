@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::disk::{LOCK_TIMEOUT, Unsound, make_sound};
+use super::look::Looker;
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
 use super::writer::{Books, Memory};
@@ -171,11 +172,12 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
 /// Opens the connection that writes, migrating the schema where it is older. All that its journal held was
 /// made sound.
 pub(super) fn writer(
-    path: &Path,
+    looker: &Looker,
     currency: Currency,
     now: Timestamp,
     (keyring, accept_loss): (&Keyring, Option<&str>),
 ) -> Result<Connection, OpenError> {
+    let path = looker.path();
     let failed = OpenError::of_sqlite(path);
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OWN_THREAD)
@@ -189,7 +191,7 @@ pub(super) fn writer(
     if version > 0 {
         check_currency(&connection, path, currency)?;
     }
-    let kept = journal::judge(&connection, path, version, accept_loss)?;
+    let kept = journal::judge(&connection, (path, looker.store()), version, accept_loss)?;
     settings(&connection).map_err(OpenError::of_sqlite(path))?;
     if let Some(kept) = kept.filter(|_| version > AUDIT) {
         // Before anything else is written, so that no loss is taken without a record.
@@ -197,9 +199,9 @@ pub(super) fn writer(
         let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
         record(&mut connection, path, &note)?;
     }
-    make_sound(&connection, path).map_err(|error| match error {
+    make_sound(&connection, looker).map_err(|error| match error {
         Unsound::Sqlite(error) => failed(error),
-        Unsound::System(error) => OpenError::of_system(path)(error),
+        error => OpenError::of_store(path)(error.into()),
     })?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
@@ -303,6 +305,8 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "journal_size_limit", wal::BYTES_MAX)?;
+    // Before it is made sound nothing of the journal is copied; then `wal::copy` does it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }

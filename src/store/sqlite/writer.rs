@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -225,6 +226,11 @@ pub(super) fn serve(
                 finish(batch, &committed, tally);
             }
         }
+    }
+    if !writable.get() {
+        // Nor is the journal copied and given up when the connection closes.
+        let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        let _ = connection.set_db_config(keep_journal, true);
     }
 }
 
