@@ -6,10 +6,12 @@ use super::*;
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHasher};
-use crate::domain::{AccountNumber, AuditRecord, Pin, RequestedAmount};
+use crate::domain::{
+    AccountNumber, AuditRecord, ClockMark, ClockPolicy, ClockReading, Pin, RequestedAmount,
+};
 use crate::store::memory::MemoryStore;
 use crate::store::{Act, Done, NewAccount, Office, Order, OrderKind, RecordsAsked, Terms};
-use crate::surroundings::{Surroundings, Virtual};
+use crate::surroundings::{Guarded, Surroundings, Virtual};
 
 const CHEAP: HashCost = HashCost {
     memory_kib: 8,
@@ -19,11 +21,49 @@ const CHEAP: HashCost = HashCost {
 const RIGHT: &str = "8264";
 const WRONG: &str = "8265";
 const INTERVAL_MS: i64 = 60_000;
+const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 struct Rig {
     bank: Bank,
     store: Arc<MemoryStore>,
     clock: Arc<Virtual>,
+}
+
+/// Surroundings where it is not known what the time is.
+#[derive(Debug)]
+struct Apart(Arc<Virtual>, Guarded);
+
+impl Apart {
+    fn over(clock: Arc<Virtual>) -> Self {
+        let read = || ClockReading {
+            wall: NEW_YEAR,
+            boot_ms: 0,
+        };
+        let policy = ClockPolicy {
+            jump_ms: 1,
+            ahead_at_start_ms: 1,
+        };
+        let stamps = ClockMark::of_stamps(NEW_YEAR.plus_ms(1_000_000));
+        Self(clock, Guarded::over(read, "one", Some(stamps), policy))
+    }
+}
+
+impl Surroundings for Apart {
+    fn now(&self) -> Timestamp {
+        self.1.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.0.random()
+    }
+
+    fn guarded(&self) -> Option<&Guarded> {
+        Some(&self.1)
+    }
 }
 
 fn terminal(name: &str) -> TerminalName {
@@ -41,8 +81,11 @@ fn nobody() -> AccountNumber {
 impl Rig {
     /// A bank with one account of 5.00, of which 1.00 may be taken.
     async fn new() -> Self {
-        let clock = Arc::new(Virtual::new(Timestamp::from_unix_ms(1_767_225_600_000), 1));
-        let around: Arc<dyn Surroundings> = clock.clone();
+        let clock = Arc::new(Virtual::new(NEW_YEAR, 1));
+        Self::over(clock.clone(), clock).await
+    }
+
+    async fn over(clock: Arc<Virtual>, around: Arc<dyn Surroundings>) -> Self {
         let peppers = Arc::new(Peppers::generate(&*around));
         let currency = "USD".parse().unwrap();
         let store = Arc::new(MemoryStore::new(currency, around.now()));
@@ -379,4 +422,17 @@ async fn a_balance_is_no_sign_that_the_store_answers() {
     assert_eq!(rig.bank.store_silent_for(), Duration::from_secs(5));
     rig.bank.sweep().await.unwrap();
     assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn where_nothing_is_over_the_store_is_heard_from_in_each_round_all_the_same() {
+    let clock = Arc::new(Virtual::new(NEW_YEAR, 1));
+    let around = Arc::new(Apart::over(Arc::clone(&clock)));
+    let rig = Rig::over(clock, around).await;
+    assert!(!rig.bank.knows_the_time());
+    let before = rig.records().await;
+    rig.clock.advance_ms(5_000);
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
+    assert_eq!(rig.records().await, before);
 }
