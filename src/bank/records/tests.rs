@@ -291,12 +291,18 @@ async fn a_flood_is_written_in_full_only_so_often_and_its_rest_as_a_count() {
 async fn what_waited_while_staff_set_time_back_is_not_of_a_time_to_come() {
     let rig = Rig::new().await;
     rig.clock.advance_ms(90 * INTERVAL_MS);
-    let note = Note::new(Event::Reload, rig.clock.now());
-    rig.bank.note_soon(note);
+    let note = || Note::new(Event::Reload, rig.clock.now());
+    rig.bank.note_soon(note());
+    let (long, bounded) = (note(), note());
     rig.clock.advance_ms(-80 * INTERVAL_MS);
     rig.bank.write_waiting(false).await.unwrap();
+    // As that of a command of staff that took long.
+    rig.bank.note(long).await.unwrap();
+    rig.bank.note_bounded(bounded).await;
     let now = rig.clock.now();
-    assert_eq!(rig.records().await.last().unwrap().at, now);
+    let records = rig.records().await;
+    assert_eq!(records.len(), 4);
+    assert!(records.iter().skip(1).all(|record| record.at == now));
     // What only waited is of when it came.
     rig.bank.note_soon(Note::new(Event::Reload, now));
     rig.clock.advance_ms(INTERVAL_MS);
