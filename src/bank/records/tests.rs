@@ -442,3 +442,26 @@ async fn where_nothing_is_over_the_store_is_heard_from_in_each_round_all_the_sam
     assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
     assert_eq!(rig.records().await, before);
 }
+
+#[tokio::test]
+async fn a_try_that_waited_for_a_place_is_of_when_it_is_counted() {
+    let rig = Rig::new().await;
+    for _ in 0..2 {
+        assert!(!rig.try_pin(anne(), WRONG).await);
+    }
+    let mut near = Vec::new();
+    for _ in 0..2 {
+        let place = rig.bank.hasher().place().unwrap();
+        near.push(place.come_up().await.unwrap());
+    }
+    let waited = async {
+        assert!(rig.bank.hasher().is_busy());
+        rig.clock.advance_ms(5_000);
+        drop(near);
+    };
+    let (opened, ()) = tokio::join!(rig.try_pin(anne(), WRONG), waited);
+    assert!(!opened);
+    let records = rig.records().await;
+    let counted = records.iter().find(|record| record.event == "last_try");
+    assert_eq!(counted.unwrap().at, rig.clock.now());
+}
