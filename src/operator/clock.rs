@@ -5,9 +5,7 @@ use serde_json::json;
 use super::Report;
 use super::desk::{Desk, Performed, REFUSED, unexpected};
 use crate::domain::{AuditRecord, Timestamp};
-use crate::store::{
-    Acknowledged, Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished,
-};
+use crate::store::{Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished};
 use crate::surroundings::{ClockState, Guarded};
 
 impl Desk {
@@ -89,10 +87,7 @@ impl Desk {
 
     async fn mend(&self, office: &Office, was: Timestamp) -> Result<(), Report> {
         let accepted = self.accepted(office).await?;
-        let mut cursor = Some(MendCursor {
-            acknowledged: accepted.iter().filter_map(Acknowledged::of).collect(),
-            ..MendCursor::default()
-        });
+        let mut cursor = Some(MendCursor::begin(&accepted));
         while let Some(from) = cursor {
             cursor = match self.act(office, Act::MendClock(from)).await? {
                 Done::Mended(next) => next,
