@@ -36,7 +36,8 @@ impl Bank {
     }
 
     /// Whether it is known what the time is.
-    pub(super) fn knows_the_time(&self) -> bool {
+    #[must_use]
+    pub fn knows_the_time(&self) -> bool {
         self.clock().is_none_or(|clock| clock.serves_money())
     }
 

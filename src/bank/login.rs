@@ -79,6 +79,7 @@ impl Bank {
         context: Context,
     ) -> Result<PinVerified, Failure> {
         let place = self.hasher.place()?.come_up().await?;
+        let context = self.at_once(context);
         let counted = self.store.count_try(account, context.clone());
         match self.call(counted).await? {
             TryCounted::LockedOut(retry_after_ms) => {

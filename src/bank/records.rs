@@ -139,7 +139,12 @@ impl Bank {
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn note_all(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+    pub(super) async fn note_all(&self, mut notes: Vec<Note>) -> Result<(), StoreError> {
+        let now = self.surroundings().now();
+        // Staff may have set time back since: no record is of a time to come.
+        for note in &mut notes {
+            note.at = note.at.min(now);
+        }
         self.call(self.store.note(notes)).await
     }
 
@@ -184,17 +189,10 @@ impl Bank {
     pub async fn write_waiting(&self, last: bool) -> Result<(), StoreError> {
         self.end_interval_if_due(last);
         loop {
-            let now = self.surroundings().now();
             let notes: Vec<Note> = {
                 let mut desk = self.desk();
                 let some = desk.waiting.len().min(limits::AUDIT_ROUND_RECORDS_MAX);
-                let notes = desk.waiting.drain(..some);
-                // Staff may have set time back since: no record is of a time to come.
-                let written = |note: Note| Note {
-                    at: note.at.min(now),
-                    ..note
-                };
-                notes.map(written).collect()
+                desk.waiting.drain(..some).collect()
             };
             if notes.is_empty() {
                 return Ok(());

@@ -5,9 +5,8 @@ use serde_json::json;
 use super::Report;
 use super::desk::{Desk, Performed, REFUSED, unexpected};
 use crate::domain::{AuditRecord, Timestamp};
-use crate::store::{
-    Acknowledged, Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished,
-};
+use crate::limits;
+use crate::store::{Act, ClockEffects, Done, Event, MendCursor, Office, RecordsAsked, unfinished};
 use crate::surroundings::{ClockState, Guarded};
 
 impl Desk {
@@ -62,22 +61,24 @@ impl Desk {
         Ok(Report::done(data, text))
     }
 
-    /// Goes on with what a crash left undone after staff had taken the wall clock.
+    /// Goes on with what a crash left undone after staff had taken the wall clock, once it is known
+    /// what the time is.
     pub async fn resume_clock(&self) {
         let office = Office::of("start");
-        let accepted = match self.accepted(&office).await {
-            Ok(accepted) => accepted,
-            Err(report) => {
-                tracing::error!(
-                    reason = report.text,
-                    "whether mending was cut off cannot be read; mend: bank_server clock accept"
-                );
-                return;
-            }
-        };
-        let Some(was) = accepted.last().and_then(unfinished) else {
+        let begun = self.left_undone(&office).await;
+        let Some(was) = begun.as_ref().and_then(unfinished) else {
             return;
         };
+        if !self.bank.knows_the_time() {
+            tracing::warn!(%was, "mending was cut off; it goes on once the bank knows the time");
+            while !self.bank.knows_the_time() {
+                tokio::time::sleep(limits::CLOCK_LOOK_INTERVAL).await;
+            }
+            // Where staff took the wall clock meanwhile, theirs is mended with it.
+            if self.left_undone(&office).await != begun {
+                return;
+            }
+        }
         tracing::info!(%was, "the wall clock was taken before the start; mending goes on");
         if let Err(report) = self.mend(&office, was).await {
             tracing::error!(
@@ -87,12 +88,21 @@ impl Desk {
         }
     }
 
+    /// The record of an acceptance that was begun and not ended.
+    async fn left_undone(&self, office: &Office) -> Option<AuditRecord> {
+        let accepted = self.accepted(office).await.inspect_err(|report| {
+            tracing::error!(
+                reason = report.text,
+                "whether mending was cut off cannot be read; mend: bank_server clock accept"
+            );
+        });
+        let mut accepted = accepted.ok()?;
+        accepted.pop().filter(|record| unfinished(record).is_some())
+    }
+
     async fn mend(&self, office: &Office, was: Timestamp) -> Result<(), Report> {
         let accepted = self.accepted(office).await?;
-        let mut cursor = Some(MendCursor {
-            acknowledged: accepted.iter().filter_map(Acknowledged::of).collect(),
-            ..MendCursor::default()
-        });
+        let mut cursor = Some(MendCursor::begin(&accepted));
         while let Some(from) = cursor {
             cursor = match self.act(office, Act::MendClock(from)).await? {
                 Done::Mended(next) => next,

@@ -19,11 +19,11 @@ pub struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// As the record of an acceptance that was ended tells it.
+    /// As the record of an acceptance tells it. That of its beginning does too: it may end on a later day,
+    /// and what is stamped on that one was not made on it either.
     #[must_use]
     pub fn of(record: &AuditRecord) -> Option<Self> {
-        let is_ended = record.event == Event::ClockAccepted.name() && record.outcome == "done";
-        is_ended.then_some(())?;
+        (record.event == Event::ClockAccepted.name()).then_some(())?;
         Some(Self {
             through: through(&record.detail, "entries")?,
             day: record.at.business_day(),
@@ -49,17 +49,34 @@ pub(super) fn through(detail: &str, name: &str) -> Option<i64> {
 pub fn unfinished(record: &AuditRecord) -> Option<Timestamp> {
     let is_begun = record.event == Event::ClockAccepted.name() && record.outcome == BEGUN;
     is_begun.then_some(())?;
-    Timestamp::parse(record.detail.strip_prefix("was ")?)
+    let was = record.detail.strip_prefix("was ")?.split(", ").next();
+    Timestamp::parse(was?)
 }
 
-/// How far [`Act::MendClock`](super::Act::MendClock) has come; begins with its default, or knowing of
-/// earlier acceptances.
+/// How far [`Act::MendClock`](super::Act::MendClock) has come; begins with its default, or with
+/// [`MendCursor::begin`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MendCursor {
     /// Where to go on.
     pub part: MendPart,
-    /// What earlier acceptances acknowledged.
+    /// What this acceptance and earlier ones acknowledged.
     pub acknowledged: Arc<[Acknowledged]>,
+    /// The business day that mending was begun on, which a crash may have cut off.
+    pub begun_on: Option<i64>,
+}
+
+impl MendCursor {
+    /// Where mending begins, after these records of acceptances, oldest first.
+    #[must_use]
+    pub fn begin(accepted: &[AuditRecord]) -> Self {
+        let undone = accepted.iter().rev();
+        let undone = undone.take_while(|record| unfinished(record).is_some());
+        Self {
+            acknowledged: accepted.iter().filter_map(Acknowledged::of).collect(),
+            begun_on: undone.map(|record| record.at.business_day()).min(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Which rows are mended next: those behind this key; of holds and answers those below it.

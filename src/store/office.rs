@@ -164,12 +164,13 @@ pub enum Act {
     /// Mends some of the rows that are stamped later than now: business days, holds, keys, tries and
     /// enrolment codes. It ends, however fast more rows come. Entries and records never change.
     MendClock(MendCursor),
-    /// The wall clock was taken as it is, just now; mending begins.
+    /// The wall clock was taken as it is, just now; mending begins. Entries and records that are stamped later
+    /// are known of.
     ClockTaken {
         /// What the time had been.
         was: Timestamp,
     },
-    /// All is mended since the wall clock was taken; entries and records that are stamped later are known of.
+    /// All is mended since the wall clock was taken; those that came meanwhile are known of too.
     ClockAccepted {
         /// What the time had been.
         was: Timestamp,

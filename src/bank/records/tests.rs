@@ -6,10 +6,12 @@ use super::*;
 use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, Kiln, PinHasher};
-use crate::domain::{AccountNumber, AuditRecord, Pin, RequestedAmount};
+use crate::domain::{
+    AccountNumber, AuditRecord, ClockMark, ClockPolicy, ClockReading, Pin, RequestedAmount,
+};
 use crate::store::memory::MemoryStore;
 use crate::store::{Act, Done, NewAccount, Office, Order, OrderKind, RecordsAsked, Terms};
-use crate::surroundings::{Surroundings, Virtual};
+use crate::surroundings::{Guarded, Surroundings, Virtual};
 
 const CHEAP: HashCost = HashCost {
     memory_kib: 8,
@@ -19,11 +21,49 @@ const CHEAP: HashCost = HashCost {
 const RIGHT: &str = "8264";
 const WRONG: &str = "8265";
 const INTERVAL_MS: i64 = 60_000;
+const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 struct Rig {
     bank: Bank,
     store: Arc<MemoryStore>,
     clock: Arc<Virtual>,
+}
+
+/// Surroundings where it is not known what the time is.
+#[derive(Debug)]
+struct Apart(Arc<Virtual>, Guarded);
+
+impl Apart {
+    fn over(clock: Arc<Virtual>) -> Self {
+        let read = || ClockReading {
+            wall: NEW_YEAR,
+            boot_ms: 0,
+        };
+        let policy = ClockPolicy {
+            jump_ms: 1,
+            ahead_at_start_ms: 1,
+        };
+        let stamps = ClockMark::of_stamps(NEW_YEAR.plus_ms(1_000_000));
+        Self(clock, Guarded::over(read, "one", Some(stamps), policy))
+    }
+}
+
+impl Surroundings for Apart {
+    fn now(&self) -> Timestamp {
+        self.1.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.0.random()
+    }
+
+    fn guarded(&self) -> Option<&Guarded> {
+        Some(&self.1)
+    }
 }
 
 fn terminal(name: &str) -> TerminalName {
@@ -41,8 +81,11 @@ fn nobody() -> AccountNumber {
 impl Rig {
     /// A bank with one account of 5.00, of which 1.00 may be taken.
     async fn new() -> Self {
-        let clock = Arc::new(Virtual::new(Timestamp::from_unix_ms(1_767_225_600_000), 1));
-        let around: Arc<dyn Surroundings> = clock.clone();
+        let clock = Arc::new(Virtual::new(NEW_YEAR, 1));
+        Self::over(clock.clone(), clock).await
+    }
+
+    async fn over(clock: Arc<Virtual>, around: Arc<dyn Surroundings>) -> Self {
         let peppers = Arc::new(Peppers::generate(&*around));
         let currency = "USD".parse().unwrap();
         let store = Arc::new(MemoryStore::new(currency, around.now()));
@@ -248,12 +291,18 @@ async fn a_flood_is_written_in_full_only_so_often_and_its_rest_as_a_count() {
 async fn what_waited_while_staff_set_time_back_is_not_of_a_time_to_come() {
     let rig = Rig::new().await;
     rig.clock.advance_ms(90 * INTERVAL_MS);
-    let note = Note::new(Event::Reload, rig.clock.now());
-    rig.bank.note_soon(note);
+    let note = || Note::new(Event::Reload, rig.clock.now());
+    rig.bank.note_soon(note());
+    let (long, bounded) = (note(), note());
     rig.clock.advance_ms(-80 * INTERVAL_MS);
     rig.bank.write_waiting(false).await.unwrap();
+    // As that of a command of staff that took long.
+    rig.bank.note(long).await.unwrap();
+    rig.bank.note_bounded(bounded).await;
     let now = rig.clock.now();
-    assert_eq!(rig.records().await.last().unwrap().at, now);
+    let records = rig.records().await;
+    assert_eq!(records.len(), 4);
+    assert!(records.iter().skip(1).all(|record| record.at == now));
     // What only waited is of when it came.
     rig.bank.note_soon(Note::new(Event::Reload, now));
     rig.clock.advance_ms(INTERVAL_MS);
@@ -379,4 +428,40 @@ async fn a_balance_is_no_sign_that_the_store_answers() {
     assert_eq!(rig.bank.store_silent_for(), Duration::from_secs(5));
     rig.bank.sweep().await.unwrap();
     assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn where_nothing_is_over_the_store_is_heard_from_in_each_round_all_the_same() {
+    let clock = Arc::new(Virtual::new(NEW_YEAR, 1));
+    let around = Arc::new(Apart::over(Arc::clone(&clock)));
+    let rig = Rig::over(clock, around).await;
+    assert!(!rig.bank.knows_the_time());
+    let before = rig.records().await;
+    rig.clock.advance_ms(5_000);
+    rig.bank.sweep().await.unwrap();
+    assert_eq!(rig.bank.store_silent_for(), Duration::ZERO);
+    assert_eq!(rig.records().await, before);
+}
+
+#[tokio::test]
+async fn a_try_that_waited_for_a_place_is_of_when_it_is_counted() {
+    let rig = Rig::new().await;
+    for _ in 0..2 {
+        assert!(!rig.try_pin(anne(), WRONG).await);
+    }
+    let mut near = Vec::new();
+    for _ in 0..2 {
+        let place = rig.bank.hasher().place().unwrap();
+        near.push(place.come_up().await.unwrap());
+    }
+    let waited = async {
+        assert!(rig.bank.hasher().is_busy());
+        rig.clock.advance_ms(5_000);
+        drop(near);
+    };
+    let (opened, ()) = tokio::join!(rig.try_pin(anne(), WRONG), waited);
+    assert!(!opened);
+    let records = rig.records().await;
+    let counted = records.iter().find(|record| record.event == "last_try");
+    assert_eq!(counted.unwrap().at, rig.clock.now());
 }

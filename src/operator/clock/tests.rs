@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -9,7 +10,7 @@ use crate::access::pepper::Peppers;
 use crate::access::pin::{HashCost, PinHasher};
 use crate::access::row_mac::Keyring;
 use crate::bank::Bank;
-use crate::domain::{ClockPolicy, ClockReading, OpenHolds};
+use crate::domain::{ClockMark, ClockPolicy, ClockReading, OpenHolds};
 use crate::operator::{Command, NoFloor};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Audit, Store, Terms};
@@ -48,6 +49,11 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::begun(None)
+    }
+
+    /// As begun from what the store kept of the clock.
+    fn begun(mark: Option<ClockMark>) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let folder = folder.unwrap();
         let wall_ms = Arc::new(AtomicI64::new(NOON));
@@ -60,7 +66,7 @@ impl Site {
             jump_ms: JUMP_MS,
             ahead_at_start_ms: 7 * JUMP_MS,
         };
-        let clock = Arc::new(Guarded::over(read, "one", None, policy));
+        let clock = Arc::new(Guarded::over(read, "one", mark, policy));
         let around: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
         let currency = "USD".parse().unwrap();
         let keyring = Keyring::from(Arc::new(Peppers::generate(&System::default())));
@@ -186,4 +192,22 @@ async fn a_start_goes_on_with_what_a_crash_cut_off_after_the_clock_was_taken() {
     // There is nothing left to go on with.
     site.desk.resume_clock().await;
     assert_eq!(site.accepted().await.len(), 4);
+}
+
+#[tokio::test]
+async fn where_the_time_is_not_known_mending_goes_on_once_it_is() {
+    let stamps = Timestamp::from_unix_ms(NOON + 40 * DAY);
+    let site = Site::begun(Some(ClockMark::of_stamps(stamps)));
+    assert!(!site.clock().state().serves_money());
+    let begun = Act::ClockTaken { was: stamps };
+    assert!(site.desk.act(&Office::of("tester"), begun).await.is_ok());
+    let mut resumed = Box::pin(site.desk.resume_clock());
+    tokio::select! {
+        () = &mut resumed => panic!("it did not wait"),
+        () = tokio::time::sleep(Duration::from_millis(300)) => {}
+    }
+    assert_eq!(site.outcomes().await, ["begun"]);
+    assert!(site.clock().accept(-40 * DAY).is_ok());
+    resumed.await;
+    assert_eq!(site.outcomes().await, ["begun", "done"]);
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::rig::*;
 use crate::domain::{ClockMark, Refusal, Timestamp};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Acknowledged, Act, Claim, ClockEffects, Done, MendCursor, TryCounted};
+use crate::store::{Act, Claim, ClockEffects, Done, Event, MendCursor, TryCounted};
 
 /// A mark of a boot that is not this machine's.
 fn mark(boot_ms: i64) -> ClockMark {
@@ -116,23 +116,37 @@ pub(super) async fn accept(rig: &Rig, was: Timestamp) -> usize {
 
 /// As [`accept`], with what goes on after each call: it is told which one.
 pub(super) async fn accept_beside(rig: &Rig, was: Timestamp, beside: impl AsyncFn(usize)) -> usize {
+    begin_mending(rig, was).await;
+    mend(rig, was, beside).await
+}
+
+/// Staff took the wall clock; nothing is mended yet.
+pub(super) async fn begin_mending(rig: &Rig, was: Timestamp) {
     let begun = rig.act(Act::ClockTaken { was }).await;
-    assert!(matches!(begun, Done::Yes), "{begun:?}");
-    let records = rig.records().await;
-    let acknowledged = records
-        .iter()
-        .filter_map(|(record, _)| Acknowledged::of(record));
-    let begin = MendCursor {
-        acknowledged: acknowledged.collect(),
-        ..MendCursor::default()
-    };
-    let (mut calls, mut cursor) = (0, Some(begin));
+    assert!(matches!(begun, Done::Acknowledged { .. }), "{begun:?}");
+}
+
+/// Where mending begins, or is begun anew after a crash.
+pub(super) async fn first_to_mend(rig: &Rig) -> MendCursor {
+    let records = rig.records().await.into_iter().map(|(record, _)| record);
+    let accepted = records.filter(|record| record.event == Event::ClockAccepted.name());
+    MendCursor::begin(&accepted.collect::<Vec<_>>())
+}
+
+/// Mends some; where to go on.
+pub(super) async fn mend_some(rig: &Rig, from: MendCursor) -> Option<MendCursor> {
+    match rig.act(Act::MendClock(from)).await {
+        Done::Mended(next) => next,
+        done => panic!("{done:?}"),
+    }
+}
+
+/// Mends all, with what goes on after each call; how many there were.
+pub(super) async fn mend(rig: &Rig, was: Timestamp, beside: impl AsyncFn(usize)) -> usize {
+    let (mut calls, mut cursor) = (0, Some(first_to_mend(rig).await));
     while let Some(from) = cursor {
         calls += 1;
-        cursor = match rig.act(Act::MendClock(from)).await {
-            Done::Mended(next) => next,
-            done => panic!("{done:?}"),
-        };
+        cursor = mend_some(rig, from).await;
         beside(calls).await;
     }
     let done = rig.act(Act::ClockAccepted { was }).await;

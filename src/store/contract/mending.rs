@@ -1,6 +1,9 @@
 //! Mending what a wrong clock stamped: a few rows at a time, beside a bank that serves, and whole after it.
 
-use super::clock::{MONTH, accept, accept_beside, effects, was_a_month_ahead};
+use super::clock::{
+    MONTH, accept, accept_beside, begin_mending, effects, first_to_mend, mend, mend_some,
+    was_a_month_ahead,
+};
 use super::rig::*;
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::store::{Act, Done, TryCounted};
@@ -29,6 +32,72 @@ async fn what_customers_do_between_the_slices_of_mending_is_brought_to_now_too()
     assert!(rig.withdraw(&anne, left + 1).await.is_err());
     rig.withdraw(&anne, left).await.unwrap();
     rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_late_capture_between_the_slices_of_mending_counts_for_the_day_that_its_hold_came_back_to()
+ {
+    let mut rig = Rig::sqlite();
+    rig.terms.daily_withdrawal_limit = 5_000;
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.advance(MONTH);
+    for call in 1..=8 {
+        rig.authorize(&anne, &format!("late-{call}"), 3)
+            .await
+            .unwrap();
+    }
+    rig.advance(HOUR);
+    rig.sweep_all().await;
+    let was = rig.context().now;
+    rig.advance(-MONTH);
+    accept_beside(&rig, was, async |call| {
+        if call <= 8 {
+            rig.capture(&format!("late-{call}"), 2).await.unwrap();
+        }
+    })
+    .await;
+    rig.assert_clean().await;
+    let left = rig.terms.daily_withdrawal_limit - 8 * 2;
+    assert!(rig.withdraw(&anne, left + 1).await.is_err());
+    rig.withdraw(&anne, left).await.unwrap();
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn mending_that_a_crash_carried_into_a_day_that_was_taken_back_leaves_that_day_whole() {
+    for calls in 0..6 {
+        let mut rig = Rig::sqlite();
+        rig.terms.daily_withdrawal_limit = 5_000;
+        for account in [ANNE, BERT] {
+            rig.open(account, 100_000).await;
+        }
+        let (anne, bert) = (rig.log_in(ANNE).await, rig.log_in(BERT).await);
+        rig.advance(DAY);
+        let was = rig.context().now;
+        rig.withdraw(&anne, 100).await.unwrap();
+        rig.withdraw(&bert, 90).await.unwrap();
+        rig.authorize(&bert, "open", 80).await.unwrap();
+        rig.authorize(&bert, "paid", 70).await.unwrap();
+        rig.capture("paid", 60).await.unwrap();
+        rig.advance(6 * HOUR - DAY);
+        begin_mending(&rig, was).await;
+        let mut cursor = Some(first_to_mend(&rig).await);
+        for _ in 0..calls {
+            cursor = mend_some(&rig, cursor.unwrap()).await;
+        }
+        // The crash; and the day comes that the withdrawals are stamped on.
+        rig.advance(DAY);
+        rig.withdraw(&bert, 10).await.unwrap();
+        mend(&rig, was, async |_| {}).await;
+        rig.assert_clean().await;
+        let all = rig.terms.daily_withdrawal_limit;
+        let withdrawn = rig.withdraw(&anne, all).await;
+        assert!(withdrawn.is_ok(), "{calls}: {withdrawn:?}");
+        assert!(rig.withdraw(&anne, 1).await.is_err(), "{calls}");
+        rig.withdraw(&bert, 10).await.unwrap();
+        rig.assert_clean().await;
+    }
 }
 
 /// Rows of the future: of accounts, of holds, of kept answers, of tries, of codes.
@@ -163,10 +232,13 @@ async fn an_acceptance_is_on_record_from_its_beginning_and_what_earlier_ones_ack
         told.collect::<Vec<_>>()
     };
     let told = outcomes().await;
-    assert_eq!(told[0], ("begun".to_owned(), format!("was {was}")));
-    assert!(told[1].0 == "done" && told[1].1.contains("entries through 8"));
+    assert_eq!((&*told[0].0, &*told[1].0), ("begun", "done"));
+    for (_, detail) in &told {
+        let known = format!("was {was}, entries through 8, records through ");
+        assert!(detail.starts_with(&known), "{detail}");
+    }
     let later = rig.context().now;
-    rig.act(Act::ClockTaken { was: later }).await;
+    begin_mending(&rig, later).await;
     let audit = rig.verify(None).await;
     assert_eq!(audit.faults, Vec::<String>::new());
     let noted = audit.noted.join("\n");

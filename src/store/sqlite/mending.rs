@@ -29,14 +29,14 @@ impl Books<'_> {
         let now_ms = context.now.unix_ms();
         let (same, next) = match &cursor.part {
             MendPart::Accounts(after) => {
-                let seen = self.mend_accounts(*after, &cursor.acknowledged, context)?;
+                let seen = self.mend_accounts(*after, cursor, context)?;
                 (
                     seen.map(MendPart::Accounts),
                     Some(MendPart::Holds(i64::MAX)),
                 )
             }
             MendPart::Holds(after) => {
-                // Open and captured ones were their accounts'. The newest first: however fast more come, it ends.
+                // All but released ones were their accounts'. The newest first: however fast more come, it ends.
                 let look = "SELECT id, authorized_at, name FROM hold WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
                 let seen = self.mend_rows(sums::HOLD, (look, &hold_set(context)), after, now_ms)?;
                 (seen.map(MendPart::Holds), Some(MendPart::Keys(i64::MAX)))
@@ -64,7 +64,7 @@ impl Books<'_> {
         };
         Ok(Done::Mended(same.or(next).map(|part| MendCursor {
             part,
-            acknowledged: cursor.acknowledged.clone(),
+            ..cursor.clone()
         })))
     }
 
@@ -109,21 +109,24 @@ impl Books<'_> {
         Ok(sums::renew(self.connection, table, key)?)
     }
 
-    /// Looks at the next accounts, and mends those whose business day is to come, or that have holds of
-    /// the future which count for a day.
+    /// Looks at the next accounts, and mends those whose business day is to come, or was when mending was
+    /// begun, or that have holds of the future which count for a day or may yet.
     fn mend_accounts(
         &mut self,
         after: i64,
-        acknowledged: &[Acknowledged],
+        cursor: &MendCursor,
         context: &Context,
     ) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT id, kind = 0 AND (day > ?3 \
                    OR EXISTS (SELECT 1 FROM hold WHERE hold.account = account.id AND state = 0 AND authorized_at > ?4) \
-                   OR EXISTS (SELECT 1 FROM hold WHERE hold.account = account.id AND state = 1 AND authorized_at > ?4)) \
+                   OR EXISTS (SELECT 1 FROM hold WHERE hold.account = account.id AND state = 1 AND authorized_at > ?4) \
+                   OR EXISTS (SELECT 1 FROM hold WHERE hold.account = account.id AND state = 3 AND expires_at > ?4 \
+                   AND authorized_at > ?4)) \
                    FROM account WHERE id > ?1 ORDER BY id LIMIT ?2";
         let today = context.now.business_day();
         let mut statement = self.connection.prepare_cached(sql)?;
-        let which = (after, ROWS_MAX, today, context.now.unix_ms());
+        let first = cursor.begun_on.map_or(today, |day| day.min(today));
+        let which = (after, ROWS_MAX, first, context.now.unix_ms());
         let rows = statement.query_map(which, |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows = rows.collect::<Result<Vec<(i64, bool)>, _>>()?;
         let (mut seen, mut mended) = (Seen::default(), 0_usize);
@@ -132,7 +135,7 @@ impl Books<'_> {
                 return Ok(seen.last.or(Some(after)));
             }
             if is_wrong {
-                self.mend_account(id, acknowledged, context)?;
+                self.mend_account(id, &cursor.acknowledged, context)?;
                 mended = mended.saturating_add(1);
             }
             seen.add(id);
@@ -140,8 +143,8 @@ impl Books<'_> {
         Ok(seen.unless_all())
     }
 
-    /// Brings an account and its holds that count back to now together: whatever was done with them
-    /// since others were looked at, its day has used what they make.
+    /// Brings an account back to now together with its holds that count, or would once they are captured
+    /// late: whatever was done with them since others were looked at, its day has used what they make.
     fn mend_account(
         &mut self,
         id: i64,
@@ -150,7 +153,8 @@ impl Books<'_> {
     ) -> Result<(), StoreError> {
         let now_ms = context.now.unix_ms();
         let sql = "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND authorized_at > ?2 UNION ALL \
-                   SELECT name FROM hold WHERE account = ?1 AND state = 1 AND authorized_at > ?2";
+                   SELECT name FROM hold WHERE account = ?1 AND state = 1 AND authorized_at > ?2 UNION ALL \
+                   SELECT name FROM hold WHERE account = ?1 AND state = 3 AND expires_at > ?2 AND authorized_at > ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let names = statement.query_map([id, now_ms], |row| row.get(0))?;
         for name in names.collect::<Result<Vec<Value>, _>>()? {

@@ -57,8 +57,7 @@ impl Books<'_> {
             Act::MoveRows { pepper, after } => self.move_rows(pepper, *after, false),
             Act::RetirePepper(pepper) => self.retire_pepper(pepper),
             Act::MendClock(cursor) => self.mend_clock(cursor, context),
-            Act::ClockTaken { .. } => Ok(Done::Yes),
-            Act::ClockAccepted { .. } => self.acknowledge_stamps(),
+            Act::ClockTaken { .. } | Act::ClockAccepted { .. } => self.acknowledge_stamps(),
             act => self.certificate_act(act, context.now),
         }
     }
