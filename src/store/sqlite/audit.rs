@@ -47,7 +47,7 @@ pub(super) fn audit(
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Audit, StoreError> {
-    let began = clock::since_boot();
+    let began = clock::Began::now(slices.connection)?;
     let mut faults = Faults::default();
     for difference in schema::differences(slices.connection, MIGRATIONS.len())? {
         faults.add(format!("schema: {difference}"));
@@ -65,7 +65,7 @@ pub(super) fn audit(
     let unchecked = covered_replay::audit(slices, keyring, accounts, &mut faults)?;
     audit.unchecked_rows = audit.unchecked_rows.saturating_add(unchecked);
     audit.keys = keys(slices, &mut faults)?;
-    audit.noted = clock::audit_stamps(slices, (now, began), &chains.log.accepted, &mut faults)?;
+    audit.noted = clock::audit_stamps(slices, (now, &began), &chains.log.accepted, &mut faults)?;
     sums::audit(slices, &mut faults)?;
     others(slices, &mut faults)?;
     if audit.ledger_total != 0 {
