@@ -152,7 +152,7 @@ async fn a_backlog_of_holds_to_be_forgotten_is_told_and_worked_off(rig: Rig) {
 }
 
 async fn a_day_whose_holds_are_forgotten_is_not_judged_by_what_is_left(mut rig: Rig) {
-    for account in [ANNE, BERT, "cc-00003"] {
+    for account in [ANNE, BERT, "cc-00003", "dd-00004"] {
         rig.open(account, 1_000).await;
     }
     let (anne, bert) = (rig.log_in(ANNE).await, rig.log_in(BERT).await);
@@ -175,17 +175,33 @@ async fn a_day_whose_holds_are_forgotten_is_not_judged_by_what_is_left(mut rig: 
         rig.authorize(&carl, hold, 5).await.unwrap();
     }
     rig.assert_clean().await;
-    // Days of which all is kept are judged as ever.
-    if rig.folder.is_some() {
-        rig.shut_store();
-        let sql = "UPDATE account SET day_used = day_used + 1 WHERE number = 'cc-00003'";
-        super::sqlite::tamper(&rig.path(), sql);
+    let dora = rig.log_in("dd-00004").await;
+    rig.authorize(&dora, "h-3", 5).await.unwrap();
+    rig.assert_clean().await;
+    if rig.folder.is_none() {
+        return;
+    }
+    // Days of which all is kept are judged as ever, and none that was turned back is forgotten.
+    rig.shut_store();
+    let whole = std::fs::read(rig.path()).unwrap();
+    let earlier = "its business day is earlier than a withdrawal or a hold of it";
+    for (sql, fault) in [
+        (
+            "day_used = day_used + 1 WHERE number = 'cc-00003'",
+            "its day has used",
+        ),
+        ("day = 0 WHERE number = 'cc-00003'", earlier),
+        ("day = day - 1 WHERE number = 'dd-00004'", earlier),
+    ] {
+        std::fs::write(rig.path(), &whole).unwrap();
+        super::sqlite::tamper(&rig.path(), &format!("UPDATE account SET {sql}"));
         rig.open_store();
         let faults = rig.verify(None).await.faults;
         assert!(
-            faults.len() == 1 && faults[0].contains("its day has used"),
-            "{faults:?}"
+            faults.iter().any(|found| found.contains(fault)),
+            "{sql}: {faults:?}"
         );
+        rig.shut_store();
     }
 }
 

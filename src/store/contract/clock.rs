@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::Connection;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use super::rig::*;
 use crate::domain::{ClockMark, Refusal, Timestamp};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Act, Claim, ClockEffects, Done, Event, MendCursor, TryCounted};
+use crate::store::sqlite::{SqliteStore, audit_with};
+use crate::store::{Acknowledged, Act, Claim, ClockEffects, Done, Event, MendCursor, TryCounted};
+use crate::surroundings::Surroundings as _;
 
 /// A mark of a boot that is not this machine's.
 fn mark(boot_ms: i64) -> ClockMark {
@@ -266,6 +269,98 @@ async fn what_was_forgotten_while_the_clock_was_ahead_makes_no_fault() {
     assert!(rig.withdraw(&bert, 4_701).await.is_err());
     rig.withdraw(&bert, 4_700).await.unwrap();
     rig.assert_clean().await;
+}
+
+/// Whether what one unit more makes wrong of the use of Anne's day is named.
+async fn names_what_a_day_used(rig: &mut Rig) -> bool {
+    rig.assert_clean().await;
+    rig.shut_store();
+    let sql = "UPDATE account SET day_used = day_used + 1 WHERE number = 'zz-00001'";
+    super::sqlite::tamper(&rig.path(), sql);
+    rig.open_store();
+    let faults = rig.verify(None).await.faults.join("\n");
+    faults.contains("its day has used")
+}
+
+#[tokio::test]
+async fn a_hold_that_was_captured_years_ahead_leaves_the_days_before_judged() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.advance(730 * DAY);
+    let was = rig.context().now;
+    rig.authorize(&anne, "h-1", 300).await.unwrap();
+    rig.capture("h-1", 300).await.unwrap();
+    rig.advance(-730 * DAY);
+    accept(&rig, was).await;
+    rig.advance(70 * DAY);
+    rig.sweep_all().await;
+    assert_eq!(rig.free("h-1").await, Err(Refusal::NoHold));
+    rig.advance(DAY);
+    rig.withdraw(&anne, 5).await.unwrap();
+    assert!(names_what_a_day_used(&mut rig).await);
+}
+
+#[tokio::test]
+async fn what_was_forgotten_in_days_that_staff_took_back_leaves_days_to_come_judged() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.advance(100 * DAY);
+    rig.authorize(&anne, "h-1", 300).await.unwrap();
+    rig.capture("h-1", 300).await.unwrap();
+    rig.advance(100 * DAY);
+    let was = rig.context().now;
+    rig.sweep_all().await;
+    assert_eq!(rig.free("h-1").await, Err(Refusal::NoHold));
+    rig.advance(-200 * DAY);
+    accept(&rig, was).await;
+    rig.sweep_all().await;
+    rig.advance(DAY);
+    rig.withdraw(&anne, 5).await.unwrap();
+    assert!(names_what_a_day_used(&mut rig).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_clock_that_is_taken_while_an_audit_reads_makes_no_fault() {
+    let mut rig = Rig::sqlite();
+    rig.shut_store();
+    let clock = Arc::clone(&rig.clock);
+    let marked = move || {
+        let trusted = clock.now();
+        Some(ClockMark {
+            trusted,
+            ..mark(trusted.unix_ms() - NEW_YEAR.unix_ms())
+        })
+    };
+    let keyring = rig.keyring.clone();
+    let store = SqliteStore::open_with(&rig.path(), dollars(), NEW_YEAR, keyring, marked, None);
+    rig.store = Some(Arc::new(store.unwrap()));
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.withdraw(&anne, 5).await.unwrap();
+    let now = rig.context().now;
+    let mut pauses = 0;
+    let pause = |_| {
+        pauses += 1;
+        if pauses == 2 {
+            let handle = Handle::current();
+            rig.advance(3 * DAY);
+            let more = async || {
+                rig.withdraw(&anne, 5).await.unwrap();
+                rig.authorize(&anne, "h-1", 5).await.unwrap();
+            };
+            block_in_place(|| handle.block_on(more()));
+        }
+    };
+    let audit = audit_with(&rig.path(), &rig.keyring, None, now, pause).unwrap();
+    assert_eq!(audit.faults, Vec::<String>::new());
+    assert_eq!(audit.entries, 3);
+    // What it was before the audit began hides nothing.
+    let audit = audit_with(&rig.path(), &rig.keyring, None, now, |_| {}).unwrap();
+    let faults = audit.faults.join("\n");
+    assert!(faults.contains("entry 3: it is stamped"), "{faults}");
+    assert!(faults.contains("1 business days"), "{faults}");
 }
 
 #[tokio::test]

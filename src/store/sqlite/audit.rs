@@ -47,7 +47,7 @@ pub(super) fn audit(
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Audit, StoreError> {
-    let began = clock::since_boot();
+    let began = clock::Began::now(slices.connection)?;
     let mut faults = Faults::default();
     for difference in schema::differences(slices.connection, MIGRATIONS.len())? {
         faults.add(format!("schema: {difference}"));
@@ -64,8 +64,9 @@ pub(super) fn audit(
     let accounts = &chains.ledger.accounts;
     let unchecked = covered_replay::audit(slices, keyring, accounts, &mut faults)?;
     audit.unchecked_rows = audit.unchecked_rows.saturating_add(unchecked);
+    holds(slices, &mut faults)?;
     audit.keys = keys(slices, &mut faults)?;
-    audit.noted = clock::audit_stamps(slices, (now, began), &chains.log.accepted, &mut faults)?;
+    audit.noted = clock::audit_stamps(slices, (now, &began), &chains.log.accepted, &mut faults)?;
     sums::audit(slices, &mut faults)?;
     others(slices, &mut faults)?;
     if audit.ledger_total != 0 {
@@ -175,7 +176,7 @@ fn present(
     let known = log.accepted.iter().filter_map(Acknowledged::of).collect();
     let mut present = Present::read(connection, &ledger.accounts, (done, known), faults)?;
     marks(connection, ledger, faults)?;
-    let open_holds = present.holds(connection, &ledger.accounts, faults)?;
+    let open_holds = present.holds(connection, &ledger.accounts)?;
     present.judge(connection, &ledger.accounts, faults)?;
     Ok(Audit {
         accounts: present.customers,
@@ -242,6 +243,22 @@ fn fault_rows(
         faults.add(format!("{}: {what}", name?));
     }
     Ok(())
+}
+
+/// A hold and its entry are written together.
+fn holds(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreError> {
+    slices.through("hold", |connection, after, end| {
+        fault_rows(
+            connection,
+            "SELECT 'hold ' || name FROM hold LEFT JOIN entry ON entry.id = hold.entry \
+             WHERE hold.id > ?1 AND hold.id <= ?2 AND ((state = 1) <> (captured > 0) \
+             OR (state = 1) <> (entry.id IS NOT NULL) OR (state = 1 AND \
+               (entry.amount <> captured OR debit <> account OR kind NOT IN (3, 4))))",
+            [after, end],
+            "its state and its entry do not agree",
+            faults,
+        )
+    })
 }
 
 /// Returns how many keys there are.

@@ -160,18 +160,50 @@ impl Books<'_> {
     }
 }
 
+/// Stamps later than this are to come, as the snapshot has it that is open.
+type Late<'l> = dyn Fn(&Connection) -> rusqlite::Result<i64> + 'l;
+
+/// When something began: CLOCK_BOOTTIME, and what the store said then is the time.
+pub(super) struct Began {
+    boot: Duration,
+    trusted: Option<Timestamp>,
+}
+
+impl Began {
+    pub(super) fn now(connection: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            boot: since_boot(),
+            trusted: trusted(connection)?,
+        })
+    }
+
+    /// How long ago it was, in milliseconds; where the time was set forward since, by as much more.
+    fn ago_ms(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        let gone = since_boot().saturating_sub(self.boot).as_millis();
+        let gone = u64::try_from(gone).unwrap_or(u64::MAX);
+        let went_on = match (self.trusted, trusted(connection)?) {
+            (Some(then), Some(now)) => now.unix_ms().saturating_sub(then.unix_ms()),
+            _ => 0,
+        };
+        Ok(gone.max(u64::try_from(went_on).unwrap_or(0)))
+    }
+}
+
+fn trusted(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(read_mark(connection)?.map(|mark| mark.trusted))
+}
+
 /// Stamps later than now: faults, unless they were acknowledged. What was is returned in words. `now` is
-/// when the audit began, `began` the same as CLOCK_BOOTTIME has it: what is written meanwhile is no fault.
+/// when the audit `began`: what is written meanwhile is no fault.
 pub(super) fn audit_stamps(
     slices: &mut Slices<'_>,
-    (now, began): (Timestamp, Duration),
+    (now, began): (Timestamp, &Began),
     accepted: &[AuditRecord],
     faults: &mut Faults,
 ) -> Result<Vec<String>, StoreError> {
-    let late = || {
-        let gone_ms = since_boot().saturating_sub(began).as_millis();
-        let gone_ms = u64::try_from(gone_ms).unwrap_or(u64::MAX);
-        now.plus_ms(SNAPSHOT_MS.saturating_add(gone_ms)).unix_ms()
+    let late = |connection: &Connection| {
+        let ago_ms = began.ago_ms(connection)?;
+        Ok(now.plus_ms(SNAPSHOT_MS.saturating_add(ago_ms)).unix_ms())
     };
     let acknowledged = accepted
         .iter()
@@ -197,7 +229,7 @@ pub(super) fn audit_stamps(
 /// Rows that staff can mend, stamped later than a moment: faults.
 fn audit_rows(
     slices: &mut Slices<'_>,
-    late: &dyn Fn() -> i64,
+    late: &Late<'_>,
     faults: &mut Faults,
 ) -> Result<(), StoreError> {
     for (table, moment, what) in [
@@ -216,7 +248,7 @@ fn audit_rows(
             let sql = format!("SELECT count(*) FROM {table} WHERE {moment} > ?3 AND {rows}");
             let mut statement = connection.prepare_cached(&sql)?;
             let [after, end] = bounds;
-            let more = statement.query_row([after, end, late()], |row| row.get(0))?;
+            let more = statement.query_row([after, end, late(connection)?], |row| row.get(0))?;
             found = found.saturating_add(more);
             Ok::<_, StoreError>(())
         };
@@ -240,7 +272,7 @@ fn audit_log(
     slices: &mut Slices<'_>,
     (table, name, what): (&str, &str, &str),
     acknowledged: Option<&AuditRecord>,
-    late: &dyn Fn() -> i64,
+    late: &Late<'_>,
     faults: &mut Faults,
 ) -> Result<Option<String>, StoreError> {
     let through = acknowledged.and_then(|record| through(&record.detail, name));
@@ -250,7 +282,7 @@ fn audit_log(
     let mut known_of = 0_u64;
     slices.through(table, |connection, after, end| {
         let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([after, end, late()])?;
+        let mut rows = statement.query([after, end, late(connection)?])?;
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
             if number <= through {
@@ -274,7 +306,7 @@ fn audit_log(
 }
 
 /// CLOCK_BOOTTIME, which counts sleep too.
-pub(super) fn since_boot() -> Duration {
+fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::accounts::KIND_CUSTOMER;
 use super::audit::Faults;
@@ -20,8 +20,21 @@ struct Rest {
     /// The business day, where it has one whose holds are kept still, and what of its use is not accounted for.
     day: Option<i64>,
     used: i64,
-    /// When the day of its row begins.
+    /// No entry before this one withdrew on that day.
+    first: i64,
+    /// When the day of its row begins, and whether something was used of a later one.
     begins: i64,
+    is_behind: bool,
+}
+
+impl Rest {
+    /// A hold of a day used so much.
+    fn count(&mut self, day: i64, amount: i64) {
+        if self.day == Some(day) {
+            self.used = self.used.wrapping_sub(amount);
+        }
+        self.is_behind |= Timestamp::start_of_day(day).unix_ms() > self.begins;
+    }
 }
 
 /// What rows of accounts say at one moment.
@@ -31,7 +44,7 @@ pub(super) struct Present {
     pub(super) customers: u64,
     pub(super) customers_total: i64,
     pub(super) total: i64,
-    /// The latest moment that anything was done at, as far as was read.
+    /// The latest moment of an entry or a record.
     done: i64,
     /// What staff acknowledged to be stamped on a day to come: it was not made on it.
     known: Vec<Acknowledged>,
@@ -88,57 +101,65 @@ impl Present {
             let (day, used): (i64, i64) = (row.get(6)?, row.get(7)?);
             rest.held = row.get(5)?;
             rest.begins = day.saturating_mul(86_400_000);
-            if is_customer && (day > 0 || used > 0) && day > forgotten {
-                rest.day = Some(day);
+            if is_customer {
                 let withdrawn = withdrawn_on(connection, account, day, &present.known)?;
-                rest.used = used.wrapping_sub(withdrawn);
+                rest.is_behind = withdrawn.later;
+                rest.day = Some(day).filter(|day| (*day > 0 || used > 0) && *day > forgotten);
+                rest.used = used.wrapping_sub(withdrawn.sum);
+                rest.first = withdrawn.first;
             }
         }
         Ok(present)
     }
 
-    /// Reads the holds, and compares each with its entry; returns how many are open.
+    /// Reads the holds that count for what accounts hold or for their days; returns how many are open.
     pub(super) fn holds(
         &mut self,
         connection: &Connection,
         accounts: &Accounts,
-        faults: &mut Faults,
     ) -> Result<u64, StoreError> {
-        let sql = "SELECT name, account, state, hold.amount, captured, authorized_at, \
-                   (state = 1) <> (captured > 0) OR (state = 1) <> (entry.id IS NOT NULL) OR (state = 1 AND \
-                     (entry.amount <> captured OR debit <> account OR kind NOT IN (3, 4))), \
-                   iif(kind = ?1, entry.id, NULL), debit, entry.amount, entry.at \
-                   FROM hold LEFT JOIN entry ON entry.id = hold.entry ORDER BY hold.id";
+        let mut open = 0_u64;
+        let sql = "SELECT account, amount, authorized_at FROM hold WHERE state = 0";
         let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([EntryKind::Withdrawal.number()])?;
-        let (mut open, mut captures) = (0_u64, HashSet::new());
+        let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            if row.get::<_, Option<bool>>(6)? == Some(true) {
-                let name: String = row.get(0)?;
-                faults.add(format!("hold {name}: its state and its entry do not agree"));
+            open = open.saturating_add(1);
+            let (amount, day) = (row.get(1)?, day_of(row.get(2)?));
+            if let Some(rest) = self.rest_of(accounts, row.get(0)?) {
+                rest.held = rest.held.wrapping_sub(amount);
+                rest.count(day, amount);
             }
-            let (state, amount): (i64, i64) = (row.get(2)?, row.get(3)?);
-            let of_day = if state == 0 { amount } else { row.get(4)? };
-            self.done = self.done.max(row.get(5)?);
-            if state == 0 {
-                open = open.saturating_add(1);
-            }
-            if let Some(rest) = self.rest_of(accounts, row.get(1)?) {
-                if state == 0 {
-                    rest.held = rest.held.wrapping_sub(amount);
-                }
-                if state <= 1 && rest.day == Some(day_of(row.get(5)?)) {
-                    rest.used = rest.used.wrapping_sub(of_day);
-                }
-            }
+        }
+        let sql = "SELECT account, captured, authorized_at, entry FROM hold WHERE state = 1 \
+                   ORDER BY id";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let sql = "SELECT debit, amount, at FROM entry WHERE id = ?1 AND kind = ?2";
+        let mut entry = connection.prepare(sql)?;
+        let mut captures = HashSet::new();
+        while let Some(row) = rows.next()? {
+            let (captured, day) = (row.get(1)?, day_of(row.get(2)?));
+            let Some(rest) = self.rest_of(accounts, row.get(0)?) else {
+                continue;
+            };
+            rest.count(day, captured);
+            let number: Option<i64> = row.get(3)?;
+            let Some(number) = number.filter(|number| rest.day.is_some() && *number >= rest.first)
+            else {
+                continue;
+            };
             // What a capture withdrew counts upon its hold's day, not upon its own.
-            if let Some(entry) = row.get::<_, Option<i64>>(7)?
-                && !is_known(&self.known, entry, day_of(row.get(10)?))
-                && let Some(rest) = self.rest_of(accounts, row.get(8)?)
-                && rest.day == Some(day_of(row.get(10)?))
-                && captures.insert(entry)
+            let kind = EntryKind::Withdrawal.number();
+            let found = entry.query_row(params![number, kind], |row| {
+                Ok((row.get(0)?, row.get(1)?, day_of(row.get(2)?)))
+            });
+            if let Some((debit, amount, day)) = found.optional()?
+                && !is_known(&self.known, number, day)
+                && let Some(rest) = self.rest_of(accounts, debit)
+                && rest.day == Some(day)
+                && captures.insert(number)
             {
-                rest.used = rest.used.wrapping_add(row.get(9)?);
+                rest.used = rest.used.wrapping_add(amount);
             }
         }
         Ok(open)
@@ -168,6 +189,11 @@ impl Present {
                     "{number}: what its day has used is not what its withdrawals and holds make"
                 ));
             }
+            if rest.is_behind {
+                faults.add(format!(
+                    "{number}: its business day is earlier than a withdrawal or a hold of it"
+                ));
+            }
             if rest.begins > self.done {
                 later.push((rest.begins, number));
             }
@@ -176,7 +202,8 @@ impl Present {
             return Ok(());
         }
         // Only what is done on a day turns an account to it: some of that is in no log.
-        let sql = "SELECT coalesce(max(at), 0) FROM request";
+        let sql = "SELECT max(coalesce((SELECT max(at) FROM request), 0), \
+                   coalesce((SELECT max(authorized_at) FROM hold), 0))";
         let asked = connection.query_row(sql, [], |row| row.get::<_, i64>(0))?;
         for (_, number) in later.iter().filter(|(begins, _)| *begins > asked) {
             faults.add(format!(
@@ -195,29 +222,55 @@ fn is_known(known: &[Acknowledged], entry: i64, day: i64) -> bool {
     known.iter().any(|known| known.has(entry, day))
 }
 
-/// What the account's entries withdrew on a day. Seldom do only they themselves say: where a clock was
-/// wrong, or a capture came on the day after.
+/// What an account's entries withdrew on a day: how much, that none before `first` did, and whether one
+/// did on a later day.
+struct Withdrawn {
+    sum: i64,
+    first: i64,
+    later: bool,
+}
+
+/// Seldom do only the entries themselves say: where a clock was wrong, or the row is.
 fn withdrawn_on(
     connection: &Connection,
     account: &Rebuilt,
     day: i64,
     known: &[Acknowledged],
-) -> Result<i64, StoreError> {
+) -> Result<Withdrawn, StoreError> {
     if let Some((first, sum)) = account.withdrawn_on(day)
         && !is_known(known, first, day)
     {
-        return Ok(sum);
+        return Ok(Withdrawn {
+            sum,
+            first,
+            later: false,
+        });
     }
-    let lines = match postings::since(connection, account.id, Timestamp::from_unix_ms(i64::MIN)) {
+    // A day more than is asked for: only an acceptance sets the clock back by more, and what is behind
+    // one and is of a later day is known.
+    let from = Timestamp::start_of_day(day.saturating_sub(1));
+    let lines = match postings::since(connection, account.id, from) {
         // It was named where the entries were played.
         Err(StoreError::Broken(_)) => Vec::new(),
         lines => lines?,
     };
-    let paid = lines.iter().filter(|line| {
-        line.kind == EntryKind::Withdrawal
-            && line.amount < 0
-            && line.at.business_day() == day
-            && !is_known(known, line.entry, day)
-    });
-    Ok(paid.fold(0, |sum: i64, line| sum.wrapping_sub(line.amount)))
+    let mut withdrawn = Withdrawn {
+        sum: 0,
+        first: i64::MAX,
+        later: false,
+    };
+    for line in lines {
+        let of_day = line.at.business_day();
+        let is_paid = line.kind == EntryKind::Withdrawal && line.amount < 0;
+        if !is_paid || of_day < day || is_known(known, line.entry, of_day) {
+            continue;
+        }
+        if of_day > day {
+            withdrawn.later = true;
+        } else {
+            withdrawn.sum = withdrawn.sum.wrapping_sub(line.amount);
+            withdrawn.first = withdrawn.first.min(line.entry);
+        }
+    }
+    Ok(withdrawn)
 }

@@ -8,7 +8,8 @@ use crate::domain::Timestamp;
 use crate::store::{Context, SWEEP_ROWS_MAX, StoreError, Swept};
 
 /// The bank's row with the last business day, in days since 1970, that a hold which is forgotten may
-/// have counted for: what was used of it and of days before no longer follows from what is kept.
+/// have counted for: what was used of it and of days before no longer follows from what is kept. It is
+/// never one to come: what a wrong clock made for such a day does not count for it.
 pub(super) const HOLDS_FORGOTTEN_DAY: &str = "holds_forgotten_day";
 
 impl Books<'_> {
@@ -55,6 +56,10 @@ impl Books<'_> {
     /// Forgets holds that ended long ago, the oldest first, as they were made; and notes the last
     /// business day that one of them counted for.
     fn forget_holds(&self, context: &Context, rows_max: i64) -> Result<usize, StoreError> {
+        let today = context.now.business_day();
+        // What was noted while the clock was ahead.
+        let sql = "UPDATE bank SET value = ?2 WHERE name = ?1 AND CAST(value AS INTEGER) > ?2";
+        self.note_forgotten_day(sql, today)?;
         let moment = context.terms.holds_forgotten(context.now).unix_ms();
         let sql = "SELECT 1 FROM (SELECT state, expires_at FROM hold ORDER BY id LIMIT ?2) \
                    WHERE state <> 0 AND expires_at < ?1 LIMIT 1";
@@ -77,14 +82,15 @@ impl Books<'_> {
         let stamps = statement.query_map(parameters, |row| row.get::<_, i64>(0))?;
         let stamps = stamps.collect::<Result<Vec<_>, _>>()?;
         if let Some(last) = stamps.iter().max() {
-            self.note_forgotten_day(Timestamp::from_unix_ms(*last).business_day())?;
+            let last = Timestamp::from_unix_ms(*last).business_day();
+            let sql = "INSERT INTO bank (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
+                       SET value = excluded.value WHERE CAST(value AS INTEGER) < ?2";
+            self.note_forgotten_day(sql, last.min(today))?;
         }
         Ok(stamps.len())
     }
 
-    fn note_forgotten_day(&self, day: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO bank (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
-                   SET value = excluded.value WHERE CAST(value AS INTEGER) < ?2";
+    fn note_forgotten_day(&self, sql: &str, day: i64) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         if statement.execute(params![HOLDS_FORGOTTEN_DAY, day])? > 0 {
             sums::renew(self.connection, sums::BANK, HOLDS_FORGOTTEN_DAY)?;
