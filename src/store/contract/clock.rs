@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::rig::*;
 use crate::domain::{ClockMark, Refusal, Timestamp};
 use crate::store::sqlite::{SqliteStore, audit_with};
-use crate::store::{Acknowledged, Act, Claim, ClockEffects, Done, Event, MendCursor, TryCounted};
+use crate::store::{Act, Claim, ClockEffects, Done, Event, MendCursor, TryCounted};
 use crate::surroundings::Surroundings as _;
 
 /// A mark of a boot that is not this machine's.
