@@ -6,7 +6,7 @@ use super::clock::{
 };
 use super::rig::*;
 use crate::domain::hold::LATE_CAPTURE_MS;
-use crate::store::{Act, Done, TryCounted};
+use crate::store::{Act, Claim, Done, TryCounted};
 
 #[tokio::test]
 async fn what_customers_do_between_the_slices_of_mending_is_brought_to_now_too() {
@@ -274,4 +274,64 @@ async fn staff_are_told_of_late_captures_and_settled_holds_that_a_later_clock_en
     // Of what is over already there is nothing to tell.
     rig.advance(i64::try_from(LATE_CAPTURE_MS).unwrap() + HOUR);
     assert_eq!(over(rig.context().now.plus_ms(1_000)).await, (0, 0));
+}
+
+/// One thing that a customer does, that time does, or that staff do.
+async fn step(
+    rig: &Rig,
+    claims: &[Claim; 2],
+    dice: &mut impl FnMut(usize) -> usize,
+    holds: &mut Vec<String>,
+) {
+    let claim = &claims[dice(2)];
+    let any = dice(holds.len().max(1));
+    let any = holds.get(any).map_or("none", String::as_str).to_owned();
+    let last = holds.last().map_or("none", String::as_str).to_owned();
+    let mut some = |most| i64::try_from(dice(most)).unwrap();
+    match some(10) {
+        0 | 1 => drop(rig.withdraw(claim, 10 + some(9)).await),
+        2 | 3 => {
+            let name = format!("h-{}", holds.len());
+            drop(rig.authorize(claim, &name, 100 + some(9)).await);
+            holds.push(name);
+        }
+        4 => drop(rig.capture(&any, 7).await),
+        5 => drop(rig.capture(&last, 5).await),
+        6 => drop(rig.free(&any).await),
+        7 => {
+            // To some hour, or to seconds before or behind a midnight.
+            let left = DAY - rig.context().now.unix_ms().rem_euclid(DAY);
+            rig.advance([some(30) * HOUR, left + some(20) * SECOND - 10 * SECOND][dice(2)]);
+        }
+        8 => {
+            rig.advance(-some(20) * SECOND);
+            rig.sweep_all().await;
+        }
+        _ => {
+            let was = rig.context().now;
+            let ms =
+                [1, 2, 3, 40, 100, 200][dice(6)] * DAY + i64::try_from(dice(30)).unwrap() * HOUR;
+            rig.advance([ms, -ms][dice(2)]);
+            accept(rig, was).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_clock_does_and_staff_accept_an_audit_names_nothing() {
+    for seed in 0..12 {
+        let mut rig = Rig::sqlite();
+        rig.terms.daily_withdrawal_limit = 1_000_000_000;
+        rig.terms.hold_timeout_ms = 50_000;
+        for account in [ANNE, BERT] {
+            rig.open(account, 100_000_000).await;
+        }
+        let claims = [rig.log_in(ANNE).await, rig.log_in(BERT).await];
+        let (mut dice, mut holds) = (super::journal::dice(seed), Vec::new());
+        for number in 0..60 {
+            step(&rig, &claims, &mut dice, &mut holds).await;
+            let faults = rig.verify(None).await.faults;
+            assert_eq!(faults, Vec::<String>::new(), "seed {seed}, step {number}");
+        }
+    }
 }
