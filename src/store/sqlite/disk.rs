@@ -40,6 +40,8 @@ const IN_DOUBT: u8 = 0;
 const SOUND: u8 = 1;
 /// Sound, and the journal is to be emptied before the next commit.
 const LARGE: u8 = 2;
+/// All was written anew, and a commit is to show that commits are kept.
+const PROVING: u8 = 3;
 
 /// Whether the store's file can be written, for all who ask.
 #[derive(Debug, Clone)]
@@ -58,7 +60,7 @@ impl Writable {
     }
 
     pub(super) fn get(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != IN_DOUBT
+        matches!(self.state.load(Ordering::Relaxed), SOUND | LARGE)
     }
 
     /// Has the journal emptied before the next commit, where the disk is not in doubt.
@@ -67,10 +69,17 @@ impl Writable {
         let _ = self.state.compare_exchange(from, to, relaxed, relaxed);
     }
 
-    /// A transaction failed: finds out why. Where it was the disk, what is there is in doubt.
+    /// A transaction failed: finds out why. Where it was the disk, or the store is damaged, what is there is
+    /// in doubt.
     pub(super) fn failed(&self, error: StoreError) -> StoreError {
+        let was_of_storage = matches!(error, StoreError::Disk(..));
         let error = self.looker.judge(error);
-        if matches!(error, StoreError::Disk(cause, _) if cause.is_of_disk()) {
+        let in_doubt = match &error {
+            StoreError::Disk(cause, _) => cause.is_of_disk(),
+            StoreError::Broken(_) => was_of_storage,
+            _ => false,
+        };
+        if in_doubt {
             self.doubt(&error);
         }
         error
@@ -97,22 +106,35 @@ impl Writable {
             }
             _ => {}
         }
-        recover(connection, &self.looker)?;
-        self.state.store(SOUND, Ordering::Relaxed);
+        if let Some(damage) = self.looker.damage() {
+            return Err(damage);
+        }
+        make_sound(connection, &self.looker)?;
+        self.state.store(PROVING, Ordering::Relaxed);
+        let proven = prove(connection);
+        let (relaxed, from, to) = (Ordering::Relaxed, PROVING, SOUND);
+        // The journal may be copied with that commit, and the disk have failed again.
+        if proven.is_err()
+            || self
+                .state
+                .compare_exchange(from, to, relaxed, relaxed)
+                .is_err()
+        {
+            self.state.store(IN_DOUBT, Ordering::Relaxed);
+            proven?;
+            let words = "it failed again while the journal was copied".to_owned();
+            return Err(StoreError::Disk(Cause::Syncing, words));
+        }
         tracing::info!("the disk is sound again: all that was committed was copied and synced");
         Ok(())
     }
 }
 
-fn recover(connection: &Connection, looker: &Looker) -> Result<(), StoreError> {
-    make_sound(connection, looker)?;
-    // Only a commit shows that commits are kept: one that would change nothing writes nothing.
-    connection.execute(
-        "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
-         ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
-        [],
-    )?;
-    Ok(())
+/// Only a commit shows that commits are kept: one that would change nothing writes nothing.
+fn prove(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
+               ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
+    connection.execute(sql, []).map(|_| ())
 }
 
 /// Has all that was committed written anew and synced, whoever reads the store meanwhile.
@@ -168,11 +190,11 @@ struct Written {
 impl Written {
     fn read(path: &Path) -> Result<Self, Unsound> {
         let other = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let page_bytes = other.pragma_query_value(None, "page_size", |row| row.get(0))?;
         // Takes no lock and copies nothing, whoever else is copying.
         let (frames, copied) = other.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         })?;
+        let page_bytes = other.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let known = |count| {
             let count = u64::try_from(count);
             count.map_err(|_| io::Error::other("how long the journal is cannot be told"))
@@ -280,6 +302,32 @@ mod tests {
     fn is_whole(connection: &Connection) -> bool {
         let sql = "SELECT count(*) = 2 AND sum(a = zeroblob(50000)) = 0 FROM t";
         connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_fails_again_while_the_journal_is_copied_stays_in_doubt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.db");
+        let mut connection = Connection::open(&path).unwrap();
+        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE bank (name PRIMARY KEY, value)";
+        connection.execute_batch(sql).unwrap();
+        let writable = Writable::sound(Looker::new(&path).unwrap());
+        let fault = || StoreError::Disk(Cause::Syncing, "fault".to_owned());
+        writable.failed(fault());
+        let again = writable.clone();
+        let hook = move |_: &mut rusqlite::hooks::Wal, _| {
+            again.failed(fault());
+            Ok(())
+        };
+        connection.wal_hook(Some(hook)).unwrap();
+        for _ in 0..2 {
+            assert!(writable.make_sure(&connection).is_err() && !writable.get());
+        }
+        let none: Option<fn(&mut rusqlite::hooks::Wal, i32) -> rusqlite::Result<()>> = None;
+        connection.wal_hook(none).unwrap();
+        writable.make_sure(&connection).unwrap();
+        assert!(writable.get());
+        drop(connection);
     }
 
     #[test]

@@ -86,6 +86,16 @@ impl Looker {
         }
     }
 
+    /// The damage that was found, if any was.
+    pub(super) fn damage(&self) -> Option<StoreError> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Found(cause, detail, _) if cause.is_damage() => {
+                Some(StoreError::Broken(cause.tell(detail)))
+            }
+            _ => None,
+        }
+    }
+
     /// One look at a time, whoever asks, on a thread of its own: the store is served on meanwhile.
     fn second_look(self: &Arc<Self>, guess: Cause, words: String) -> (Cause, String) {
         let still = || (Cause::Passing, format!("{words}; it is looked at still"));

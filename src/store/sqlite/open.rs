@@ -305,7 +305,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "journal_size_limit", wal::BYTES_MAX)?;
-    // Before it is made sound nothing of the journal is copied; then `wal::copy` does it.
+    // Before it is made sound nothing of the journal is copied; then `wal::copied_with_commits` does it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
