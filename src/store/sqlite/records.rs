@@ -80,14 +80,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(AuditRecord, ChainHash)> {
 }
 
 pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done, StoreError> {
-    Ok(Done::Records(matching(connection, asked)?))
-}
-
-/// The records that are asked for, oldest first, each with its hash.
-pub(super) fn matching(
-    connection: &Connection,
-    asked: &RecordsAsked,
-) -> Result<Vec<(AuditRecord, ChainHash)>, StoreError> {
     let order = if asked.newest { "DESC" } else { "ASC" };
     let sql = format!(
         "SELECT {COLUMNS} FROM audit WHERE id > ?1 AND at >= ?2 AND at < ?3 AND (?4 IS NULL OR event = ?4) \
@@ -107,7 +99,7 @@ pub(super) fn matching(
     )?;
     let mut records = rows.collect::<Result<Vec<_>, _>>()?;
     records.sort_by_key(|(record, _)| record.number);
-    Ok(records)
+    Ok(Done::Records(records))
 }
 
 /// The log as its records chain, up to one of them.
