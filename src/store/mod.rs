@@ -13,8 +13,11 @@ pub mod enrolment;
 pub mod memory;
 mod notes;
 mod office;
+mod rules;
 pub mod seats;
 pub mod sqlite;
+mod state;
+mod working;
 
 use std::future::Future;
 use std::pin::Pin as Pinned;

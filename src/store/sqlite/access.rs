@@ -2,7 +2,6 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::accounts::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use super::covered::Covered;
 use super::sums;
 use super::writer::Books;
@@ -12,6 +11,7 @@ use crate::access::pin::{HashCost, HashTraits, PinHash, PinVerified, StoredPin, 
 use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
+use crate::store::state::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use crate::store::{Balances, Context, Event, PinChange, StoreError, TryCounted};
 
 /// A row of `credential` with what its account says.

@@ -204,7 +204,7 @@ impl Books<'_> {
         let no_pepper = || StoreError::Unavailable("there is no pepper to cover a row".to_owned());
         let pepper = self.keyring.current().ok_or_else(no_pepper)?;
         self.know_pepper(&pepper)?;
-        let last = match self.memory.rows {
+        let last = match self.memory.row_log {
             Some(last) => last,
             None => head(self.connection)?,
         };
@@ -242,7 +242,7 @@ impl Books<'_> {
             .prepare_cached("UPDATE row_record_head SET count = ?1, hash = ?2")?
             .execute(params![number, hash])?;
         let count = number;
-        self.memory.rows = Some(LogHead { count, hash });
+        self.memory.row_log = Some(LogHead { count, hash });
         Ok(())
     }
 

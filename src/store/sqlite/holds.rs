@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{ToSql, params};
+use rusqlite::{Row, ToSql, params};
 
-use super::accounts::AccountRow;
-use super::sums;
 use super::writer::Books;
 use crate::access::throttle::AddressBlock;
-use crate::domain::hold::HoldState;
+use crate::domain::hold::{Hold, HoldState};
+use crate::domain::money::Amount;
 use crate::domain::{HoldName, OpenHolds, Timestamp};
+use crate::store::rules::holds::expire_due;
+use crate::store::state::{AccountRow, HoldRow};
 use crate::store::{Context, StoreError};
 
 /// Addresses that holds are remembered of. One more must wait until those of another are over; meanwhile its
@@ -22,28 +23,29 @@ pub(super) struct FromAddresses(HashMap<AddressBlock, Vec<(HoldName, Timestamp)>
 
 impl FromAddresses {
     /// Remembers a hold that was made.
-    pub(super) fn add(&mut self, context: &Context, name: &HoldName, expires_at: Timestamp) {
-        let Some(address) = context.address else {
+    pub(super) fn add(&mut self, row: &HoldRow) {
+        let Some(address) = row.made_from else {
             return;
         };
+        // Made just now.
+        let now = row.hold.authorized_at;
         if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
-            let is_open = |(_, ends): &(HoldName, Timestamp)| *ends > context.now;
+            let is_open = |(_, ends): &(HoldName, Timestamp)| *ends > now;
             self.0.retain(|_, made| made.iter().any(is_open));
             if self.0.len() >= ADDRESSES_MAX {
                 return;
             }
         }
         let made = self.0.entry(address).or_default();
-        made.push((name.clone(), expires_at));
+        made.push((row.name.clone(), row.hold.expires_at));
     }
 }
 
 impl Books<'_> {
-    /// How many holds of the account and of the context's terminal are open, counted up to what may
-    /// be. The account's due ones have been expired.
+    /// How many holds of the account and of the context's terminal are open, counted up to what may be.
     pub(super) fn open_holds(
         &mut self,
-        account: &AccountRow,
+        account: i64,
         context: &Context,
     ) -> Result<OpenHolds, StoreError> {
         let most = context.terms.open_holds;
@@ -53,15 +55,12 @@ impl Books<'_> {
             let parameters = params![key, context.now.unix_ms(), most];
             statement.query_row(parameters, |row| row.get::<_, u64>(0))
         };
-        let of_account = match account.held {
-            0 => 0,
-            _ => count(
-                "SELECT count(*) FROM (SELECT 1 FROM hold WHERE account = ?1 AND state = 0 \
-                 AND expires_at > ?2 LIMIT ?3)",
-                &account.id,
-                most.of_account,
-            )?,
-        };
+        let of_account = count(
+            "SELECT count(*) FROM (SELECT 1 FROM hold WHERE account = ?1 AND state = 0 \
+             AND expires_at > ?2 LIMIT ?3)",
+            &account,
+            most.of_account,
+        )?;
         let of_terminal = match context.terminal.is_anonymous() {
             true => self.open_from(context)?,
             false => count(
@@ -97,6 +96,46 @@ impl Books<'_> {
         Ok(u64::try_from(made.len()).unwrap_or(u64::MAX))
     }
 
+    /// Open holds of the account whose time is over by that moment, the oldest first.
+    pub(super) fn due(
+        &self,
+        account: i64,
+        by: Timestamp,
+        most: usize,
+    ) -> Result<Vec<HoldRow>, StoreError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql = format!(
+            "{HOLD_SQL} WHERE account = ?1 AND state = 0 AND expires_at <= ?2 ORDER BY hold.id LIMIT ?3"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![account, by.unix_ms(), most])?;
+        let mut due = Vec::new();
+        while let Some(row) = rows.next()? {
+            due.push(read_hold(row)?);
+        }
+        Ok(due)
+    }
+
+    pub(super) fn hold(&self, name: &HoldName) -> Result<Option<HoldRow>, StoreError> {
+        self.one_hold("hold.name = ?1", [name.as_str()])
+    }
+
+    /// The hold of that number, if it is that account's.
+    pub(super) fn hold_made(&self, id: i64, account: i64) -> Result<Option<HoldRow>, StoreError> {
+        self.one_hold("hold.id = ?1 AND account = ?2", [id, account])
+    }
+
+    fn one_hold(
+        &self,
+        condition: &str,
+        which: impl rusqlite::Params,
+    ) -> Result<Option<HoldRow>, StoreError> {
+        let sql = format!("{HOLD_SQL} WHERE {condition}");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(which)?;
+        rows.next()?.map(read_hold).transpose()
+    }
+
     /// Frees the account's holds whose time is over. The row is saved where any was.
     pub(super) fn expire_due(
         &mut self,
@@ -116,39 +155,43 @@ impl Books<'_> {
         if account.held == 0 {
             return Ok(0);
         }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND expires_at <= ?2 \
-             ORDER BY id LIMIT ?3",
-        )?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let names = statement.query_map(params![account.id, now.unix_ms(), most], |row| {
-            row.get::<_, String>(0)
-        })?;
-        let names = names.collect::<Result<Vec<_>, _>>()?;
-        for name in &names {
-            let name = name
-                .parse()
-                .map_err(|_| StoreError::Broken("a hold without a name".to_owned()))?;
-            let Some(row) = self.hold(&name)? else {
-                continue;
-            };
-            let Some(expiry) = row.hold.expiry(now) else {
-                continue;
-            };
-            account.held = account.held.saturating_sub(expiry.amount().minor());
-            account.free_day(
-                row.hold.authorized_at.business_day(),
-                expiry.amount().minor(),
-            );
-            let expired = HoldState::Expired;
-            let sum = sums::of_hold(&name, row.account, &row.hold, (expired, 0), (None, None));
-            self.connection
-                .prepare_cached("UPDATE hold SET state = ?2, sum = ?3 WHERE id = ?1")?
-                .execute(params![row.id, expired.number(), sum])?;
-        }
-        if !names.is_empty() {
-            self.save(account)?;
-        }
-        Ok(names.len())
+        let due = self.due(account.id, now, most)?;
+        self.memory.rows.loaded.due = Some(due).into();
+        self.apply(|rows| expire_due(rows, account, now))
     }
+}
+
+const HOLD_SQL: &str = "SELECT hold.id, hold.name, hold.account, terminal.name, hold.amount, \
+    hold.authorized_at, hold.expires_at, hold.state, hold.captured, hold.entry, hold.settled_by \
+    FROM hold JOIN terminal ON terminal.id = hold.terminal";
+
+fn read_hold(row: &Row<'_>) -> Result<HoldRow, StoreError> {
+    let (name, terminal): (String, String) = (row.get(1)?, row.get(3)?);
+    let (amount, state) = (row.get(4)?, row.get(7)?);
+    let read = || {
+        Some((
+            name.parse().ok()?,
+            terminal.parse().ok()?,
+            Amount::new(amount)?,
+            HoldState::from_number(state)?,
+        ))
+    };
+    let unreadable = || StoreError::Broken(format!("the hold {name} is unreadable"));
+    let (name, terminal, amount, state) = read().ok_or_else(unreadable)?;
+    Ok(HoldRow {
+        id: row.get(0)?,
+        name,
+        account: row.get(2)?,
+        hold: Hold {
+            terminal,
+            amount,
+            authorized_at: Timestamp::from_unix_ms(row.get(5)?),
+            expires_at: Timestamp::from_unix_ms(row.get(6)?),
+            state,
+        },
+        captured: row.get(8)?,
+        entry: row.get(9)?,
+        settled_by: row.get(10)?,
+        made_from: None,
+    })
 }

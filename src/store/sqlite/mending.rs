@@ -164,7 +164,8 @@ impl Books<'_> {
         let used = self.used_on(id, today, acknowledged)?;
         let mut account = self.account(id)?;
         (account.day, account.day_used) = (today, used);
-        self.save(&account)
+        self.save(&account);
+        Ok(())
     }
 
     /// What the account's withdrawals and holds have used of a day.

@@ -19,7 +19,6 @@ mod inspect;
 mod journal;
 mod look;
 mod mending;
-mod money;
 mod office;
 mod open;
 mod open_error;
@@ -61,6 +60,8 @@ use self::access::{Admission, proven};
 use self::disk::Writable;
 use self::look::Looker;
 use self::writer::{Books, Burden, Call, Job, QUEUE_MAX, Tally};
+use super::rules::orders::CarryOut;
+use super::rules::settlements::Settle;
 use super::seats::{Reserved, Seats};
 use super::{
     Act, Balances, Claim, Claimed, Committed, Context, Done, Line, NewCertificate, Note, Office,
@@ -353,8 +354,18 @@ impl Store for SqliteStore {
                 return Err(StoreError::Fenced);
             }
             let each = orders.iter();
-            each.map(|order| books.order(row, order, &context))
-                .collect()
+            let context = &context;
+            each.map(|order| {
+                books.execute(
+                    &CarryOut {
+                        row,
+                        order,
+                        context,
+                    },
+                    context,
+                )
+            })
+            .collect()
         }))
     }
 
@@ -365,7 +376,14 @@ impl Store for SqliteStore {
         context: Context,
     ) -> Reply<'a, Result<Receipt, Refusal>> {
         let claimed = claim.map(|claim| claim.row);
-        Box::pin(self.write(move |books| books.settle(claimed, &settlement, &context)))
+        Box::pin(self.write(move |books| {
+            let settle = Settle {
+                claimed,
+                settlement: &settlement,
+                context: &context,
+            };
+            books.execute(&settle, &context)
+        }))
     }
 
     fn history<'a>(

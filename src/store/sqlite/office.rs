@@ -2,14 +2,14 @@
 
 use rusqlite::params;
 
-use super::accounts::{AccountRow, STATUS_CLOSED, STATUS_LOCKED};
 use super::covered::Covered;
 use super::sums;
 use super::writer::Books;
 use crate::access::pin::PinHash;
-use crate::domain::money::{BALANCE_MAX, Opening};
-use crate::domain::policy::Movement;
-use crate::domain::{AccountNumber, EntryKind, Refusal, TerminalName, Timestamp};
+use crate::domain::money::{Amount, BALANCE_MAX, Opening};
+use crate::domain::{AccountNumber, EntryKind, EntryNumber, Refusal, TerminalName, Timestamp};
+use crate::store::rules::postings::{Occasion, open_account, post, terminal};
+use crate::store::state::{AccountRow, KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use crate::store::{Act, Context, Done, NewAccount, Office, StoreError};
 
 impl Books<'_> {
@@ -127,8 +127,9 @@ impl Books<'_> {
         disabled: bool,
         context: &Context,
     ) -> Result<Done, StoreError> {
-        let currency = self.named("opening")?.currency;
-        let row = self.terminal(name, &currency, context.now)?;
+        let opening = self.named("opening")?;
+        self.know_terminal(name)?;
+        let row = self.apply(|rows| terminal(rows, name, &opening, context.now))?;
         let covered = Covered::Terminal(row.id);
         // Putting it out is never refused, and makes the row whole again.
         if !self.is_as_written(covered)? && !disabled {
@@ -182,42 +183,27 @@ impl Books<'_> {
                 existing.push(new.number);
                 continue;
             }
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO account (number, kind, currency, head, opened_at) \
-                     VALUES (?1, 0, ?2, zeroblob(32), ?3)",
-                )?
-                .execute(params![
-                    new.number.as_str(),
-                    &*opening.currency,
-                    context.now.unix_ms()
-                ])?;
-            let id = self.connection.last_insert_rowid();
-            self.set_pin(id, &new.hash, None, new.demo)?;
-            self.post_opening(&mut opening, id, new.balance, context)?;
+            let what = (KIND_CUSTOMER, new.number.as_str());
+            let mut account = self.apply(|rows| open_account(rows, what, &opening, context.now))?;
+            self.set_pin(account.id, &new.hash, None, new.demo)?;
+            for part in Opening::new(new.balance).into_iter().flat_map(Opening::parts) {
+                let sides = (&mut opening, &mut account);
+                self.post_by_staff(EntryKind::Opening, part, sides, context.now)?;
+            }
             opened = opened.saturating_add(1);
         }
         Ok(Done::Opened { opened, existing })
     }
 
-    fn post_opening(
+    fn post_by_staff(
         &mut self,
-        opening: &mut AccountRow,
-        id: i64,
-        balance: i64,
-        context: &Context,
-    ) -> Result<(), StoreError> {
-        let Some(balance) = Opening::new(balance) else {
-            return Ok(());
-        };
-        let broken = || StoreError::Broken("an opening of the opening account".to_owned());
-        let mut account = self.account(id)?;
-        for part in balance.parts() {
-            let movement = Movement::new(EntryKind::Opening, opening.id, id, part);
-            let movement = movement.ok_or_else(broken)?;
-            self.post(&movement, opening, &mut account, None, context.now)?;
-        }
-        Ok(())
+        kind: EntryKind,
+        amount: Amount,
+        sides: (&mut AccountRow, &mut AccountRow),
+        at: Timestamp,
+    ) -> Result<EntryNumber, StoreError> {
+        let terminal = None;
+        self.apply(|rows| post(rows, amount, sides, &Occasion { kind, terminal, at }))
     }
 
     fn close(&mut self, number: AccountNumber, context: &Context) -> Result<Done, StoreError> {
@@ -303,26 +289,11 @@ impl Books<'_> {
             Err(_) => return Ok(Done::Refused("the amount is out of range".to_owned())),
         };
         let mut other = self.named("adjustment")?;
-        let broken = || StoreError::Broken("an adjustment of the adjustment account".to_owned());
-        let entry = if signed > 0 {
-            let movement = Movement::new(EntryKind::Adjustment, other.id, account.id, amount);
-            self.post(
-                &movement.ok_or_else(broken)?,
-                &mut other,
-                &mut account,
-                None,
-                context.now,
-            )?
-        } else {
-            let movement = Movement::new(EntryKind::Adjustment, account.id, other.id, amount);
-            self.post(
-                &movement.ok_or_else(broken)?,
-                &mut account,
-                &mut other,
-                None,
-                context.now,
-            )?
+        let sides = match signed > 0 {
+            true => (&mut other, &mut account),
+            false => (&mut account, &mut other),
         };
+        let entry = self.post_by_staff(EntryKind::Adjustment, amount, sides, context.now)?;
         self.connection
             .prepare_cached("INSERT INTO reason (entry, text, actor) VALUES (?1, ?2, ?3)")?
             .execute(params![entry.get(), reason, actor])?;

@@ -5,10 +5,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::accounts::STATUS_CLOSED;
 use super::sums;
 use super::writer::Books;
 use crate::access::pepper::PepperId;
+use crate::store::state::STATUS_CLOSED;
 use crate::store::{Done, PepperUse, StoreError};
 
 impl Books<'_> {

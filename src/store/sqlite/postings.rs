@@ -5,9 +5,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use crate::domain::{EntryKind, Timestamp};
 use crate::store::{Done, Line, StoreError};
 
-/// Every so many postings of an account have a mark, where a search among them begins.
-pub(super) const POSTINGS_PER_MARK: i64 = 64;
-
 /// One posting of account `?1`, that of entry `?2`, and its account's posting before it.
 const LINE_SQL: &str = "SELECT entry.id, entry.at, entry.kind, iif(debit = ?1, -amount, amount), \
     iif(debit = ?1, debit_balance, credit_balance), coalesce(terminal.name, ''), other.kind, \
@@ -109,7 +106,7 @@ fn step(connection: &Connection, account: i64, entry: i64) -> Result<(Line, i64)
 fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
     let kind = EntryKind::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
     let counterparty = match row.get::<_, i64>(6)? {
-        super::accounts::KIND_CUSTOMER => row.get::<_, String>(7)?.parse().ok(),
+        crate::store::state::KIND_CUSTOMER => row.get::<_, String>(7)?.parse().ok(),
         _ => None,
     };
     Ok(Line {

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::accounts::KIND_CUSTOMER;
 use super::audit::Faults;
 use super::postings;
 use super::replay::{Accounts, Rebuilt};
 use super::sweep::HOLDS_FORGOTTEN_DAY;
 use crate::domain::entry::ChainHash;
 use crate::domain::{EntryKind, Timestamp};
+use crate::store::state::KIND_CUSTOMER;
 use crate::store::{Acknowledged, StoreError};
 
 /// What an account's row says beyond its entries, less what its entries and holds make of it.

@@ -3,12 +3,12 @@
 use aws_lc_rs::digest;
 use rusqlite::Connection;
 
-use super::accounts::KIND_CUSTOMER;
 use super::audit::Faults;
-use super::postings::POSTINGS_PER_MARK;
 use super::slices::WINDOW;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
+use crate::store::rules::postings::POSTINGS_PER_MARK;
+use crate::store::state::KIND_CUSTOMER;
 use crate::store::{Digest, StoreError};
 
 /// An account as its entries make it.

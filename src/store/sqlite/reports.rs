@@ -4,11 +4,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::access::read_tries;
-use super::accounts::{STATUS_CLOSED, STATUS_LOCKED};
 use super::postings;
 use super::slices::Slices;
 use crate::access::row_mac::Keyring;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
+use crate::store::state::{STATUS_CLOSED, STATUS_LOCKED};
 use crate::store::{AccountReport, Act, Context, Done, StoreError, TerminalReport, Terms};
 
 /// Acts that only read, on a connection of their own, so that they hold no customer up.

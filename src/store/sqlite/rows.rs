@@ -1,27 +1,20 @@
-//! Rows as values: terminals, entries, kept answers.
+//! Rows for the rules: what an operation needs is loaded, what it changed is kept.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, ToSql, params};
 use uuid::Uuid;
 
-use super::accounts::{AccountRow, KIND_CASH};
-use super::postings::POSTINGS_PER_MARK;
-use super::sums::Sum;
-use super::writer::{Books, TerminalRow};
-use crate::domain::entry::ChainLink;
-use crate::domain::policy::Movement;
-use crate::domain::{EntryNumber, IdempotencyKey, TerminalName, Timestamp};
-use crate::store::{Balances, Fingerprint, StoreError};
+use super::sums::{self, Sum};
+use super::writer::Books;
+use crate::domain::{IdempotencyKey, TerminalName};
+use crate::store::state::{
+    EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, PostingRow, TerminalRow,
+};
+use crate::store::working::{Changes, LastNumbers, Needs, Operation, Stop, WorkingSet};
+use crate::store::{Balances, Context, StoreError};
 
-/// A row of `request`: an answer kept by key.
-pub(super) struct KeptRow {
-    pub(super) id: i64,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) entry: Option<i64>,
-    pub(super) hold: Option<i64>,
-    pub(super) late: bool,
-    pub(super) balances: Balances,
-}
+/// Terminals remembered at most; more are looked up again.
+const TERMINALS_MAX: usize = 10_000;
 
 /// A key as a column has it: the 16 bytes of a UUID where its text says that UUID and nothing else.
 enum KeyColumn<'a> {
@@ -49,98 +42,194 @@ impl ToSql for KeyColumn<'_> {
     }
 }
 
-/// What is to be kept of an answer.
-pub(super) struct Keep<'a> {
-    pub(super) key: &'a IdempotencyKey,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) entry: Option<i64>,
-    pub(super) hold: Option<i64>,
-    pub(super) late: bool,
-}
-
 impl Books<'_> {
-    /// The rows of a terminal and of its cash, made at its first money.
-    pub(super) fn terminal(
+    /// Does one operation by the rules: what it needs is loaded first, twice at most.
+    pub(super) fn execute<O: Operation>(
         &mut self,
-        name: &TerminalName,
-        currency: &str,
-        now: Timestamp,
-    ) -> Result<TerminalRow, StoreError> {
-        if let Some(row) = self.memory.terminals.get(name) {
-            return Ok(*row);
-        }
-        let found = self
-            .connection
-            .prepare_cached("SELECT id, cash FROM terminal WHERE name = ?1")?
-            .query_row([name.as_str()], |row| {
-                Ok(TerminalRow {
-                    id: row.get(0)?,
-                    cash: row.get(1)?,
-                })
-            })
-            .optional()?;
-        let row = match found {
-            Some(row) => row,
-            None => {
-                self.connection
-                    .prepare_cached(
-                        "INSERT INTO account (number, kind, currency, head, opened_at) \
-                         VALUES (?1, ?2, ?3, zeroblob(32), ?4)",
-                    )?
-                    .execute(params![
-                        format!("cash:{name}"),
-                        KIND_CASH,
-                        currency,
-                        now.unix_ms()
-                    ])?;
-                let cash = self.connection.last_insert_rowid();
-                self.connection
-                    .prepare_cached("INSERT INTO terminal (name, cash) VALUES (?1, ?2)")?
-                    .execute(params![name.as_str(), cash])?;
-                TerminalRow {
-                    id: self.connection.last_insert_rowid(),
-                    cash,
-                }
+        operation: &O,
+        context: &Context,
+    ) -> Result<Result<O::Answer, crate::domain::Refusal>, StoreError> {
+        self.make_room()?;
+        self.memory.rows.begin();
+        for _ in 0..2 {
+            self.load(&operation.needs(&self.memory.rows), context)?;
+            match operation.execute(&mut self.memory.rows) {
+                Ok(answer) => return self.keep(Ok(answer)),
+                Err(Stop::Refused(refusal)) => return self.keep(Err(refusal)),
+                Err(stop) => self.memory.rows.discard_for(stop)?,
             }
-        };
-        self.memory.remember_terminal(name.clone(), row);
-        Ok(row)
+        }
+        Err(StoreError::Broken(
+            "an operation never has all it needs".to_owned(),
+        ))
     }
 
-    /// Writes an entry: both postings, both balances, both chains. The rows given are those of
-    /// the movement's debit and credit.
-    pub(super) fn post(
+    /// Does what a rule says with rows that are known already.
+    pub(super) fn apply<T>(
         &mut self,
-        movement: &Movement,
-        debit: &mut AccountRow,
-        credit: &mut AccountRow,
-        terminal: Option<(TerminalRow, &TerminalName)>,
-        now: Timestamp,
-    ) -> Result<EntryNumber, StoreError> {
-        let broken = |what: &str| StoreError::Broken(what.to_owned());
-        if (movement.debit(), movement.credit()) != (debit.id, credit.id) {
-            return Err(broken("a movement was given rows of other accounts"));
-        }
-        let number = self.next_entry()?;
-        let amount = movement.amount().minor();
-        let overflow = || broken("a balance is out of range");
-        debit.balance = debit.balance.checked_sub(amount).ok_or_else(overflow)?;
-        credit.balance = credit.balance.checked_add(amount).ok_or_else(overflow)?;
-        let side = |own: &AccountRow, other: &AccountRow, amount: i64| {
-            ChainLink {
-                previous: &own.head,
-                account: &own.number,
-                counterparty: &other.number,
-                entry: number,
-                at: now,
-                kind: movement.kind(),
-                amount,
-                balance: own.balance,
-                terminal: terminal.map_or("", |(_, name)| name.as_str()),
+        rule: impl FnOnce(&mut WorkingSet) -> Result<T, Stop>,
+    ) -> Result<T, StoreError> {
+        self.know_numbers()?;
+        match rule(&mut self.memory.rows) {
+            Ok(done) => self.keep(done),
+            Err(stop) => {
+                self.memory.rows.discard_for(stop)?;
+                Err(StoreError::Broken("a rule had not all it needs".to_owned()))
             }
-            .hash()
+        }
+    }
+
+    fn load(&mut self, needs: &Needs<'_>, context: &Context) -> Result<(), StoreError> {
+        self.know_numbers()?;
+        if let Some(id) = needs.account {
+            self.know_account(id)?;
+        }
+        if let Some(name) = needs.terminal {
+            self.know_terminal(name)?;
+        }
+        if let Some(number) = needs.customer
+            && !self.memory.rows.loaded.customer.is_asked()
+        {
+            self.memory.rows.loaded.customer = self.know_customer(number)?.into();
+        }
+        if let Some((account, key)) = needs.answer
+            && !self.memory.rows.loaded.answer.is_asked()
+        {
+            self.memory.rows.loaded.answer = self.kept(key, account)?.into();
+        }
+        if let Some(name) = needs.hold
+            && !self.memory.rows.loaded.hold.is_asked()
+        {
+            self.memory.rows.loaded.hold = self.hold(name)?.into();
+        }
+        if let Some((id, account)) = needs.hold_made {
+            self.memory.rows.loaded.hold_made = self.hold_made(id, account)?.into();
+        }
+        if let Some((account, by, most)) = needs.due {
+            self.memory.rows.loaded.due = Some(self.due(account, by, most)?).into();
+        }
+        if let Some(account) = needs.open_holds {
+            self.memory.rows.loaded.open_holds = Some(self.open_holds(account, context)?).into();
+        }
+        Ok(())
+    }
+
+    fn know_numbers(&mut self) -> Result<(), StoreError> {
+        if self.memory.rows.known.last.is_some() {
+            return Ok(());
+        }
+        let last = |table: &str| {
+            let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
+            self.connection.query_row(&sql, [], |row| row.get(0))
         };
-        (debit.head, credit.head) = (side(debit, credit, -amount), side(credit, debit, amount));
+        self.memory.rows.known.last = Some(LastNumbers {
+            account: last("account")?,
+            terminal: last("terminal")?,
+            entry: last("entry")?,
+            hold: last("hold")?,
+            answer: last("request")?,
+        });
+        Ok(())
+    }
+
+    /// Has the terminal of that name known, where there is one, and the account of its cash.
+    pub(super) fn know_terminal(&mut self, name: &TerminalName) -> Result<(), StoreError> {
+        let mut known = self.memory.rows.known.terminals.get(name).copied();
+        if known.is_none() {
+            let sql = "SELECT id, cash FROM terminal WHERE name = ?1";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let found = statement.query_row([name.as_str()], |row| {
+                let (id, cash) = (row.get(0)?, row.get(1)?);
+                Ok(TerminalRow { id, cash })
+            });
+            known = found.optional()?;
+            let terminals = &mut self.memory.rows.known.terminals;
+            if terminals.len() >= TERMINALS_MAX {
+                terminals.clear();
+            }
+            terminals.extend(known.map(|row| (name.clone(), row)));
+        }
+        if let Some(row) = known {
+            self.know_account(row.cash)?;
+        }
+        self.memory.rows.loaded.terminal = known.into();
+        Ok(())
+    }
+
+    fn kept(&self, key: &IdempotencyKey, account: i64) -> Result<Option<KeptAnswer>, StoreError> {
+        let sql = "SELECT id, fingerprint, entry, hold, late, balance, available FROM request \
+                   WHERE key = ?1 AND account = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = statement.query_row(params![KeyColumn::of(key), account], |row| {
+            Ok(KeptAnswer {
+                id: row.get(0)?,
+                fingerprint: row.get(1)?,
+                entry: row.get(2)?,
+                hold: row.get(3)?,
+                late: row.get(4)?,
+                balances: Balances {
+                    balance: row.get(5)?,
+                    available: row.get(6)?,
+                },
+            })
+        });
+        Ok(row.optional()?)
+    }
+
+    /// Keeps what the rules have changed; accounts when the commit comes.
+    fn keep<T>(&mut self, answer: T) -> Result<T, StoreError> {
+        self.memory.rows.settle();
+        let Changes {
+            opened,
+            terminals,
+            entries,
+            new_holds,
+            holds,
+            answers,
+            ..
+        } = &self.memory.rows.changes;
+        opened
+            .iter()
+            .try_for_each(|account| self.insert_account(account))?;
+        for (name, row) in terminals {
+            let sql = "INSERT INTO terminal (id, name, cash) VALUES (?1, ?2, ?3)";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.execute(params![row.id, name.as_str(), row.cash])?;
+        }
+        entries
+            .iter()
+            .try_for_each(|entry| self.insert_entry(entry))?;
+        new_holds
+            .iter()
+            .try_for_each(|hold| self.insert_hold(hold))?;
+        answers
+            .iter()
+            .try_for_each(|answer| self.insert_answer(answer))?;
+        holds.iter().try_for_each(|hold| self.update_hold(hold))?;
+        let made = &mut self.memory.from_addresses;
+        new_holds.iter().for_each(|hold| made.add(hold));
+        self.memory.rows.discard();
+        Ok(answer)
+    }
+
+    fn insert_account(&self, account: &OpenedAccount) -> Result<(), StoreError> {
+        let sql = "INSERT INTO account (id, number, kind, currency, head, opened_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let OpenedAccount { kind, at, row } = account;
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.execute(params![
+            row.id,
+            row.number,
+            kind,
+            row.currency,
+            row.head,
+            at.unix_ms()
+        ])?;
+        Ok(())
+    }
+
+    fn insert_entry(&self, entry: &EntryRow) -> Result<(), StoreError> {
+        let EntryRow { debit, credit, .. } = entry;
         self.connection
             .prepare_cached(
                 "INSERT INTO entry (id, at, kind, terminal, debit, credit, amount, debit_balance, credit_balance, \
@@ -148,120 +237,105 @@ impl Books<'_> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
-                number.get(),
-                now.unix_ms(),
-                movement.kind().number(),
-                terminal.map(|(row, _)| row.id),
-                debit.id,
-                credit.id,
-                amount,
+                entry.number.get(),
+                entry.at.unix_ms(),
+                entry.kind.number(),
+                entry.terminal,
+                debit.account,
+                credit.account,
+                entry.amount,
                 debit.balance,
                 credit.balance,
-                debit.head,
-                credit.head,
-                debit.last_entry,
-                credit.last_entry
+                debit.hash,
+                credit.hash,
+                debit.previous,
+                credit.previous
             ])?;
-        for account in [debit, credit] {
-            self.count_posting(account, number)?;
-            self.save(account)?;
-        }
-        Ok(number)
-    }
-
-    /// The account's last posting is that of this entry now.
-    fn count_posting(
-        &self,
-        account: &mut AccountRow,
-        entry: EntryNumber,
-    ) -> Result<(), StoreError> {
-        account.last_entry = entry.get();
-        account.postings = account.postings.saturating_add(1);
-        if account.postings % POSTINGS_PER_MARK == 0 {
+        let marked = [debit, credit].into_iter().filter(|side| side.is_marked);
+        for PostingRow { account, .. } in marked {
             let sql = "INSERT INTO posting_mark (account, entry) VALUES (?1, ?2)";
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.execute([account.id, account.last_entry])?;
+            statement.execute([*account, entry.number.get()])?;
         }
         Ok(())
     }
 
-    fn next_entry(&mut self) -> Result<EntryNumber, StoreError> {
-        let last = match self.memory.last_entry {
-            Some(last) => last,
-            None => self
-                .connection
-                .prepare_cached("SELECT coalesce(max(id), 0) FROM entry")?
-                .query_row([], |row| row.get(0))?,
-        };
-        let next = last.checked_add(1).and_then(EntryNumber::new);
-        let next =
-            next.ok_or_else(|| StoreError::Broken("entry numbers are used up".to_owned()))?;
-        self.memory.last_entry = Some(next.get());
-        Ok(next)
+    fn insert_hold(&self, row: &HoldRow) -> Result<(), StoreError> {
+        let terminals = &self.memory.rows.known.terminals;
+        let terminal = terminals
+            .get(&row.hold.terminal)
+            .map(|terminal| terminal.id);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO hold (id, name, account, terminal, amount, authorized_at, expires_at, sum) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                row.id,
+                row.name.as_str(),
+                row.account,
+                terminal,
+                row.hold.amount.minor(),
+                row.hold.authorized_at.unix_ms(),
+                row.hold.expires_at.unix_ms(),
+                sums::of_hold(row)
+            ])?;
+        Ok(())
     }
 
-    pub(super) fn kept(
-        &self,
-        key: &IdempotencyKey,
-        account: i64,
-    ) -> Result<Option<KeptRow>, StoreError> {
-        let sql = "SELECT id, fingerprint, entry, hold, late, balance, available FROM request \
-                   WHERE key = ?1 AND account = ?2";
-        let row = self.connection.prepare_cached(sql)?.query_row(
-            params![KeyColumn::of(key), account],
-            |row| {
-                Ok(KeptRow {
-                    id: row.get(0)?,
-                    fingerprint: row.get(1)?,
-                    entry: row.get(2)?,
-                    hold: row.get(3)?,
-                    late: row.get(4)?,
-                    balances: Balances {
-                        balance: row.get(5)?,
-                        available: row.get(6)?,
-                    },
-                })
-            },
-        );
-        Ok(row.optional()?)
+    fn update_hold(&self, row: &HoldRow) -> Result<(), StoreError> {
+        let state = row.hold.state.number();
+        self.connection
+            .prepare_cached(
+                "UPDATE hold SET state = ?2, captured = ?3, entry = ?4, settled_by = ?5, sum = ?6 WHERE id = ?1",
+            )?
+            .execute(params![
+                row.id,
+                state,
+                row.captured,
+                row.entry,
+                row.settled_by,
+                sums::of_hold(row)
+            ])?;
+        Ok(())
     }
 
-    /// Keeps an answer and returns its row.
-    pub(super) fn keep(
-        &self,
-        keep: &Keep<'_>,
-        account: &AccountRow,
-        now: Timestamp,
-    ) -> Result<i64, StoreError> {
-        let balances = account.balances();
-        let key = KeyColumn::of(keep.key);
+    fn insert_answer(&self, new: &NewAnswer) -> Result<(), StoreError> {
+        let NewAnswer {
+            account,
+            at,
+            answer,
+            ..
+        } = new;
+        let key = KeyColumn::of(&new.key);
         let sum = match &key {
             KeyColumn::Uuid(uuid) => Sum::new().blob(uuid.as_bytes()),
             KeyColumn::Text(text) => Sum::new().text(text),
         };
         let sum = sum
-            .int(account.id)
-            .blob(&keep.fingerprint)
-            .int(now.unix_ms());
-        let sum = sum.maybe(keep.entry).maybe(keep.hold).int(keep.late.into());
-        let sum = sum.int(balances.balance).int(balances.available);
+            .int(*account)
+            .blob(&answer.fingerprint)
+            .int(at.unix_ms());
+        let sum = sum.maybe(answer.entry).maybe(answer.hold);
+        let sum = sum.int(answer.late.into()).int(answer.balances.balance);
         self.connection
             .prepare_cached(
-                "INSERT INTO request (key, account, fingerprint, at, entry, hold, late, balance, available, sum) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO request (id, key, account, fingerprint, at, entry, hold, late, balance, available, sum) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
+                answer.id,
                 key,
-                account.id,
-                keep.fingerprint,
-                now.unix_ms(),
-                keep.entry,
-                keep.hold,
-                keep.late,
-                balances.balance,
-                balances.available,
-                sum.done()
+                account,
+                answer.fingerprint,
+                at.unix_ms(),
+                answer.entry,
+                answer.hold,
+                answer.late,
+                answer.balances.balance,
+                answer.balances.available,
+                sum.int(answer.balances.available).done()
             ])?;
-        Ok(self.connection.last_insert_rowid())
+        Ok(())
     }
 }

@@ -8,9 +8,8 @@ use rusqlite::{Connection, ToSql, params};
 
 use super::audit::Faults;
 use super::slices::Slices;
-use crate::domain::HoldName;
-use crate::domain::hold::{Hold, HoldState};
 use crate::store::StoreError;
+use crate::store::state::HoldRow;
 
 /// Rows that are filled in between two looks at a table.
 const FILLED_AT_ONCE: i64 = 1_000;
@@ -131,20 +130,15 @@ impl Sum {
     }
 }
 
-/// The sum of a hold whose row says so.
-pub(super) fn of_hold(
-    name: &HoldName,
-    account: i64,
-    hold: &Hold,
-    (state, captured): (HoldState, i64),
-    (entry, settled_by): (Option<i64>, Option<i64>),
-) -> i64 {
-    let sum = Sum::new().text(name.as_str()).int(account);
+/// The sum of a hold.
+pub(super) fn of_hold(row: &HoldRow) -> i64 {
+    let hold = &row.hold;
+    let sum = Sum::new().text(row.name.as_str()).int(row.account);
     let sum = sum.text(hold.terminal.as_str()).int(hold.amount.minor());
     let sum = sum.int(hold.authorized_at.unix_ms());
     let sum = sum.int(hold.expires_at.unix_ms());
-    let sum = sum.int(i64::from(state.number())).int(captured);
-    sum.maybe(entry).maybe(settled_by).done()
+    let sum = sum.int(i64::from(hold.state.number())).int(row.captured);
+    sum.maybe(row.entry).maybe(row.settled_by).done()
 }
 
 /// The sum of a row that was read: of all its columns from the third on. The first is its key, the

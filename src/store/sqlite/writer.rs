@@ -1,7 +1,7 @@
 //! The one thread that writes: it commits everything that waits in one durable transaction (group
 //! commit), and answers after the commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -11,7 +11,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::accounts::AccountMemory;
 use super::causes::Cause;
 use super::clock::Clock;
 use super::disk::Writable;
@@ -19,8 +18,9 @@ use super::holds::FromAddresses;
 use super::open_error::OpenError;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
-use crate::domain::{ClockMark, TerminalName};
-use crate::store::seats::Seats;
+use crate::domain::ClockMark;
+use crate::store::seats::{Posted, Seats};
+use crate::store::working::WorkingSet;
 use crate::store::{Committed, LogHead, StoreError};
 
 /// Calls that may wait for the writer; more wait for a place.
@@ -33,8 +33,6 @@ const BATCH_MAX: usize = 1_024;
 const GATHERING: Duration = Duration::from_millis(1);
 /// With more calls than these, a commit is worth its price at once.
 const GATHERED: usize = 16;
-/// Terminals remembered at most; more are looked up again.
-const TERMINAL_ROWS_MAX: usize = 10_000;
 
 /// The store inside a transaction, with what is remembered from one to the next.
 pub(super) struct Books<'c> {
@@ -46,18 +44,17 @@ pub(super) struct Books<'c> {
 /// What the writer knows without asking; thrown away whenever a transaction is rolled back.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Rows of terminals and of their cash accounts, by name.
-    pub(super) terminals: HashMap<TerminalName, TerminalRow>,
-    /// Rows of accounts.
-    pub(super) accounts: AccountMemory,
+    /// Rows that the rules decide by.
+    pub(super) rows: WorkingSet,
+    /// Money to be made known once it is committed. As long as what one batch changes: its orders, or
+    /// an import.
+    pub(super) posted: Vec<Posted>,
     /// Peppers that stand in the store.
     pub(super) peppers: HashSet<String>,
-    /// The last entry's number.
-    pub(super) last_entry: Option<i64>,
     /// The audit log's end.
     pub(super) log: Option<LogHead>,
     /// The end of the log of covered rows.
-    pub(super) rows: Option<LogHead>,
+    pub(super) row_log: Option<LogHead>,
     /// Rows in the table of tries.
     pub(super) try_rows: Option<u64>,
     /// It is on record that they nearly fill it.
@@ -68,21 +65,6 @@ pub(super) struct Memory {
     pub(super) clock: Option<ClockMark>,
     /// Holds made from addresses since the start.
     pub(super) from_addresses: FromAddresses,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct TerminalRow {
-    pub(super) id: i64,
-    pub(super) cash: i64,
-}
-
-impl Memory {
-    pub(super) fn remember_terminal(&mut self, name: TerminalName, row: TerminalRow) {
-        if self.terminals.len() >= TERMINAL_ROWS_MAX {
-            self.terminals.clear();
-        }
-        self.terminals.insert(name, row);
-    }
 }
 
 /// What a call is to a commit.
@@ -216,13 +198,13 @@ pub(super) fn serve(
                 for job in batch {
                     let mut single = vec![job];
                     let committed = transact(&mut books, (writable, clock), &mut single);
-                    seats.post(books.memory.accounts.take_posted());
+                    seats.post(mem::take(&mut books.memory.posted));
                     finish(single, &committed, tally);
                 }
             }
             committed => {
                 // Whoever hears of a commit sees it in the next balance.
-                seats.post(memory.accounts.take_posted());
+                seats.post(mem::take(&mut memory.posted));
                 finish(batch, &committed, tally);
             }
         }

@@ -1,0 +1,84 @@
+//! What decides about money: pure, synchronous, and the same for every engine. A rule reads rows that were
+//! loaded ([`super::working`]), and changes them; it knows no statement, no clock and no disk.
+
+pub(super) mod holds;
+pub(super) mod orders;
+pub(super) mod postings;
+pub(super) mod settlements;
+
+use super::state::{AccountRow, KeptAnswer, NewAnswer};
+use super::working::{Numbered, Stop, WorkingSet};
+use super::{Context, Fingerprint, Receipt};
+use crate::domain::{HoldName, IdempotencyKey};
+
+/// What a keyed request did, to be answered now and kept for its repeats.
+struct Done<'a> {
+    key: &'a IdempotencyKey,
+    fingerprint: Fingerprint,
+    entry: Option<i64>,
+    hold: Option<i64>,
+    late: bool,
+}
+
+impl Done<'_> {
+    /// Keeps the answer; returns its number.
+    fn keep(
+        &self,
+        rows: &mut WorkingSet,
+        account: &AccountRow,
+        context: &Context,
+    ) -> Result<i64, Stop> {
+        let id = rows.next(Numbered::Answer)?;
+        rows.changes.answers.push(NewAnswer {
+            key: self.key.clone(),
+            account: account.id,
+            at: context.now,
+            answer: KeptAnswer {
+                id,
+                fingerprint: self.fingerprint,
+                entry: self.entry,
+                hold: self.hold,
+                late: self.late,
+                balances: account.balances(),
+            },
+        });
+        Ok(id)
+    }
+
+    /// The answer.
+    fn receipt(
+        &self,
+        account: &AccountRow,
+        hold: Option<(HoldName, u64)>,
+    ) -> Result<Receipt, Stop> {
+        Ok(Receipt {
+            account: customer(account)?,
+            replayed: false,
+            entry: self.entry,
+            hold,
+            late: self.late,
+            balances: account.balances(),
+        })
+    }
+}
+
+/// The first answer again.
+fn repeat(
+    account: &AccountRow,
+    kept: &KeptAnswer,
+    hold: Option<(HoldName, u64)>,
+) -> Result<Receipt, Stop> {
+    Ok(Receipt {
+        account: customer(account)?,
+        replayed: true,
+        entry: kept.entry,
+        hold,
+        late: kept.late,
+        balances: kept.balances,
+    })
+}
+
+fn customer(account: &AccountRow) -> Result<crate::domain::AccountNumber, Stop> {
+    let number = account.number.parse();
+    number.map_err(|_| Stop::broken("a customer without an account number"))
+}

@@ -1,0 +1,116 @@
+//! The end of a hold, by the terminal that made it.
+
+use super::holds::expire_due;
+use super::{Done, postings, repeat};
+use crate::domain::hold::HoldState;
+use crate::domain::money::Amount;
+use crate::domain::{EntryKind, Refusal};
+use crate::store::state::{AccountRow, HoldRow};
+use crate::store::working::{Needs, Operation, Stop, WorkingSet};
+use crate::store::{Context, Receipt, Settlement, SettlementKind};
+
+/// One capture or release, once for its key.
+pub(in crate::store) struct Settle<'a> {
+    /// The row of the account that the asking session has.
+    pub(in crate::store) claimed: Option<i64>,
+    pub(in crate::store) settlement: &'a Settlement,
+    pub(in crate::store) context: &'a Context,
+}
+
+impl Operation for Settle<'_> {
+    type Answer = Receipt;
+
+    fn needs(&self, rows: &WorkingSet) -> Needs<'_> {
+        let hold = Needs {
+            hold: Some(&self.settlement.hold),
+            ..Needs::default()
+        };
+        // Whose it is tells what else is needed.
+        let Ok(Some(row)) = rows.hold() else {
+            return hold;
+        };
+        Needs {
+            account: Some(row.account),
+            answer: Some((row.account, &self.settlement.key)),
+            terminal: Some(&self.context.terminal),
+            due: Some((row.account, self.context.now, usize::MAX)),
+            ..hold
+        }
+    }
+
+    fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
+        let (settlement, context) = (self.settlement, self.context);
+        let row = rows.hold()?.ok_or(Refusal::NoHold)?;
+        // Without a certificate a terminal's name is nobody's: the session tells whose the hold is.
+        let is_foreign = row.hold.terminal != context.terminal;
+        let is_unclaimed = context.terminal.is_anonymous() && self.claimed != Some(row.account);
+        if is_foreign || is_unclaimed {
+            return Err(Refusal::NoHold.into());
+        }
+        let account = rows.account(row.account)?;
+        let kept = rows.answer()?;
+        if matches!(row.hold.state, HoldState::Captured | HoldState::Released) {
+            // Numbers of forgotten answers are given again: the hold must be the same too.
+            let settled = (row.settled_by, Some(row.id));
+            let kept = kept.filter(|kept| (Some(kept.id), kept.hold) == settled);
+            let kept = kept.ok_or(Refusal::NoHold)?;
+            if kept.fingerprint != settlement.fingerprint() {
+                return Err(Refusal::KeyReused.into());
+            }
+            return repeat(&account, kept, None);
+        }
+        let open = row.hold.grant(&context.terminal, context.now)?;
+        if kept.is_some() {
+            return Err(Refusal::KeyReused.into());
+        }
+        let captured = match settlement.kind {
+            SettlementKind::Release => None,
+            SettlementKind::Capture(amount) => Some(open.capture(amount)?),
+        };
+        let (late, row) = (open.is_late(), row.clone());
+        self.end_hold(rows, (account, row), captured, late)
+    }
+}
+
+impl Settle<'_> {
+    fn end_hold(
+        &self,
+        rows: &mut WorkingSet,
+        (mut account, mut row): (AccountRow, HoldRow),
+        captured: Option<Amount>,
+        late: bool,
+    ) -> Result<Receipt, Stop> {
+        let (settlement, context) = (self.settlement, self.context);
+        // Brings this very hold to `Expired` where its time is over and no sweep has come by.
+        expire_due(rows, &mut account, context.now)?;
+        let _ = account.standing(&context.terms, context.now);
+        let day = row.hold.authorized_at.business_day();
+        if !late {
+            account.held = account.held.saturating_sub(row.hold.amount.minor());
+            account.free_day(day, row.hold.amount.minor());
+        }
+        if let Some(amount) = captured {
+            account.use_day(day, amount.minor());
+            let kind = match late {
+                true => EntryKind::LateWithdrawal,
+                false => EntryKind::Withdrawal,
+            };
+            row.entry = Some(postings::cash(rows, &mut account, (kind, amount), context)?);
+            row.captured = amount.minor();
+            row.hold.state = HoldState::Captured;
+        } else {
+            rows.save(&account);
+            row.hold.state = HoldState::Released;
+        }
+        let done = Done {
+            key: &settlement.key,
+            fingerprint: settlement.fingerprint(),
+            entry: row.entry,
+            hold: Some(row.id),
+            late: late && captured.is_some(),
+        };
+        row.settled_by = Some(done.keep(rows, &account, context)?);
+        rows.changes.holds.push(row);
+        done.receipt(&account, None)
+    }
+}

@@ -1,0 +1,163 @@
+//! Rows as values: what the rules decide by, and what an engine keeps.
+
+use std::sync::Arc;
+
+use super::{Balances, Fingerprint, Terms};
+use crate::access::throttle::AddressBlock;
+use crate::domain::entry::ChainHash;
+use crate::domain::hold::Hold;
+use crate::domain::policy::Standing;
+use crate::domain::{EntryKind, EntryNumber, HoldName, IdempotencyKey, Timestamp};
+
+/// What kind of account a row is: a customer's, or the one that counts a terminal's cash.
+pub(super) const KIND_CUSTOMER: i64 = 0;
+pub(super) const KIND_CASH: i64 = 1;
+pub(super) const STATUS_LOCKED: i64 = 1;
+pub(super) const STATUS_CLOSED: i64 = 2;
+
+/// An account.
+#[derive(Debug, Clone)]
+pub(super) struct AccountRow {
+    pub(super) id: i64,
+    pub(super) number: Arc<str>,
+    pub(super) status: i64,
+    pub(super) currency: Arc<str>,
+    pub(super) balance: i64,
+    /// The sum of its open holds, minor units.
+    pub(super) held: i64,
+    /// The last business day that it was used on, and what was used of that day's limit.
+    pub(super) day: i64,
+    pub(super) day_used: i64,
+    pub(super) withdrawal_limit: Option<i64>,
+    pub(super) daily_limit: Option<i64>,
+    /// The hash of its last posting.
+    pub(super) head: ChainHash,
+    /// The last entry with a posting to it, or 0.
+    pub(super) last_entry: i64,
+    /// How many postings it has.
+    pub(super) postings: i64,
+}
+
+impl AccountRow {
+    pub(super) fn balances(&self) -> Balances {
+        Balances {
+            balance: self.balance,
+            available: self.balance.saturating_sub(self.held),
+        }
+    }
+
+    /// What the rules need to know; turns the business day where a new one has begun. A clock
+    /// that was set back does not bring yesterday's limits back.
+    pub(super) fn standing(&mut self, terms: &Terms, now: Timestamp) -> Standing {
+        if now.business_day() > self.day {
+            self.day = now.business_day();
+            self.day_used = 0;
+        }
+        Standing {
+            balance: self.balance,
+            held: self.held,
+            used_today: self.day_used,
+            withdrawal_limit: self.withdrawal_limit.unwrap_or(terms.withdrawal_limit),
+            daily_limit: self.daily_limit.unwrap_or(terms.daily_withdrawal_limit),
+        }
+    }
+
+    /// The moment that money of the present business day is stamped with: where the clock was set
+    /// back over midnight, the start of the day that the account has reached.
+    pub(super) fn stamp(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::start_of_day(self.day))
+    }
+
+    /// Gives back what a hold of `day` had used of that day's limit.
+    pub(super) fn free_day(&mut self, day: i64, amount: i64) {
+        if day == self.day {
+            self.day_used = self.day_used.saturating_sub(amount).max(0);
+        }
+    }
+
+    /// Uses up some of the limit of `day`, if that is the account's present one.
+    pub(super) fn use_day(&mut self, day: i64, amount: i64) {
+        if day == self.day {
+            self.day_used = self.day_used.saturating_add(amount);
+        }
+    }
+}
+
+/// An account that is opened.
+#[derive(Debug)]
+pub(super) struct OpenedAccount {
+    pub(super) kind: i64,
+    pub(super) at: Timestamp,
+    pub(super) row: AccountRow,
+}
+
+/// A terminal, and the account that counts its cash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TerminalRow {
+    pub(super) id: i64,
+    pub(super) cash: i64,
+}
+
+/// One double entry: both postings, with what they make of either account.
+#[derive(Debug)]
+pub(super) struct EntryRow {
+    pub(super) number: EntryNumber,
+    pub(super) at: Timestamp,
+    pub(super) kind: EntryKind,
+    /// `None` where staff made it.
+    pub(super) terminal: Option<i64>,
+    pub(super) amount: i64,
+    pub(super) debit: PostingRow,
+    pub(super) credit: PostingRow,
+}
+
+/// One side of an entry.
+#[derive(Debug)]
+pub(super) struct PostingRow {
+    pub(super) account: i64,
+    /// The account's balance after it.
+    pub(super) balance: i64,
+    pub(super) hash: ChainHash,
+    /// The entry of the account's posting before it, or 0.
+    pub(super) previous: i64,
+    /// It is among those where a search in the account's history begins.
+    pub(super) is_marked: bool,
+}
+
+/// A hold.
+#[derive(Debug, Clone)]
+pub(super) struct HoldRow {
+    pub(super) id: i64,
+    pub(super) name: HoldName,
+    pub(super) account: i64,
+    pub(super) hold: Hold,
+    /// What was captured of it.
+    pub(super) captured: i64,
+    /// The entry that captured it.
+    pub(super) entry: Option<i64>,
+    /// The kept answer that settled it.
+    pub(super) settled_by: Option<i64>,
+    /// The address that it was made from just now, where that is all that tells the terminal.
+    pub(super) made_from: Option<AddressBlock>,
+}
+
+/// An answer kept by key.
+#[derive(Debug)]
+pub(super) struct KeptAnswer {
+    pub(super) id: i64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) entry: Option<i64>,
+    /// The hold that it made or settled.
+    pub(super) hold: Option<i64>,
+    pub(super) late: bool,
+    pub(super) balances: Balances,
+}
+
+/// An answer that is to be kept.
+#[derive(Debug)]
+pub(super) struct NewAnswer {
+    pub(super) key: IdempotencyKey,
+    pub(super) account: i64,
+    pub(super) at: Timestamp,
+    pub(super) answer: KeptAnswer,
+}

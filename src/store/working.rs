@@ -1,0 +1,302 @@
+//! What an operation of the store reads, and what it changes: rows that were loaded before it begins.
+//!
+//! An engine loads what an operation [`Needs`], executes it, and keeps its [`Changes`]. The rules read
+//! nothing else. Where the first rows show that more is needed, the operation stops with [`Stop::Missing`];
+//! then the engine asks for its needs once more, and executes it again from the start.
+
+use std::collections::HashMap;
+
+use super::StoreError;
+use super::state::{
+    AccountRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, TerminalRow,
+};
+use crate::domain::{
+    AccountNumber, HoldName, IdempotencyKey, OpenHolds, Refusal, TerminalName, Timestamp,
+};
+
+/// One operation of the store, as the rules decide it.
+pub(super) trait Operation {
+    /// What comes of it.
+    type Answer;
+
+    /// What it reads, as far as the rows that are there tell. Asked twice at most.
+    fn needs(&self, rows: &WorkingSet) -> Needs<'_>;
+
+    /// Decides by the rows, and changes them.
+    ///
+    /// # Errors
+    /// [`Stop`]. Where it refuses, what it has changed before is kept.
+    fn execute(&self, rows: &mut WorkingSet) -> Result<Self::Answer, Stop>;
+}
+
+/// Why an operation has no answer.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The customer is told no.
+    Refused(Refusal),
+    /// A row was not loaded. Nothing is changed; it goes again with more.
+    Missing,
+    /// It cannot be done; nothing is changed.
+    Failed(StoreError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Stop {
+    /// What is stored breaks the rules.
+    pub(super) fn broken(what: &str) -> Self {
+        Self::Failed(StoreError::Broken(what.to_owned()))
+    }
+}
+
+/// What an operation reads beside the last numbers, which it always has.
+#[derive(Debug, Default)]
+pub(super) struct Needs<'a> {
+    /// The account of that row.
+    pub(super) account: Option<i64>,
+    /// The customer's account of that number.
+    pub(super) customer: Option<AccountNumber>,
+    /// The terminal, and the account of its cash.
+    pub(super) terminal: Option<&'a TerminalName>,
+    /// What that account's row was answered to that key.
+    pub(super) answer: Option<(i64, &'a IdempotencyKey)>,
+    /// The hold of that name.
+    pub(super) hold: Option<&'a HoldName>,
+    /// The hold of that number, if it is that account's.
+    pub(super) hold_made: Option<(i64, i64)>,
+    /// Open holds of that account whose time is over by that moment, the oldest first, so many at most.
+    pub(super) due: Option<(i64, Timestamp, usize)>,
+    /// How many holds are open of that account, and of the terminal that asks.
+    pub(super) open_holds: Option<i64>,
+}
+
+/// What came of looking for a row.
+#[derive(Debug, Default)]
+pub(super) enum Loaded<T> {
+    #[default]
+    NotAsked,
+    Absent,
+    Row(T),
+}
+
+impl<T> Loaded<T> {
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(self, Self::NotAsked)
+    }
+
+    fn row(&self) -> Result<Option<&T>, Stop> {
+        match self {
+            Self::NotAsked => Err(Stop::Missing),
+            Self::Absent => Ok(None),
+            Self::Row(row) => Ok(Some(row)),
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Loaded<T> {
+    fn from(found: Option<T>) -> Self {
+        found.map_or(Self::Absent, Self::Row)
+    }
+}
+
+/// The last numbers that rows were given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastNumbers {
+    pub(super) account: i64,
+    pub(super) terminal: i64,
+    pub(super) entry: i64,
+    pub(super) hold: i64,
+    pub(super) answer: i64,
+}
+
+/// Rows that stay known from one operation to the next, as long as no one else writes.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) accounts: HashMap<i64, AccountRow>,
+    /// Those that are not yet as the engine has them, in the order of their first change.
+    pub(super) changed: Vec<i64>,
+    pub(super) customers: HashMap<AccountNumber, i64>,
+    pub(super) terminals: HashMap<TerminalName, TerminalRow>,
+    pub(super) last: Option<LastNumbers>,
+}
+
+/// Rows that were loaded for one operation.
+#[derive(Debug, Default)]
+pub(super) struct ForOne {
+    /// Whether the number that was looked for is a customer's; it is known then.
+    pub(super) customer: Loaded<i64>,
+    pub(super) terminal: Loaded<TerminalRow>,
+    pub(super) answer: Loaded<KeptAnswer>,
+    pub(super) hold: Loaded<HoldRow>,
+    pub(super) hold_made: Loaded<HoldRow>,
+    pub(super) due: Loaded<Vec<HoldRow>>,
+    pub(super) open_holds: Loaded<OpenHolds>,
+}
+
+/// What an operation has changed, each list in the order in which it did.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) opened: Vec<OpenedAccount>,
+    pub(super) terminals: Vec<(TerminalName, TerminalRow)>,
+    pub(super) accounts: Vec<AccountRow>,
+    pub(super) entries: Vec<EntryRow>,
+    pub(super) new_holds: Vec<HoldRow>,
+    pub(super) holds: Vec<HoldRow>,
+    pub(super) answers: Vec<NewAnswer>,
+    last: Option<LastNumbers>,
+}
+
+impl Changes {
+    fn clear(&mut self) {
+        self.opened.clear();
+        self.terminals.clear();
+        self.accounts.clear();
+        self.entries.clear();
+        self.new_holds.clear();
+        self.holds.clear();
+        self.answers.clear();
+        self.last = None;
+    }
+}
+
+/// What an operation may read, and what it has changed.
+#[derive(Debug, Default)]
+pub(super) struct WorkingSet {
+    pub(super) known: Known,
+    pub(super) loaded: ForOne,
+    pub(super) changes: Changes,
+}
+
+/// Tables whose rows the rules number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Numbered {
+    Account,
+    Terminal,
+    Entry,
+    Hold,
+    Answer,
+}
+
+impl WorkingSet {
+    /// Forgets what was loaded for the operation before.
+    pub(super) fn begin(&mut self) {
+        self.loaded = ForOne::default();
+        self.discard();
+    }
+
+    /// Forgets what an operation has changed.
+    pub(super) fn discard(&mut self) {
+        self.changes.clear();
+    }
+
+    /// Forgets what an operation has changed that stopped. It may go again where rows were missing.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn discard_for(&mut self, stop: Stop) -> Result<(), StoreError> {
+        self.discard();
+        match stop {
+            Stop::Missing => Ok(()),
+            Stop::Failed(error) => Err(error),
+            Stop::Refused(refusal) => Err(StoreError::Broken(refusal.to_string())),
+        }
+    }
+
+    /// What was changed is known from now on. The engine keeps what `changes` still has, and writes the
+    /// accounts that `known` says have changed before it commits.
+    pub(super) fn settle(&mut self) {
+        let (known, changes) = (&mut self.known, &mut self.changes);
+        known.last = changes.last.or(known.last);
+        for (name, row) in &changes.terminals {
+            known.terminals.insert(name.clone(), *row);
+        }
+        for row in changes.accounts.drain(..) {
+            // A row stands in the list once at least; a second time costs a write more, no truth.
+            if known.changed.last() != Some(&row.id) {
+                known.changed.push(row.id);
+            }
+            known.accounts.insert(row.id, row);
+        }
+    }
+
+    pub(super) fn account(&self, id: i64) -> Result<AccountRow, Stop> {
+        let changed = self.changes.accounts.iter().find(|row| row.id == id);
+        let row = changed.or_else(|| self.known.accounts.get(&id));
+        row.cloned().ok_or(Stop::Missing)
+    }
+
+    /// Whether the account holds money, as far as is known.
+    pub(super) fn holds_money(&self, id: i64) -> bool {
+        let account = self.known.accounts.get(&id);
+        account.is_some_and(|account| account.held != 0)
+    }
+
+    /// The customer's account that was asked for by its number.
+    pub(super) fn customer(&self) -> Result<Option<AccountRow>, Stop> {
+        let id = self.loaded.customer.row()?;
+        id.map(|id| self.account(*id)).transpose()
+    }
+
+    pub(super) fn terminal(&self, name: &TerminalName) -> Result<Option<TerminalRow>, Stop> {
+        let mut new = self.changes.terminals.iter();
+        match new.find(|(new, _)| new == name) {
+            Some((_, row)) => Ok(Some(*row)),
+            None => Ok(self.loaded.terminal.row()?.copied()),
+        }
+    }
+
+    pub(super) fn answer(&self) -> Result<Option<&KeptAnswer>, Stop> {
+        self.loaded.answer.row()
+    }
+
+    pub(super) fn hold(&self) -> Result<Option<&HoldRow>, Stop> {
+        self.loaded.hold.row()
+    }
+
+    pub(super) fn hold_made(&self) -> Result<Option<&HoldRow>, Stop> {
+        self.loaded.hold_made.row()
+    }
+
+    pub(super) fn open_holds(&self) -> Result<OpenHolds, Stop> {
+        self.loaded.open_holds.row()?.copied().ok_or(Stop::Missing)
+    }
+
+    /// The account's holds that are due.
+    pub(super) fn due(&self) -> Result<Vec<HoldRow>, Stop> {
+        Ok(self.loaded.due.row()?.cloned().unwrap_or_default())
+    }
+
+    /// The next number of a table.
+    pub(super) fn next(&mut self, table: Numbered) -> Result<i64, Stop> {
+        let last = self.changes.last.or(self.known.last);
+        let last = self.changes.last.insert(last.ok_or(Stop::Missing)?);
+        let number = match table {
+            Numbered::Account => &mut last.account,
+            Numbered::Terminal => &mut last.terminal,
+            Numbered::Entry => &mut last.entry,
+            Numbered::Hold => &mut last.hold,
+            Numbered::Answer => &mut last.answer,
+        };
+        let next = number.checked_add(1);
+        *number = next.ok_or_else(|| Stop::broken("numbers are used up"))?;
+        Ok(*number)
+    }
+
+    pub(super) fn save(&mut self, account: &AccountRow) {
+        let mut changed = self.changes.accounts.iter_mut();
+        match changed.find(|row| row.id == account.id) {
+            Some(row) => row.clone_from(account),
+            None => self.changes.accounts.push(account.clone()),
+        }
+    }
+}
