@@ -113,11 +113,10 @@ impl Bank {
         let receipt = self
             .call(self.store.settle(claim, settlement, context))
             .await??;
-        let own = claim.is_some_and(|claim| claim.account() == receipt.account);
         Ok(Settled {
             entry: receipt.entry,
             late: receipt.late,
-            balances: own.then_some(receipt.balances),
+            balances: receipt.is_own.then_some(receipt.balances),
             replayed: receipt.replayed,
         })
     }

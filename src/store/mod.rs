@@ -237,6 +237,8 @@ pub struct Receipt {
     pub late: bool,
     /// The account's money after it, as first answered.
     pub balances: Balances,
+    /// Whether whoever asked is logged in to that account now, and may see its money.
+    pub is_own: bool,
 }
 
 /// One posting as its account sees it.
@@ -341,8 +343,8 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move { carried_out.await?.pop().ok_or(StoreError::Closed) })
     }
 
-    /// Ends a hold for the terminal that made it, once for each key. Without a certificate
-    /// (`anonymous`) the claim on the hold's account is needed too.
+    /// Ends a hold for the terminal that made it, once for each key, whether its session goes on or not.
+    /// Without a certificate (`anonymous`) the present claim on the hold's account is needed too.
     fn settle<'a>(
         &'a self,
         claim: Option<&'a Claim>,

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::state::SessionFence;
 use super::{Balances, Done, StoreError};
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
 
@@ -32,6 +33,15 @@ impl Claim {
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.fence
+    }
+
+    /// What the rules compare.
+    pub(super) fn session(&self) -> SessionFence {
+        SessionFence {
+            number: self.account,
+            row: self.row,
+            fence: self.fence,
+        }
     }
 
     /// Cancelled when staff end the session or take the account.
@@ -179,12 +189,15 @@ impl Seats {
             .map(|taken| taken.money)
     }
 
+    /// The fence of the account's present claim.
+    pub(super) fn fence(&self, account: AccountNumber) -> Option<u64> {
+        let state = self.state();
+        state.seats.get(&account).map(|taken| taken.seat.fence)
+    }
+
     /// Whether the claim is the account's present one.
     pub(super) fn holds(&self, account: AccountNumber, fence: u64) -> bool {
-        self.state()
-            .seats
-            .get(&account)
-            .is_some_and(|taken| taken.seat.fence == fence)
+        self.fence(account) == Some(fence)
     }
 
     /// What ends the claim, if it is the account's present one.

@@ -7,7 +7,7 @@ use crate::access::throttle::AddressBlock;
 use crate::domain::entry::ChainHash;
 use crate::domain::hold::Hold;
 use crate::domain::policy::Standing;
-use crate::domain::{EntryKind, EntryNumber, HoldName, IdempotencyKey, Timestamp};
+use crate::domain::{AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, Timestamp};
 
 /// What kind of account a row is: a customer's, or the one that counts a terminal's cash.
 pub(super) const KIND_CUSTOMER: i64 = 0;
@@ -81,6 +81,14 @@ impl AccountRow {
             self.day_used = self.day_used.saturating_add(amount);
         }
     }
+}
+
+/// A session that asks: whose account it was given, and under which fence.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SessionFence {
+    pub(super) number: AccountNumber,
+    pub(super) row: i64,
+    pub(super) fence: u64,
 }
 
 /// An account that is opened.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::StoreError;
 use super::state::{
-    AccountRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, TerminalRow,
+    AccountRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, SessionFence, TerminalRow,
 };
 use crate::domain::{
     AccountNumber, HoldName, IdempotencyKey, OpenHolds, Refusal, TerminalName, Timestamp,
@@ -62,6 +62,8 @@ impl Stop {
 /// What an operation reads beside the last numbers, which it always has.
 #[derive(Debug, Default)]
 pub(super) struct Needs<'a> {
+    /// The session that has the account of that number.
+    pub(super) session: Option<AccountNumber>,
     /// The account of that row.
     pub(super) account: Option<i64>,
     /// The customer's account of that number.
@@ -133,6 +135,8 @@ pub(super) struct Known {
 /// Rows that were loaded for one operation.
 #[derive(Debug, Default)]
 pub(super) struct ForOne {
+    /// The fence of the session that has the account now.
+    pub(super) session: Loaded<u64>,
     /// Whether the number that was looked for is a customer's; it is known then.
     pub(super) customer: Loaded<i64>,
     pub(super) terminal: Loaded<TerminalRow>,
@@ -253,6 +257,11 @@ impl WorkingSet {
             Some((_, row)) => Ok(Some(*row)),
             None => Ok(self.loaded.terminal.row()?.copied()),
         }
+    }
+
+    /// Whether the session has its account still. Only the newest fence may write.
+    pub(super) fn is_present(&self, session: SessionFence) -> Result<bool, Stop> {
+        Ok(self.loaded.session.row()? == Some(&session.fence))
     }
 
     pub(super) fn answer(&self) -> Result<Option<&KeptAnswer>, Stop> {

@@ -2,13 +2,17 @@
 
 use super::rig::*;
 use crate::access::pin::HashCost;
-use crate::domain::RequestedAmount;
-use crate::store::{Act, Claimed, Done, Office, Order, OrderKind, PinChange, StoreError};
+use crate::domain::{Refusal, RequestedAmount};
+use crate::store::{
+    Act, Claimed, Done, Office, Order, OrderKind, PinChange, SettlementKind, StoreError,
+};
 
 super::on_every_store! {
     an_account_is_one_sessions_until_it_is_released
     accounts_are_claimed_independently
     an_old_claim_neither_moves_money_nor_frees_the_account
+    a_settlement_goes_on_though_its_session_is_over_and_shows_money_to_the_present_one_alone
+    without_a_certificate_a_session_that_is_over_settles_nothing
     a_released_claim_reads_no_balance_and_changes_no_pin
     a_proof_is_void_once_the_pin_was_changed
     an_account_locked_by_staff_is_told_to_the_right_pin_only
@@ -262,4 +266,42 @@ async fn seats_are_listed_with_their_terminal_and_connection(mut rig: Rig) {
     assert_eq!(seats[0].fence, anne.fence());
     rig.log_out(anne);
     assert_eq!(rig.store().seats().len(), 1);
+}
+
+async fn a_settlement_goes_on_though_its_session_is_over_and_shows_money_to_the_present_one_alone(
+    rig: Rig,
+) {
+    rig.open(ANNE, 1_000).await;
+    let over = rig.log_in(ANNE).await;
+    rig.authorize(&over, "h-1", 300).await.unwrap();
+    rig.authorize(&over, "h-2", 300).await.unwrap();
+    rig.store().release(&over);
+    let present = rig.log_in(ANNE).await;
+    let taken = rig.settle(Some(&over), key("c"), "h-1", capture(300)).await;
+    assert!(!taken.unwrap().is_own);
+    for (session, is_own) in [(None, false), (Some(&over), false), (Some(&present), true)] {
+        let again = rig.settle(session, key("c"), "h-1", capture(300)).await;
+        let again = again.unwrap();
+        assert_eq!((again.replayed, again.is_own), (true, is_own));
+    }
+    let kind = SettlementKind::Release;
+    let freed = rig.settle(Some(&present), key("r"), "h-2", kind).await;
+    assert!(freed.unwrap().is_own);
+    rig.assert_clean().await;
+}
+
+async fn without_a_certificate_a_session_that_is_over_settles_nothing(mut rig: Rig) {
+    rig.terminal = "anonymous";
+    rig.open(ANNE, 1_000).await;
+    let over = rig.log_in(ANNE).await;
+    rig.authorize(&over, "h-1", 300).await.unwrap();
+    rig.store().release(&over);
+    let refused = rig.settle(Some(&over), key("c"), "h-1", capture(300)).await;
+    assert_eq!(refused, Err(Refusal::NoHold));
+    let present = rig.log_in(ANNE).await;
+    let taken = rig
+        .settle(Some(&present), key("c"), "h-1", capture(300))
+        .await;
+    assert!(taken.unwrap().is_own);
+    rig.assert_clean().await;
 }

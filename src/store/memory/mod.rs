@@ -224,7 +224,8 @@ impl Store for MemoryStore {
         settlement: Settlement,
         context: Context,
     ) -> Reply<'a, Result<Receipt, Refusal>> {
-        let claimed = claim.map(Claim::account);
+        let claimed = claim.filter(|claim| self.seats.holds(claim.account, claim.fence));
+        let claimed = claimed.map(Claim::account);
         Box::pin(async move { self.call(|books| books.settle(claimed, &settlement, &context)) })
     }
 

@@ -57,7 +57,7 @@ impl Books {
             if kept.fingerprint != order.fingerprint() {
                 return Ok(Err(Refusal::KeyReused));
             }
-            return Ok(Ok(self.replay(number, kept, context.now)));
+            return Ok(Ok(self.replay(number, kept, context.now, true)));
         }
         self.expire_due(number, context.now);
         judged(self.carry_out(number, order, context))
@@ -113,6 +113,7 @@ impl Books {
             hold: made.map(|name| (name, context.terms.hold_timeout_ms)),
             late: false,
             balances,
+            is_own: true,
         })
     }
 
@@ -256,7 +257,7 @@ impl Books {
             if kept.fingerprint != settlement.fingerprint() {
                 return Err(Refusal::KeyReused.into());
             }
-            return Ok(self.replay(number, kept, now));
+            return Ok(self.replay(number, kept, now, claimed == Some(number)));
         }
         let open = held.hold.grant(terminal, now)?;
         if kept.is_some() {
@@ -276,7 +277,11 @@ impl Books {
         let entry = captured
             .map(|amount| self.capture(number, amount, late, context))
             .transpose()?;
-        Ok(self.end_hold(number, settlement, (captured, late, entry), now))
+        let receipt = self.end_hold(number, settlement, (captured, late, entry), now);
+        Ok(Receipt {
+            is_own: claimed == Some(number),
+            ..receipt
+        })
     }
 
     /// The hold, if the terminal made it; one without a certificate needs its account too.
@@ -349,6 +354,7 @@ impl Books {
             hold: None,
             late,
             balances,
+            is_own: false,
         }
     }
 
@@ -360,7 +366,7 @@ impl Books {
     }
 
     /// The first answer again.
-    fn replay(&self, account: AccountNumber, kept: &Kept, now: Timestamp) -> Receipt {
+    fn replay(&self, account: AccountNumber, kept: &Kept, now: Timestamp, is_own: bool) -> Receipt {
         let hold = kept.made.as_ref().map(|name| {
             let held = self.holds.get(name);
             (
@@ -375,6 +381,7 @@ impl Books {
             hold,
             late: kept.late,
             balances: kept.balances,
+            is_own,
         }
     }
 }

@@ -50,9 +50,11 @@ impl Done<'_> {
         &self,
         account: &AccountRow,
         hold: Option<(HoldName, u64)>,
+        is_own: bool,
     ) -> Result<Receipt, Stop> {
         Ok(Receipt {
             account: customer(account)?,
+            is_own,
             replayed: false,
             entry: self.entry,
             hold,
@@ -67,9 +69,11 @@ fn repeat(
     account: &AccountRow,
     kept: &KeptAnswer,
     hold: Option<(HoldName, u64)>,
+    is_own: bool,
 ) -> Result<Receipt, Stop> {
     Ok(Receipt {
         account: customer(account)?,
+        is_own,
         replayed: true,
         entry: kept.entry,
         hold,

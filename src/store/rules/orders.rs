@@ -5,13 +5,13 @@ use super::{Done, postings, repeat};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::{EntryKind, HoldName, Refusal, RequestedAmount};
-use crate::store::state::{AccountRow, HoldRow, KeptAnswer, STATUS_CLOSED};
+use crate::store::state::{AccountRow, HoldRow, KeptAnswer, STATUS_CLOSED, SessionFence};
 use crate::store::working::{Needs, Numbered, Operation, Stop, WorkingSet};
 use crate::store::{Context, Order, OrderKind, Receipt, StoreError};
 
-/// One order of the session that has the account in `row`. Its fence has been compared.
+/// One order of a session.
 pub(in crate::store) struct CarryOut<'a> {
-    pub(in crate::store) row: i64,
+    pub(in crate::store) session: SessionFence,
     pub(in crate::store) order: &'a Order,
     pub(in crate::store) context: &'a Context,
 }
@@ -20,28 +20,34 @@ impl Operation for CarryOut<'_> {
     type Answer = Receipt;
 
     fn needs(&self, rows: &WorkingSet) -> Needs<'_> {
-        let due = (self.row, self.context.now, usize::MAX);
+        let row = self.session.row;
+        let due = (row, self.context.now, usize::MAX);
         let mut needs = Needs {
-            account: Some(self.row),
-            answer: Some((self.row, &self.order.key)),
+            session: Some(self.session.number),
+            account: Some(row),
+            answer: Some((row, &self.order.key)),
             terminal: Some(&self.context.terminal),
-            due: rows.holds_money(self.row).then_some(due),
+            due: rows.holds_money(row).then_some(due),
             ..Needs::default()
         };
         match &self.order.kind {
             OrderKind::Deposit | OrderKind::Withdraw => {}
             OrderKind::Transfer(to) => needs.customer = Some(*to),
             OrderKind::Authorize(_) => {
-                needs.open_holds = Some(self.row);
+                needs.open_holds = Some(row);
                 let kept = rows.answer().ok().flatten().and_then(|kept| kept.hold);
-                needs.hold_made = kept.map(|hold| (hold, self.row));
+                needs.hold_made = kept.map(|hold| (hold, row));
             }
         }
         needs
     }
 
     fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
-        let mut account = rows.account(self.row)?;
+        // In the transaction itself: whoever was given the account meanwhile has a newer fence.
+        if !rows.is_present(self.session)? {
+            return Err(StoreError::Fenced.into());
+        }
+        let mut account = rows.account(self.session.row)?;
         if account.status == STATUS_CLOSED {
             // By staff, while its customer stood there: the session is over.
             return Err(StoreError::Fenced.into());
@@ -73,7 +79,7 @@ impl CarryOut<'_> {
             }),
             _ => None,
         };
-        repeat(account, kept, hold)
+        repeat(account, kept, hold, true)
     }
 
     fn carry_out(&self, rows: &mut WorkingSet, account: &mut AccountRow) -> Result<Receipt, Stop> {
@@ -110,7 +116,7 @@ impl CarryOut<'_> {
             }
         }
         done.keep(rows, account, context)?;
-        done.receipt(account, hold)
+        done.receipt(account, hold, true)
     }
 }
 

@@ -5,14 +5,14 @@ use super::{Done, postings, repeat};
 use crate::domain::hold::HoldState;
 use crate::domain::money::Amount;
 use crate::domain::{EntryKind, Refusal};
-use crate::store::state::{AccountRow, HoldRow};
+use crate::store::state::{AccountRow, HoldRow, SessionFence};
 use crate::store::working::{Needs, Operation, Stop, WorkingSet};
 use crate::store::{Context, Receipt, Settlement, SettlementKind};
 
 /// One capture or release, once for its key.
 pub(in crate::store) struct Settle<'a> {
-    /// The row of the account that the asking session has.
-    pub(in crate::store) claimed: Option<i64>,
+    /// The session at that terminal, which may be over.
+    pub(in crate::store) session: Option<SessionFence>,
     pub(in crate::store) settlement: &'a Settlement,
     pub(in crate::store) context: &'a Context,
 }
@@ -22,6 +22,7 @@ impl Operation for Settle<'_> {
 
     fn needs(&self, rows: &WorkingSet) -> Needs<'_> {
         let hold = Needs {
+            session: self.session.map(|session| session.number),
             hold: Some(&self.settlement.hold),
             ..Needs::default()
         };
@@ -41,10 +42,11 @@ impl Operation for Settle<'_> {
     fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
         let (settlement, context) = (self.settlement, self.context);
         let row = rows.hold()?.ok_or(Refusal::NoHold)?;
-        // Without a certificate a terminal's name is nobody's: the session tells whose the hold is.
+        // The cash is out or it is not, whoever is logged in: the terminal's certificate says whose the hold
+        // is. Without one only a session tells, as at a log-in.
+        let is_own = self.has_account(rows, row.account)?;
         let is_foreign = row.hold.terminal != context.terminal;
-        let is_unclaimed = context.terminal.is_anonymous() && self.claimed != Some(row.account);
-        if is_foreign || is_unclaimed {
+        if is_foreign || (context.terminal.is_anonymous() && !is_own) {
             return Err(Refusal::NoHold.into());
         }
         let account = rows.account(row.account)?;
@@ -57,7 +59,7 @@ impl Operation for Settle<'_> {
             if kept.fingerprint != settlement.fingerprint() {
                 return Err(Refusal::KeyReused.into());
             }
-            return repeat(&account, kept, None);
+            return repeat(&account, kept, None, is_own);
         }
         let open = row.hold.grant(&context.terminal, context.now)?;
         if kept.is_some() {
@@ -68,17 +70,25 @@ impl Operation for Settle<'_> {
             SettlementKind::Capture(amount) => Some(open.capture(amount)?),
         };
         let (late, row) = (open.is_late(), row.clone());
-        self.end_hold(rows, (account, row), captured, late)
+        self.end_hold(rows, (account, row), (captured, late), is_own)
     }
 }
 
 impl Settle<'_> {
+    /// Whether the session has that account still.
+    fn has_account(&self, rows: &WorkingSet, account: i64) -> Result<bool, Stop> {
+        match self.session.filter(|session| session.row == account) {
+            Some(session) => rows.is_present(session),
+            None => Ok(false),
+        }
+    }
+
     fn end_hold(
         &self,
         rows: &mut WorkingSet,
         (mut account, mut row): (AccountRow, HoldRow),
-        captured: Option<Amount>,
-        late: bool,
+        (captured, late): (Option<Amount>, bool),
+        is_own: bool,
     ) -> Result<Receipt, Stop> {
         let (settlement, context) = (self.settlement, self.context);
         // Brings this very hold to `Expired` where its time is over and no sweep has come by.
@@ -111,6 +121,6 @@ impl Settle<'_> {
         };
         row.settled_by = Some(done.keep(rows, &account, context)?);
         rows.changes.holds.push(row);
-        done.receipt(&account, None)
+        done.receipt(&account, None, is_own)
     }
 }

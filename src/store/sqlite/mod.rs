@@ -343,29 +343,21 @@ impl Store for SqliteStore {
         orders: Vec<Order>,
         context: Context,
     ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
-        let (row, account, fence) = (claim.row, claim.account, claim.fence);
-        let seats = Arc::clone(&self.seats);
+        let session = claim.session();
         let burden = Burden {
             calls: orders.len(),
             may_wait: context.busy,
         };
         Box::pin(self.write_burden(burden, move |books| {
-            if !seats.holds(account, fence) {
-                return Err(StoreError::Fenced);
-            }
-            let each = orders.iter();
             let context = &context;
-            each.map(|order| {
-                books.execute(
-                    &CarryOut {
-                        row,
-                        order,
-                        context,
-                    },
-                    context,
-                )
-            })
-            .collect()
+            let carry_out = |order| CarryOut {
+                session,
+                order,
+                context,
+            };
+            let each = orders.iter();
+            each.map(|order| books.execute(&carry_out(order), context))
+                .collect()
         }))
     }
 
@@ -375,10 +367,10 @@ impl Store for SqliteStore {
         settlement: Settlement,
         context: Context,
     ) -> Reply<'a, Result<Receipt, Refusal>> {
-        let claimed = claim.map(|claim| claim.row);
+        let session = claim.map(Claim::session);
         Box::pin(self.write(move |books| {
             let settle = Settle {
-                claimed,
+                session,
                 settlement: &settlement,
                 context: &context,
             };

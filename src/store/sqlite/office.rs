@@ -186,7 +186,10 @@ impl Books<'_> {
             let what = (KIND_CUSTOMER, new.number.as_str());
             let mut account = self.apply(|rows| open_account(rows, what, &opening, context.now))?;
             self.set_pin(account.id, &new.hash, None, new.demo)?;
-            for part in Opening::new(new.balance).into_iter().flat_map(Opening::parts) {
+            for part in Opening::new(new.balance)
+                .into_iter()
+                .flat_map(Opening::parts)
+            {
                 let sides = (&mut opening, &mut account);
                 self.post_by_staff(EntryKind::Opening, part, sides, context.now)?;
             }

@@ -21,6 +21,7 @@ use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
 use crate::durable;
+use crate::store::seats::Seats;
 use crate::store::{Event, Note, StoreError};
 
 /// "ATMb", in the file's header: this is a store of ours.
@@ -220,6 +221,7 @@ fn record(connection: &mut Connection, path: &Path, note: &Note) -> Result<(), O
         connection: &transaction,
         memory: &mut memory,
         keyring: &keyring,
+        seats: &Seats::default(),
     };
     books.append(note).map_err(OpenError::of_store(path))?;
     transaction.commit().map_err(OpenError::of_sqlite(path))
@@ -365,6 +367,7 @@ fn cover(
         connection,
         memory: &mut memory,
         keyring,
+        seats: &Seats::default(),
     };
     books.cover_all(now).map_err(|error| match error {
         StoreError::Disk(..) => OpenError::of_store(path)(error),

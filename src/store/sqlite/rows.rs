@@ -81,6 +81,9 @@ impl Books<'_> {
 
     fn load(&mut self, needs: &Needs<'_>, context: &Context) -> Result<(), StoreError> {
         self.know_numbers()?;
+        if let Some(number) = needs.session {
+            self.memory.rows.loaded.session = self.seats.fence(number).into();
+        }
         if let Some(id) = needs.account {
             self.know_account(id)?;
         }

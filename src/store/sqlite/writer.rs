@@ -39,6 +39,7 @@ pub(super) struct Books<'c> {
     pub(super) connection: &'c Connection,
     pub(super) memory: &'c mut Memory,
     pub(super) keyring: &'c Keyring,
+    pub(super) seats: &'c Seats,
 }
 
 /// What the writer knows without asking; thrown away whenever a transaction is rolled back.
@@ -190,6 +191,7 @@ pub(super) fn serve(
             connection,
             memory: &mut memory,
             keyring,
+            seats,
         };
         match transact(&mut books, (writable, clock), &mut batch) {
             // One call spoilt the batch: each goes again, alone.
