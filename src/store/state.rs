@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::{Balances, Fingerprint, Terms};
+use crate::access::lockout::TryRecord;
+use crate::access::pin::{HashTraits, PinHash, StoredPin};
 use crate::access::throttle::AddressBlock;
 use crate::domain::entry::ChainHash;
 use crate::domain::hold::Hold;
 use crate::domain::policy::Standing;
-use crate::domain::{AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, Timestamp};
+use crate::domain::{
+    AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, TerminalName, Timestamp,
+};
 
 /// What kind of account a row is: a customer's, or the one that counts a terminal's cash.
 pub(super) const KIND_CUSTOMER: i64 = 0;
@@ -147,6 +151,40 @@ pub(super) struct HoldRow {
     pub(super) settled_by: Option<i64>,
     /// The address that it was made from just now, where that is all that tells the terminal.
     pub(super) made_from: Option<AddressBlock>,
+}
+
+/// What a customer is let in by, with what the account says of it.
+#[derive(Debug, Clone)]
+pub(super) struct CredentialRow {
+    pub(super) account: i64,
+    pub(super) number: AccountNumber,
+    pub(super) status: i64,
+    pub(super) stored: StoredPin,
+    pub(super) must_change: bool,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) home: Option<TerminalName>,
+}
+
+impl CredentialRow {
+    pub(super) fn traits(self) -> HashTraits {
+        let PinHash { cost, pepper, .. } = self.stored.hash;
+        HashTraits { cost, pepper }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.status != STATUS_CLOSED
+    }
+
+    pub(super) fn is_void(&self, now: Timestamp) -> bool {
+        !self.is_open() || self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// Tries upon a number, and when they are forgotten; `None` until staff unlock it.
+#[derive(Debug)]
+pub(super) struct Tries {
+    pub(super) record: TryRecord,
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// An answer kept by key.

@@ -6,12 +6,19 @@
 
 use std::collections::HashMap;
 
-use super::StoreError;
+use super::rules::covered::Covered;
 use super::state::{
-    AccountRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, SessionFence, TerminalRow,
+    AccountRow, CredentialRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount,
+    SessionFence, TerminalRow, Tries,
 };
+use super::{LogHead, StoreError};
+use crate::access::lockout::TryRecord;
+use crate::access::pepper::PepperId;
+use crate::access::pin::PinHash;
+use crate::domain::entry::ChainHash;
 use crate::domain::{
-    AccountNumber, HoldName, IdempotencyKey, OpenHolds, Refusal, TerminalName, Timestamp,
+    AccountNumber, AuditRecord, HoldName, IdempotencyKey, OpenHolds, Refusal, TerminalName,
+    Timestamp,
 };
 
 /// One operation of the store, as the rules decide it.
@@ -59,11 +66,21 @@ impl Stop {
     }
 }
 
-/// What an operation reads beside the last numbers, which it always has.
+/// What an operation reads beside where tables end, which it always has.
 #[derive(Debug, Default)]
 pub(super) struct Needs<'a> {
     /// The session that has the account of that number.
     pub(super) session: Option<AccountNumber>,
+    /// What that number is let in by.
+    pub(super) credential: Option<AccountNumber>,
+    /// The first of the accounts that are drawn for that number which may be shown for it.
+    pub(super) decoy: Option<(AccountNumber, fn(&CredentialRow) -> bool)>,
+    /// Tries upon that number.
+    pub(super) tries: Option<AccountNumber>,
+    /// Whether that row is as the bank wrote it last.
+    pub(super) covered: Option<Covered>,
+    /// Whether that pepper was retired.
+    pub(super) retired: Option<&'a PepperId>,
     /// The account of that row.
     pub(super) account: Option<i64>,
     /// The customer's account of that number.
@@ -111,9 +128,16 @@ impl<T> From<Option<T>> for Loaded<T> {
     }
 }
 
-/// The last numbers that rows were given.
+/// Where tables and logs end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LastNumbers {
+pub(super) struct Ends {
+    /// The audit log's last record.
+    pub(super) log: LogHead,
+    /// How many numbers have tries.
+    pub(super) try_rows: u64,
+    /// It is on record that they nearly fill their table.
+    pub(super) is_tries_told: bool,
+    /// The last numbers that rows were given.
     pub(super) account: i64,
     pub(super) terminal: i64,
     pub(super) entry: i64,
@@ -129,7 +153,7 @@ pub(super) struct Known {
     pub(super) changed: Vec<i64>,
     pub(super) customers: HashMap<AccountNumber, i64>,
     pub(super) terminals: HashMap<TerminalName, TerminalRow>,
-    pub(super) last: Option<LastNumbers>,
+    pub(super) ends: Option<Ends>,
 }
 
 /// Rows that were loaded for one operation.
@@ -137,6 +161,11 @@ pub(super) struct Known {
 pub(super) struct ForOne {
     /// The fence of the session that has the account now.
     pub(super) session: Loaded<u64>,
+    pub(super) credential: Loaded<Option<CredentialRow>>,
+    pub(super) decoy: Loaded<CredentialRow>,
+    pub(super) tries: Loaded<TryRecord>,
+    pub(super) as_written: Loaded<bool>,
+    pub(super) retired: Loaded<()>,
     /// Whether the number that was looked for is a customer's; it is known then.
     pub(super) customer: Loaded<i64>,
     pub(super) terminal: Loaded<TerminalRow>,
@@ -145,6 +174,19 @@ pub(super) struct ForOne {
     pub(super) hold_made: Loaded<HoldRow>,
     pub(super) due: Loaded<Vec<HoldRow>>,
     pub(super) open_holds: Loaded<OpenHolds>,
+}
+
+/// A change of what a customer is let in by.
+#[derive(Debug)]
+pub(super) enum CredentialChange {
+    /// The same PIN, hashed anew where `hash` says so, at another home where `home` does.
+    Kept {
+        account: i64,
+        hash: Option<PinHash>,
+        home: Option<TerminalName>,
+    },
+    /// Another PIN, of the next revision.
+    Pin { account: i64, hash: PinHash },
 }
 
 /// What an operation has changed, each list in the order in which it did.
@@ -157,7 +199,14 @@ pub(super) struct Changes {
     pub(super) new_holds: Vec<HoldRow>,
     pub(super) holds: Vec<HoldRow>,
     pub(super) answers: Vec<NewAnswer>,
-    last: Option<LastNumbers>,
+    /// `None`: forgotten.
+    pub(super) tries: Vec<(AccountNumber, Option<Tries>)>,
+    /// Each is covered anew.
+    pub(super) credentials: Vec<CredentialChange>,
+    /// Accounts whose money is made known though it has not changed.
+    pub(super) told: Vec<AccountRow>,
+    pub(super) records: Vec<(AuditRecord, ChainHash)>,
+    ends: Option<Ends>,
 }
 
 impl Changes {
@@ -169,7 +218,11 @@ impl Changes {
         self.new_holds.clear();
         self.holds.clear();
         self.answers.clear();
-        self.last = None;
+        self.told.clear();
+        self.credentials.clear();
+        self.tries.clear();
+        self.records.clear();
+        self.ends = None;
     }
 }
 
@@ -220,7 +273,7 @@ impl WorkingSet {
     /// accounts that `known` says have changed before it commits.
     pub(super) fn settle(&mut self) {
         let (known, changes) = (&mut self.known, &mut self.changes);
-        known.last = changes.last.or(known.last);
+        known.ends = changes.ends.or(known.ends);
         for (name, row) in &changes.terminals {
             known.terminals.insert(name.clone(), *row);
         }
@@ -264,6 +317,36 @@ impl WorkingSet {
         Ok(self.loaded.session.row()? == Some(&session.fence))
     }
 
+    /// What the number is let in by: `Some(None)` where it is a customer's, and that is gone or unreadable.
+    pub(super) fn credential(&self) -> Result<Option<&Option<CredentialRow>>, Stop> {
+        self.loaded.credential.row()
+    }
+
+    /// The account of the credential that was loaded.
+    pub(super) fn credential_account(&self) -> Option<i64> {
+        let credential = self.credential().ok()??.as_ref()?;
+        Some(credential.account)
+    }
+
+    /// Whether the covered row that was asked for is as the bank wrote it last.
+    pub(super) fn is_as_written(&self) -> Result<bool, Stop> {
+        let is_right = self.loaded.as_written.row()?;
+        Ok(is_right.copied().unwrap_or_default())
+    }
+
+    pub(super) fn tries(&self) -> Result<Option<&TryRecord>, Stop> {
+        self.loaded.tries.row()
+    }
+
+    pub(super) fn decoy(&self) -> Result<Option<&CredentialRow>, Stop> {
+        self.loaded.decoy.row()
+    }
+
+    /// Whether no hash is taken any more that was made with the pepper that was asked for.
+    pub(super) fn is_retired(&self) -> Result<bool, Stop> {
+        Ok(self.loaded.retired.row()?.is_some())
+    }
+
     pub(super) fn answer(&self) -> Result<Option<&KeptAnswer>, Stop> {
         self.loaded.answer.row()
     }
@@ -285,10 +368,15 @@ impl WorkingSet {
         Ok(self.loaded.due.row()?.cloned().unwrap_or_default())
     }
 
+    /// Where tables and logs end, to be moved on.
+    pub(super) fn ends(&mut self) -> Result<&mut Ends, Stop> {
+        let ends = self.changes.ends.or(self.known.ends);
+        Ok(self.changes.ends.insert(ends.ok_or(Stop::Missing)?))
+    }
+
     /// The next number of a table.
     pub(super) fn next(&mut self, table: Numbered) -> Result<i64, Stop> {
-        let last = self.changes.last.or(self.known.last);
-        let last = self.changes.last.insert(last.ok_or(Stop::Missing)?);
+        let last = self.ends()?;
         let number = match table {
             Numbered::Account => &mut last.account,
             Numbered::Terminal => &mut last.terminal,

@@ -1,7 +1,11 @@
 //! What decides about money: pure, synchronous, and the same for every engine. A rule reads rows that were
 //! loaded ([`super::working`]), and changes them; it knows no statement, no clock and no disk.
 
+pub(super) mod audit;
+pub(super) mod change_pin;
+pub(super) mod covered;
 pub(super) mod holds;
+pub(super) mod log_in;
 pub(super) mod orders;
 pub(super) mod postings;
 pub(super) mod settlements;

@@ -1,97 +1,27 @@
-//! Tries, claims, PINs, sweeping.
+//! Rows of tries and credentials: read, and written.
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::covered::Covered;
 use super::sums;
 use super::writer::Books;
-use crate::access::lockout::{Counted, LockoutPolicy, Spent, TryRecord};
+use crate::access::lockout::{Spent, TryRecord};
 use crate::access::pepper::PepperId;
-use crate::access::pin::{HashCost, HashTraits, PinHash, PinVerified, StoredPin, Ticket};
+use crate::access::pin::{HashCost, PinHash, PinVerified, StoredPin};
 use crate::access::stand_in::{DRAWS_MAX, StandInKey};
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
-use crate::store::state::{KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
-use crate::store::{Balances, Context, Event, PinChange, StoreError, TryCounted};
-
-/// A row of `credential` with what its account says.
-pub(super) struct CredentialRow {
-    pub(super) account: i64,
-    pub(super) number: AccountNumber,
-    pub(super) status: i64,
-    pub(super) stored: StoredPin,
-    pub(super) must_change: bool,
-    pub(super) expires_at: Option<Timestamp>,
-    pub(super) home: Option<TerminalName>,
-}
-
-impl CredentialRow {
-    fn traits(self) -> HashTraits {
-        let PinHash { cost, pepper, .. } = self.stored.hash;
-        HashTraits { cost, pepper }
-    }
-
-    fn is_void(&self, now: Timestamp) -> bool {
-        self.status == STATUS_CLOSED || self.expires_at.is_some_and(|end| end <= now)
-    }
-}
-
-/// What a right PIN led to, inside the transaction; the seat is the caller's matter.
-pub(super) enum Admission {
-    Admitted {
-        row: i64,
-        balances: Balances,
-        must_change_pin: bool,
-    },
-    Locked,
-    /// The account's row is not as the bank wrote it.
-    Forged,
-    Void,
-}
+use crate::store::StoreError;
+use crate::store::rules::covered::Covered;
+use crate::store::state::{CredentialRow, KIND_CUSTOMER, Tries};
+use crate::store::working::CredentialChange;
 
 impl Books<'_> {
-    pub(super) fn count_try(
-        &mut self,
-        number: AccountNumber,
-        context: &Context,
-    ) -> Result<TryCounted, StoreError> {
-        let policy = context.terms.lockout;
-        let record = self.tries(number)?;
-        // The same questions for every number, whether it is an account's or not.
-        let (stand_in, another) = self.stand_in(number)?;
-        // A row that was not read just now, as an account's own is not: it would be read faster.
-        let known = self.customer_row(number)?;
-        let own = self.credential_of(known.unwrap_or(another))?;
-        if known.is_some() && own.is_none() {
-            tracing::error!(row = ?known, "ALARM: an account's credential is gone or unreadable");
-            return Ok(TryCounted::Forged);
-        }
-        let own = own.filter(|own| own.number == number && !own.is_void(context.now));
-        let is_new = record.is_none();
-        if is_new && !self.takes_another_try_row(context)? {
-            return Ok(TryCounted::TableFull);
-        }
-        let home = own.as_ref().or(stand_in.as_ref());
-        let home = home.and_then(|credential| credential.home.as_ref());
-        let counted = TryRecord::count(record, home, &context.terminal, policy, context.now);
-        let Counted { record, last } = match counted {
-            Ok(counted) => counted,
-            Err(locked) => return Ok(TryCounted::LockedOut(locked.retry_after_ms)),
-        };
-        self.save_tries(number, &record, policy)?;
-        if last {
-            self.append(&context.note(Event::LastTry, number).outcome("counted"))?;
-        }
-        let ticket = Ticket::for_counted_try(number, own.map(|own| own.stored));
-        let ticket = ticket.with_stand_in(stand_in.map(|other| other.traits()));
-        Ok(TryCounted::Check(ticket.with_last(last)))
-    }
-
-    /// The account whose home and hash's cost an account that is not there shows: an open one,
+    /// The account whose home and hash's cost an account that is not there shows: one that may be shown,
     /// every one as likely as any other. And a row beside it, drawn alike, of any account.
-    fn stand_in(
+    pub(super) fn decoy(
         &mut self,
         number: AccountNumber,
+        may_be_shown: fn(&CredentialRow) -> bool,
     ) -> Result<(Option<CredentialRow>, i64), StoreError> {
         let key = self.stand_in_key()?;
         let rows = self
@@ -102,7 +32,7 @@ impl Books<'_> {
         let another = draw(DRAWS_MAX);
         for index in 0..DRAWS_MAX {
             let drawn = self.credential_of(draw(index))?;
-            if let Some(found) = drawn.filter(|found| found.status != STATUS_CLOSED) {
+            if let Some(found) = drawn.filter(may_be_shown) {
                 return Ok((Some(found), another));
             }
         }
@@ -121,124 +51,6 @@ impl Books<'_> {
         let key = StandInKey::parse(&text).ok_or_else(broken)?;
         self.memory.stand_in_key = Some(key.clone());
         Ok(key)
-    }
-
-    pub(super) fn admit(
-        &mut self,
-        number: AccountNumber,
-        revision: i64,
-        upgrade: Option<&PinHash>,
-        seated: bool,
-        context: &Context,
-    ) -> Result<Admission, StoreError> {
-        let admission = self.judge(number, revision, upgrade, seated, context)?;
-        let outcome = match &admission {
-            Admission::Void => "void",
-            Admission::Forged => "failed",
-            _ if !seated => "in_use",
-            Admission::Locked => "locked_by_staff",
-            Admission::Admitted { .. } => "done",
-        };
-        let note = context.note(Event::Login, number);
-        self.append(&note.outcome(outcome))?;
-        if matches!(admission, Admission::Forged) {
-            self.append(&context.note(Event::ForgedRow, number).outcome("refused"))?;
-        }
-        Ok(admission)
-    }
-
-    fn judge(
-        &mut self,
-        number: AccountNumber,
-        revision: i64,
-        upgrade: Option<&PinHash>,
-        seated: bool,
-        context: &Context,
-    ) -> Result<Admission, StoreError> {
-        let Some(credential) = self.credential(number)? else {
-            return Ok(Admission::Void);
-        };
-        if credential.is_void(context.now) || credential.stored.revision != revision {
-            return Ok(Admission::Void);
-        }
-        // Before the tries are forgotten: whoever planted a hash knows its PIN.
-        let covered = Covered::Account(credential.account);
-        if !self.is_as_written(covered)? {
-            return Ok(Admission::Forged);
-        }
-        self.forget_tries(number)?;
-        // Where its pepper was retired meanwhile, the old hash serves on.
-        let upgrade = match upgrade {
-            Some(hash) if !self.is_retired(&hash.pepper)? => Some(hash),
-            _ => None,
-        };
-        if let Some(hash) = upgrade {
-            self.save_hash(credential.account, hash)?;
-        }
-        let is_locked = credential.status == STATUS_LOCKED;
-        let moves = seated && !is_locked && credential.home.as_ref() != Some(&context.terminal);
-        if moves {
-            self.connection
-                .prepare_cached("UPDATE credential SET home = ?2 WHERE account = ?1")?
-                .execute(params![credential.account, context.terminal.as_str()])?;
-        }
-        if moves || upgrade.is_some() {
-            self.record_row(covered)?;
-        }
-        if is_locked {
-            return Ok(Admission::Locked);
-        }
-        let mut account = self.account(credential.account)?;
-        self.expire_due(&mut account, context.now)?;
-        self.make_known(&account);
-        Ok(Admission::Admitted {
-            row: account.id,
-            balances: account.balances(),
-            must_change_pin: credential.must_change,
-        })
-    }
-
-    pub(super) fn change_pin(
-        &mut self,
-        (number, revision): (AccountNumber, i64),
-        new: Option<&PinHash>,
-        context: &Context,
-    ) -> Result<PinChange, StoreError> {
-        let change = self.replace_pin((number, revision), new)?;
-        let outcome = match change {
-            PinChange::Void => "void",
-            PinChange::Forged => "failed",
-            PinChange::LockedByStaff => "locked_by_staff",
-            PinChange::Done if new.is_none() => "refused",
-            PinChange::Done => "done",
-        };
-        self.append(&context.note(Event::PinChange, number).outcome(outcome))?;
-        if change == PinChange::Forged {
-            self.append(&context.note(Event::ForgedRow, number).outcome("refused"))?;
-        }
-        Ok(change)
-    }
-
-    fn replace_pin(
-        &mut self,
-        (number, revision): (AccountNumber, i64),
-        new: Option<&PinHash>,
-    ) -> Result<PinChange, StoreError> {
-        let credential = self.credential(number)?;
-        let Some(credential) = credential.filter(|known| known.stored.revision == revision) else {
-            return Ok(PinChange::Void);
-        };
-        if !self.is_as_written(Covered::Account(credential.account))? {
-            return Ok(PinChange::Forged);
-        }
-        self.forget_tries(number)?;
-        if credential.status == STATUS_LOCKED {
-            return Ok(PinChange::LockedByStaff);
-        }
-        if let Some(new) = new {
-            self.set_pin(credential.account, new, None, false)?;
-        }
-        Ok(PinChange::Done)
     }
 
     /// Replaces an account's PIN by another, of the next revision, and records the row.
@@ -292,12 +104,16 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// What a number is let in by, read like that of the row `another` where it is no customer's: a row that
+    /// was not read just now, as an account's own is not, which would be read faster.
     pub(super) fn credential(
         &self,
         number: AccountNumber,
-    ) -> Result<Option<CredentialRow>, StoreError> {
+        another: i64,
+    ) -> Result<Option<Option<CredentialRow>>, StoreError> {
         let row = self.customer_row(number)?;
-        self.credential_of(row.unwrap_or_default())
+        let credential = self.credential_of(row.unwrap_or(another))?;
+        Ok(row.map(|_| credential))
     }
 
     /// The row of the account of that number; no other kind of account has such a number.
@@ -334,9 +150,9 @@ impl Books<'_> {
     pub(super) fn save_tries(
         &self,
         number: AccountNumber,
-        record: &TryRecord,
-        policy: LockoutPolicy,
+        tries: &Tries,
     ) -> Result<(), StoreError> {
+        let Tries { record, expires_at } = tries;
         self.connection
             .prepare_cached(
                 "INSERT INTO try (number, home_terminal, home, home_at, other, other_at, expires_at) \
@@ -351,9 +167,34 @@ impl Books<'_> {
                 record.home.last_at.unix_ms(),
                 record.other.count,
                 record.other.last_at.unix_ms(),
-                record.expires_at(policy).map(Timestamp::unix_ms)
+                expires_at.map(Timestamp::unix_ms)
             ])?;
         Ok(sums::renew(self.connection, sums::TRY, number.as_str())?)
+    }
+
+    /// Keeps a change of what a customer is let in by, and records the row.
+    pub(super) fn save_credential(&mut self, change: &CredentialChange) -> Result<(), StoreError> {
+        let account = match change {
+            CredentialChange::Pin { account, hash } => {
+                return self.set_pin(*account, hash, None, false);
+            }
+            CredentialChange::Kept {
+                account,
+                hash,
+                home,
+            } => {
+                if let Some(hash) = hash {
+                    self.save_hash(*account, hash)?;
+                }
+                if let Some(home) = home {
+                    let sql = "UPDATE credential SET home = ?2 WHERE account = ?1";
+                    let mut statement = self.connection.prepare_cached(sql)?;
+                    statement.execute(params![account, home.as_str()])?;
+                }
+                *account
+            }
+        };
+        self.record_row(Covered::Account(account))
     }
 
     pub(super) fn forget_tries(&mut self, number: AccountNumber) -> Result<(), StoreError> {
@@ -367,36 +208,9 @@ impl Books<'_> {
 
     pub(super) fn fewer_tries(&mut self, removed: usize) {
         let removed = u64::try_from(removed).unwrap_or(u64::MAX);
-        self.memory.try_rows = self
-            .memory
-            .try_rows
-            .map(|rows| rows.saturating_sub(removed));
-    }
-
-    /// Whether the table of tries takes one more row, which is counted then; staff are told where that,
-    /// or its being full, is news.
-    fn takes_another_try_row(&mut self, context: &Context) -> Result<bool, StoreError> {
-        let rows = self.try_rows()?;
-        let takes = rows < context.terms.try_rows_max;
-        let rows = rows.saturating_add(u64::from(takes));
-        self.memory.try_rows = Some(rows);
-        if let Some(note) = context.fills_tries(rows, &mut self.memory.tries_told) {
-            tracing::error!("ALARM: the table of wrong PINs is nearly full");
-            self.append(&note)?;
+        if let Some(ends) = &mut self.memory.rows.known.ends {
+            ends.try_rows = ends.try_rows.saturating_sub(removed);
         }
-        Ok(takes)
-    }
-
-    fn try_rows(&mut self) -> Result<u64, StoreError> {
-        if let Some(rows) = self.memory.try_rows {
-            return Ok(rows);
-        }
-        let rows = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM try")?
-            .query_row([], |row| row.get::<_, u64>(0))?;
-        self.memory.try_rows = Some(rows);
-        Ok(rows)
     }
 
     /// Whether a hold of the account can still be captured late.

@@ -1,10 +1,5 @@
-//! Rows that are covered by a MAC: whether each is as the bank wrote it last, and the log that says how
-//! that was.
-//!
-//! A MAC is over the record's number and revision too, so that neither a hash that was moved to
-//! another account nor an older row passes for the newest.
+//! Rows that are covered by a MAC, and the log that says how each was last: read, and appended to.
 
-use aws_lc_rs::digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -13,6 +8,7 @@ use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::domain::Timestamp;
 use crate::domain::entry::ChainHash;
+use crate::store::rules::covered::{Covered, CoveredRow, RowRecord};
 use crate::store::{Done, Event, LogHead, Note, StoreError};
 
 /// Rows of accounts that the migration gives their records between two looks at the table.
@@ -31,139 +27,83 @@ const TERMINAL_SQL: &str = "SELECT id, name, cash, disabled FROM terminal";
 pub(super) const RECORD_SQL: &str =
     "SELECT id, account, terminal, revision, pepper, mac, hash FROM row_record";
 
-/// A row that is covered, by its number in its table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Covered {
-    Account(i64),
-    Terminal(i64),
-}
-
-impl Covered {
-    fn id(self) -> i64 {
-        match self {
-            Self::Account(id) | Self::Terminal(id) => id,
-        }
-    }
-
-    /// The columns of `row_record`.
-    fn columns(self) -> (Option<i64>, Option<i64>) {
-        match self {
-            Self::Account(id) => (Some(id), None),
-            Self::Terminal(id) => (None, Some(id)),
-        }
-    }
-
-    /// What a MAC is over: each column behind its type and its length, so that no two rows share
-    /// bytes. `None` where there is no such row.
-    fn read(self, connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
-        let sql = match self {
-            Self::Account(_) => format!("{ACCOUNT_SQL} WHERE account.id = ?1"),
-            Self::Terminal(_) => format!("{TERMINAL_SQL} WHERE id = ?1"),
+impl CoveredRow {
+    pub(super) fn read(connection: &Connection, covered: Covered) -> rusqlite::Result<Self> {
+        let sql = match covered {
+            Covered::Account(_) => format!("{ACCOUNT_SQL} WHERE account.id = ?1"),
+            Covered::Terminal(_) => format!("{TERMINAL_SQL} WHERE id = ?1"),
         };
         let mut statement = connection.prepare_cached(&sql)?;
-        let read = |row: &Row<'_>| self.bytes(row);
-        statement.query_row([self.id()], read).optional()
-    }
-
-    fn bytes(self, row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
-        let mut bytes = match self {
-            Self::Account(_) => b"atm-bank/account-row/1\0".to_vec(),
-            Self::Terminal(_) => b"atm-bank/terminal-row/1\0".to_vec(),
+        let bytes = statement.query_row([covered.id()], |row| bytes(covered, row));
+        let is_disabled = match covered {
+            Covered::Account(_) => false,
+            Covered::Terminal(id) => connection
+                .prepare_cached("SELECT 1 FROM terminal WHERE id = ?1 AND disabled <> 0")?
+                .exists([id])?,
         };
-        for column in 0..row.as_ref().column_count() {
-            let mut add = |kind: u8, value: &[u8]| {
-                bytes.push(kind);
-                let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
-                bytes.extend(length.to_be_bytes());
-                bytes.extend(value);
-            };
-            match row.get_ref(column)? {
-                ValueRef::Null => add(0, &[]),
-                ValueRef::Integer(value) => add(1, &value.to_be_bytes()),
-                ValueRef::Real(value) => add(2, &value.to_be_bytes()),
-                ValueRef::Text(value) => add(3, value),
-                ValueRef::Blob(value) => add(4, value),
-            }
-        }
-        Ok(bytes)
-    }
-}
-
-/// A record of a covered row.
-pub(super) struct Record {
-    pub(super) number: i64,
-    pub(super) covered: Covered,
-    pub(super) revision: i64,
-    pepper: String,
-    mac: Vec<u8>,
-}
-
-impl Record {
-    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<(Self, ChainHash)> {
-        let covered = match (row.get(1)?, row.get(2)?) {
-            (Some(account), None) => Covered::Account(account),
-            (None, Some(terminal)) => Covered::Terminal(terminal),
-            _ => return Err(rusqlite::Error::InvalidQuery),
-        };
-        let record = Self {
-            number: row.get(0)?,
+        Ok(Self {
             covered,
-            revision: row.get(3)?,
-            pepper: row.get(4)?,
-            mac: row.get(5)?,
+            bytes: bytes.optional()?,
+            newest: newest(connection, covered)?,
+            is_disabled,
+        })
+    }
+}
+
+/// What a MAC is over: each column behind its type and its length, so that no two rows share bytes.
+fn bytes(covered: Covered, row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
+    let mut bytes = match covered {
+        Covered::Account(_) => b"atm-bank/account-row/1\0".to_vec(),
+        Covered::Terminal(_) => b"atm-bank/terminal-row/1\0".to_vec(),
+    };
+    for column in 0..row.as_ref().column_count() {
+        let mut add = |kind: u8, value: &[u8]| {
+            bytes.push(kind);
+            let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(value);
         };
-        Ok((record, row.get(6)?))
-    }
-
-    /// The newest of a row.
-    pub(super) fn newest(
-        connection: &Connection,
-        covered: Covered,
-    ) -> rusqlite::Result<Option<Self>> {
-        let of = match covered {
-            Covered::Account(_) => "account",
-            Covered::Terminal(_) => "terminal",
-        };
-        let sql = format!("{RECORD_SQL} WHERE {of} = ?1 ORDER BY id DESC LIMIT 1");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let found = statement.query_row([covered.id()], Self::from_row);
-        Ok(found.optional()?.map(|(record, _)| record))
-    }
-
-    fn with_place(mut row: Vec<u8>, number: i64, revision: i64) -> Vec<u8> {
-        row.extend(number.to_be_bytes());
-        row.extend(revision.to_be_bytes());
-        row
-    }
-
-    /// Whether `row` is what this record was made of.
-    fn is_of(&self, keyring: &Keyring, row: Vec<u8>) -> bool {
-        let row = Self::with_place(row, self.number, self.revision);
-        let pepper = PepperId::parse(&self.pepper);
-        pepper.is_some_and(|pepper| keyring.is_right(&pepper, &row, &self.mac))
-    }
-
-    /// SHA-256 over the hash of the record before and every field.
-    pub(super) fn hash(&self, previous: &ChainHash) -> ChainHash {
-        let (kind, id) = match self.covered {
-            Covered::Account(id) => (0, id),
-            Covered::Terminal(id) => (1, id),
-        };
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"atm-bank/row-record/1\0");
-        context.update(previous);
-        context.update(&self.number.to_be_bytes());
-        context.update(&[kind]);
-        context.update(&id.to_be_bytes());
-        context.update(&self.revision.to_be_bytes());
-        for part in [self.pepper.as_bytes(), &self.mac] {
-            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            context.update(part);
+        match row.get_ref(column)? {
+            ValueRef::Null => add(0, &[]),
+            ValueRef::Integer(value) => add(1, &value.to_be_bytes()),
+            ValueRef::Real(value) => add(2, &value.to_be_bytes()),
+            ValueRef::Text(value) => add(3, value),
+            ValueRef::Blob(value) => add(4, value),
         }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(context.finish().as_ref());
-        hash
     }
+    Ok(bytes)
+}
+
+/// A record, with its hash.
+pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<(RowRecord, ChainHash)> {
+    let covered = match (row.get(1)?, row.get(2)?) {
+        (Some(account), None) => Covered::Account(account),
+        (None, Some(terminal)) => Covered::Terminal(terminal),
+        _ => return Err(rusqlite::Error::InvalidQuery),
+    };
+    let record = RowRecord {
+        number: row.get(0)?,
+        covered,
+        revision: row.get(3)?,
+        pepper: row.get(4)?,
+        mac: row.get(5)?,
+    };
+    Ok((record, row.get(6)?))
+}
+
+/// The newest record of a row.
+pub(super) fn newest(
+    connection: &Connection,
+    covered: Covered,
+) -> rusqlite::Result<Option<RowRecord>> {
+    let of = match covered {
+        Covered::Account(_) => "account",
+        Covered::Terminal(_) => "terminal",
+    };
+    let sql = format!("{RECORD_SQL} WHERE {of} = ?1 ORDER BY id DESC LIMIT 1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_row([covered.id()], read_record);
+    Ok(found.optional()?.map(|(record, _)| record))
 }
 
 /// Whether a row is as the bank wrote it last.
@@ -172,19 +112,7 @@ pub(super) fn is_as_written(
     keyring: &Keyring,
     covered: Covered,
 ) -> Result<bool, StoreError> {
-    let Some(row) = covered.read(connection)? else {
-        return Ok(false);
-    };
-    match Record::newest(connection, covered)? {
-        Some(record) => Ok(record.is_of(keyring, row)),
-        // Made at its first money, in an order, which costs no MAC.
-        None => match covered {
-            Covered::Account(_) => Ok(false),
-            Covered::Terminal(id) => Ok(!connection
-                .prepare_cached("SELECT 1 FROM terminal WHERE id = ?1 AND disabled <> 0")?
-                .exists([id])?),
-        },
-    }
+    Ok(CoveredRow::read(connection, covered)?.is_as_written(keyring))
 }
 
 impl Books<'_> {
@@ -200,7 +128,6 @@ impl Books<'_> {
 
     /// Appends the row, as it is now, to the log of covered rows.
     pub(super) fn record_row(&mut self, covered: Covered) -> Result<(), StoreError> {
-        let broken = |what: &str| StoreError::Broken(what.to_owned());
         let no_pepper = || StoreError::Unavailable("there is no pepper to cover a row".to_owned());
         let pepper = self.keyring.current().ok_or_else(no_pepper)?;
         self.know_pepper(&pepper)?;
@@ -208,40 +135,31 @@ impl Books<'_> {
             Some(last) => last,
             None => head(self.connection)?,
         };
-        let newest = Record::newest(self.connection, covered)?;
-        let revision = newest.map_or(0, |record| record.revision).saturating_add(1);
-        let number = last.count.saturating_add(1);
-        let row = covered.read(self.connection)?;
-        let row = row.ok_or_else(|| broken("a row that is to be covered is not there"))?;
-        let row = Record::with_place(row, number, revision);
-        let mac = self.keyring.mac(&pepper, &row).ok_or_else(no_pepper)?;
-        let record = Record {
-            number,
-            covered,
-            revision,
-            pepper: pepper.as_str().to_owned(),
-            mac: mac.to_vec(),
-        };
+        let row = CoveredRow::read(self.connection, covered)?;
+        let record = RowRecord::next(row, last, (self.keyring, &pepper))?;
         let hash = record.hash(&last.hash);
-        let (account, terminal) = covered.columns();
+        let (account, terminal) = match covered {
+            Covered::Account(id) => (Some(id), None),
+            Covered::Terminal(id) => (None, Some(id)),
+        };
         self.connection
             .prepare_cached(
                 "INSERT INTO row_record (id, account, terminal, revision, pepper, mac, hash) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
-                number,
+                record.number,
                 account,
                 terminal,
-                revision,
+                record.revision,
                 record.pepper,
-                mac,
+                record.mac,
                 hash
             ])?;
         self.connection
             .prepare_cached("UPDATE row_record_head SET count = ?1, hash = ?2")?
-            .execute(params![number, hash])?;
-        let count = number;
+            .execute(params![record.number, hash])?;
+        let count = record.number;
         self.memory.row_log = Some(LogHead { count, hash });
         Ok(())
     }
@@ -303,7 +221,7 @@ impl Books<'_> {
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let found = statement.query_map(params![after, end, pepper.as_str()], |row| {
-            Ok(Record::from_row(row)?.0.covered)
+            Ok(read_record(row)?.0.covered)
         })?;
         let standing = found.collect::<Result<Vec<_>, _>>()?;
         if !standing.is_empty() && self.keyring.current().as_ref() == Some(pepper) {

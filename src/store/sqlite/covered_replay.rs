@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use super::audit::Faults;
-use super::covered::{Covered, RECORD_SQL, Record, head, is_as_written};
+use super::covered::{RECORD_SQL, head, is_as_written, newest, read_record};
 use super::replay::Accounts;
 use super::slices::{Slices, WINDOW};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::CHAIN_START;
+use crate::store::rules::covered::Covered;
 use crate::store::{LogHead, StoreError};
 
 /// The log of covered rows as its records chain, up to one of them.
@@ -49,7 +50,7 @@ impl Replay {
         let (after, mut left) = (self.read, WINDOW);
         let mut rows = statement.query([after])?;
         while let Some(row) = rows.next()? {
-            let (record, hash) = Record::from_row(row)?;
+            let (record, hash) = read_record(row)?;
             let number = record.number;
             if let Some(kept) = self.unchecked.take_if(|kept| kept.count < number) {
                 compare(kept, self.last, faults);
@@ -171,7 +172,7 @@ fn look_at(
     keyring: &Keyring,
     covered: Covered,
 ) -> Result<Looked, StoreError> {
-    if keyring.is_empty() && Record::newest(connection, covered)?.is_some() {
+    if keyring.is_empty() && newest(connection, covered)?.is_some() {
         return Ok(Looked::Unchecked);
     }
     Ok(match is_as_written(connection, keyring, covered)? {

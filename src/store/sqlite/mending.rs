@@ -10,6 +10,7 @@ use super::postings;
 use super::sums;
 use super::writer::Books;
 use crate::domain::{AccountNumber, EntryKind, Timestamp};
+use crate::store::state::Tries;
 use crate::store::{Acknowledged, Context, Done, MendCursor, MendPart, StoreError};
 
 /// Rows that one call looks at, at most. So few in tests that one call is not enough.
@@ -217,7 +218,8 @@ impl Books<'_> {
             for spent in spent {
                 spent.last_at = spent.last_at.min(context.now);
             }
-            self.save_tries(number, &record, context.terms.lockout)?;
+            let expires_at = record.expires_at(context.terms.lockout);
+            self.save_tries(number, &Tries { record, expires_at })?;
         }
         Ok(seen.unless_all())
     }

@@ -56,10 +56,12 @@ pub(crate) use sums::set_stand_in_key;
 #[cfg(test)]
 pub(super) use wal::BYTES_MAX as JOURNAL_BYTES_MAX;
 
-use self::access::{Admission, proven};
+use self::access::proven;
 use self::disk::Writable;
 use self::look::Looker;
 use self::writer::{Books, Burden, Call, Job, QUEUE_MAX, Tally};
+use super::rules::change_pin::ChangePin;
+use super::rules::log_in::{Admission, Admit, CountTry};
 use super::rules::orders::CarryOut;
 use super::rules::settlements::Settle;
 use super::seats::{Reserved, Seats};
@@ -236,6 +238,11 @@ impl SqliteStore {
     }
 }
 
+/// What came of an operation that refuses nobody.
+fn without_refusal<T>(answer: Result<T, Refusal>) -> Result<T, StoreError> {
+    answer.map_err(|refusal| StoreError::Broken(refusal.to_string()))
+}
+
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         let join = |thread: JoinHandle<()>| {
@@ -260,7 +267,10 @@ impl std::fmt::Debug for SqliteStore {
 
 impl Store for SqliteStore {
     fn count_try(&self, account: AccountNumber, context: Context) -> Reply<'_, TryCounted> {
-        Box::pin(self.write(move |books| books.count_try(account, &context)))
+        Box::pin(self.write(move |books| {
+            let (number, context) = (account, &context);
+            without_refusal(books.execute(&CountTry { number, context }, context)?)
+        }))
     }
 
     fn claim<'a>(
@@ -285,7 +295,14 @@ impl Store for SqliteStore {
             let (seated, upgrade) = (fence.is_some(), proof.upgrade().cloned());
             let admission = self
                 .write(move |books| {
-                    books.admit(account, revision, upgrade.as_ref(), seated, &context)
+                    let admit = Admit {
+                        number: account,
+                        revision,
+                        upgrade: upgrade.as_ref(),
+                        seated,
+                        context: &context,
+                    };
+                    without_refusal(books.execute(&admit, &context)?)
                 })
                 .await?;
             Ok(match admission {
@@ -400,13 +417,16 @@ impl Store for SqliteStore {
         new: Option<PinHash>,
         context: Context,
     ) -> Reply<'a, PinChange> {
-        let (account, fence, proof) = (claim.account, claim.fence, proven(proof));
-        let seats = Arc::clone(&self.seats);
+        let (session, (number, revision)) = (claim.session(), proven(proof));
         Box::pin(self.write(move |books| {
-            if !seats.holds(account, fence) || proof.0 != account {
-                return Err(StoreError::Fenced);
-            }
-            books.change_pin(proof, new.as_ref(), &context)
+            let change = ChangePin {
+                session,
+                number,
+                revision,
+                new: new.as_ref(),
+                context: &context,
+            };
+            without_refusal(books.execute(&change, &context)?)
         }))
     }
 

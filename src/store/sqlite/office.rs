@@ -2,12 +2,12 @@
 
 use rusqlite::params;
 
-use super::covered::Covered;
 use super::sums;
 use super::writer::Books;
 use crate::access::pin::PinHash;
 use crate::domain::money::{Amount, BALANCE_MAX, Opening};
 use crate::domain::{AccountNumber, EntryKind, EntryNumber, Refusal, TerminalName, Timestamp};
+use crate::store::rules::covered::Covered;
 use crate::store::rules::postings::{Occasion, open_account, post, terminal};
 use crate::store::state::{AccountRow, KIND_CUSTOMER, STATUS_CLOSED, STATUS_LOCKED};
 use crate::store::{Act, Context, Done, NewAccount, Office, StoreError};

@@ -7,6 +7,7 @@ use super::slices::WINDOW;
 use super::writer::Books;
 use crate::domain::entry::{CHAIN_START, ChainHash};
 use crate::domain::{AuditRecord, Timestamp};
+use crate::store::rules::audit::append;
 use crate::store::{Done, Event, LogHead, Note, RecordsAsked, StoreError};
 
 const COLUMNS: &str = "id, at, event, outcome, account, terminal, connection, actor, detail, hash";
@@ -14,12 +15,14 @@ const COLUMNS: &str = "id, at, event, outcome, account, terminal, connection, ac
 impl Books<'_> {
     /// Appends a record to the log, in the transaction that is open.
     pub(super) fn append(&mut self, note: &Note) -> Result<(), StoreError> {
-        let last = match self.memory.log {
-            Some(last) => last,
-            None => head(self.connection)?,
-        };
-        let record = note.record(last.count.saturating_add(1));
-        let hash = record.hash(&last.hash);
+        self.apply(|rows| append(rows, note))
+    }
+
+    pub(super) fn insert_record(
+        &self,
+        record: &AuditRecord,
+        hash: &ChainHash,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
                 "INSERT INTO audit (id, at, event, outcome, account, terminal, connection, actor, detail, hash) \
@@ -40,10 +43,6 @@ impl Books<'_> {
         self.connection
             .prepare_cached("UPDATE audit_head SET count = ?1, hash = ?2")?
             .execute(params![record.number, hash])?;
-        self.memory.log = Some(LogHead {
-            count: record.number,
-            hash,
-        });
         Ok(())
     }
 
@@ -52,7 +51,7 @@ impl Books<'_> {
     }
 }
 
-fn head(connection: &Connection) -> Result<LogHead, StoreError> {
+pub(super) fn head(connection: &Connection) -> Result<LogHead, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT count, hash FROM audit_head WHERE one = 1")?;
     let read = |row: &Row<'_>| {

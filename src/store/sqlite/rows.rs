@@ -1,16 +1,19 @@
 //! Rows for the rules: what an operation needs is loaded, what it changed is kept.
 
+use std::mem;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, ToSql, params};
 use uuid::Uuid;
 
+use super::records;
 use super::sums::{self, Sum};
 use super::writer::Books;
 use crate::domain::{IdempotencyKey, TerminalName};
 use crate::store::state::{
     EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, PostingRow, TerminalRow,
 };
-use crate::store::working::{Changes, LastNumbers, Needs, Operation, Stop, WorkingSet};
+use crate::store::working::{Changes, Ends, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Balances, Context, StoreError};
 
 /// Terminals remembered at most; more are looked up again.
@@ -69,7 +72,7 @@ impl Books<'_> {
         &mut self,
         rule: impl FnOnce(&mut WorkingSet) -> Result<T, Stop>,
     ) -> Result<T, StoreError> {
-        self.know_numbers()?;
+        self.know_ends()?;
         match rule(&mut self.memory.rows) {
             Ok(done) => self.keep(done),
             Err(stop) => {
@@ -80,10 +83,11 @@ impl Books<'_> {
     }
 
     fn load(&mut self, needs: &Needs<'_>, context: &Context) -> Result<(), StoreError> {
-        self.know_numbers()?;
+        self.know_ends()?;
         if let Some(number) = needs.session {
             self.memory.rows.loaded.session = self.seats.fence(number).into();
         }
+        self.load_for_admission(needs)?;
         if let Some(id) = needs.account {
             self.know_account(id)?;
         }
@@ -117,15 +121,41 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn know_numbers(&mut self) -> Result<(), StoreError> {
-        if self.memory.rows.known.last.is_some() {
+    fn load_for_admission(&mut self, needs: &Needs<'_>) -> Result<(), StoreError> {
+        if let Some(number) = needs.tries {
+            self.memory.rows.loaded.tries = self.tries(number)?.into();
+        }
+        let mut another = 0;
+        if let Some((number, may_be_shown)) = needs.decoy {
+            let (decoy, beside) = self.decoy(number, may_be_shown)?;
+            another = beside;
+            self.memory.rows.loaded.decoy = decoy.into();
+        }
+        if let Some(number) = needs.credential {
+            self.memory.rows.loaded.credential = self.credential(number, another)?.into();
+        }
+        if let Some(covered) = needs.covered {
+            self.memory.rows.loaded.as_written = Some(self.is_as_written(covered)?).into();
+        }
+        if let Some(pepper) = needs.retired {
+            self.memory.rows.loaded.retired = self.is_retired(pepper)?.then_some(()).into();
+        }
+        Ok(())
+    }
+
+    fn know_ends(&mut self) -> Result<(), StoreError> {
+        if self.memory.rows.known.ends.is_some() {
             return Ok(());
         }
         let last = |table: &str| {
             let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
             self.connection.query_row(&sql, [], |row| row.get(0))
         };
-        self.memory.rows.known.last = Some(LastNumbers {
+        let tries = "SELECT count(*) FROM try";
+        self.memory.rows.known.ends = Some(Ends {
+            log: records::head(self.connection)?,
+            try_rows: self.connection.query_row(tries, [], |row| row.get(0))?,
+            is_tries_told: false,
             account: last("account")?,
             terminal: last("terminal")?,
             entry: last("entry")?,
@@ -182,37 +212,51 @@ impl Books<'_> {
     /// Keeps what the rules have changed; accounts when the commit comes.
     fn keep<T>(&mut self, answer: T) -> Result<T, StoreError> {
         self.memory.rows.settle();
-        let Changes {
-            opened,
-            terminals,
-            entries,
-            new_holds,
-            holds,
-            answers,
-            ..
-        } = &self.memory.rows.changes;
-        opened
-            .iter()
-            .try_for_each(|account| self.insert_account(account))?;
-        for (name, row) in terminals {
+        let changes = mem::take(&mut self.memory.rows.changes);
+        self.keep_money(&changes)?;
+        for (number, tries) in &changes.tries {
+            match tries {
+                Some(tries) => self.save_tries(*number, tries)?,
+                None => self.forget_tries(*number)?,
+            }
+        }
+        for change in &changes.credentials {
+            self.save_credential(change)?;
+        }
+        for (record, hash) in &changes.records {
+            self.insert_record(record, hash)?;
+        }
+        for account in &changes.told {
+            self.make_known(account);
+        }
+        self.memory.rows.changes = changes;
+        self.memory.rows.discard();
+        Ok(answer)
+    }
+
+    fn keep_money(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        for account in &changes.opened {
+            self.insert_account(account)?;
+        }
+        for (name, row) in &changes.terminals {
             let sql = "INSERT INTO terminal (id, name, cash) VALUES (?1, ?2, ?3)";
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.execute(params![row.id, name.as_str(), row.cash])?;
         }
-        entries
-            .iter()
-            .try_for_each(|entry| self.insert_entry(entry))?;
-        new_holds
-            .iter()
-            .try_for_each(|hold| self.insert_hold(hold))?;
-        answers
-            .iter()
-            .try_for_each(|answer| self.insert_answer(answer))?;
-        holds.iter().try_for_each(|hold| self.update_hold(hold))?;
-        let made = &mut self.memory.from_addresses;
-        new_holds.iter().for_each(|hold| made.add(hold));
-        self.memory.rows.discard();
-        Ok(answer)
+        for entry in &changes.entries {
+            self.insert_entry(entry)?;
+        }
+        for hold in &changes.new_holds {
+            self.insert_hold(hold)?;
+            self.memory.from_addresses.add(hold);
+        }
+        for answer in &changes.answers {
+            self.insert_answer(answer)?;
+        }
+        for hold in &changes.holds {
+            self.update_hold(hold)?;
+        }
+        Ok(())
     }
 
     fn insert_account(&self, account: &OpenedAccount) -> Result<(), StoreError> {

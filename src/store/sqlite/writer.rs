@@ -52,14 +52,8 @@ pub(super) struct Memory {
     pub(super) posted: Vec<Posted>,
     /// Peppers that stand in the store.
     pub(super) peppers: HashSet<String>,
-    /// The audit log's end.
-    pub(super) log: Option<LogHead>,
     /// The end of the log of covered rows.
     pub(super) row_log: Option<LogHead>,
-    /// Rows in the table of tries.
-    pub(super) try_rows: Option<u64>,
-    /// It is on record that they nearly fill it.
-    pub(super) tries_told: bool,
     /// The key that stand-ins are drawn with.
     pub(super) stand_in_key: Option<StandInKey>,
     /// The clock as it was last written.

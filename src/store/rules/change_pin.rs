@@ -1,0 +1,80 @@
+//! A customer's change of PIN.
+
+use super::audit;
+use super::covered::Covered;
+use crate::access::pin::PinHash;
+use crate::domain::AccountNumber;
+use crate::store::state::{STATUS_CLOSED, STATUS_LOCKED, SessionFence};
+use crate::store::working::{CredentialChange, Needs, Operation, Stop, WorkingSet};
+use crate::store::{Context, Event, PinChange, StoreError};
+
+/// Puts `new` in the place of the PIN of that revision, which was right. `None` where what was asked for is
+/// not acceptable.
+pub(in crate::store) struct ChangePin<'a> {
+    pub(in crate::store) session: SessionFence,
+    pub(in crate::store) number: AccountNumber,
+    pub(in crate::store) revision: i64,
+    pub(in crate::store) new: Option<&'a PinHash>,
+    pub(in crate::store) context: &'a Context,
+}
+
+impl Operation for ChangePin<'_> {
+    type Answer = PinChange;
+
+    fn needs(&self, _: &WorkingSet) -> Needs<'_> {
+        Needs {
+            session: Some(self.session.number),
+            credential: Some(self.number),
+            covered: Some(Covered::Account(self.session.row)),
+            ..Needs::default()
+        }
+    }
+
+    fn execute(&self, rows: &mut WorkingSet) -> Result<PinChange, Stop> {
+        if !rows.is_present(self.session)? || self.number != self.session.number {
+            return Err(StoreError::Fenced.into());
+        }
+        let change = self.replace_pin(rows)?;
+        let outcome = match change {
+            PinChange::Void => "void",
+            PinChange::Forged => "failed",
+            PinChange::LockedByStaff => "locked_by_staff",
+            PinChange::Done if self.new.is_none() => "refused",
+            PinChange::Done => "done",
+        };
+        let note = self.context.note(Event::PinChange, self.number);
+        audit::append(rows, &note.outcome(outcome))?;
+        if change == PinChange::Forged {
+            let note = self.context.note(Event::ForgedRow, self.number);
+            audit::append(rows, &note.outcome("refused"))?;
+        }
+        Ok(change)
+    }
+}
+
+impl ChangePin<'_> {
+    fn replace_pin(&self, rows: &mut WorkingSet) -> Result<PinChange, Stop> {
+        let credential = rows.credential()?.and_then(Option::clone);
+        let credential = credential.filter(|known| {
+            known.stored.revision == self.revision && known.status != STATUS_CLOSED
+        });
+        let Some(credential) = credential else {
+            return Ok(PinChange::Void);
+        };
+        // Before the tries are forgotten: whoever planted a hash knows its PIN.
+        if !rows.is_as_written()? {
+            return Ok(PinChange::Forged);
+        }
+        rows.changes.tries.push((self.number, None));
+        if credential.status == STATUS_LOCKED {
+            return Ok(PinChange::LockedByStaff);
+        }
+        if let Some(new) = self.new {
+            rows.changes.credentials.push(CredentialChange::Pin {
+                account: credential.account,
+                hash: new.clone(),
+            });
+        }
+        Ok(PinChange::Done)
+    }
+}
