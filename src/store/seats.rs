@@ -1,7 +1,7 @@
 //! Who has which account now. Kept in memory by stores that serve one server alone: a started
 //! server has freed all accounts.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

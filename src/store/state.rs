@@ -153,6 +153,14 @@ pub(super) struct HoldRow {
     pub(super) made_from: Option<AddressBlock>,
 }
 
+/// Why staff made an entry.
+#[derive(Debug)]
+pub(super) struct ReasonRow {
+    pub(super) entry: i64,
+    pub(super) text: String,
+    pub(super) actor: String,
+}
+
 /// What a customer is let in by, with what the account says of it.
 #[derive(Debug, Clone)]
 pub(super) struct CredentialRow {

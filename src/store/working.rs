@@ -4,14 +4,14 @@
 //! nothing else. Where the first rows show that more is needed, the operation stops with [`Stop::Missing`];
 //! then the engine asks for its needs once more, and executes it again from the start.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::rules::covered::Covered;
 use super::state::{
-    AccountRow, CredentialRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount,
+    AccountRow, CredentialRow, EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, ReasonRow,
     SessionFence, TerminalRow, Tries,
 };
-use super::{LogHead, StoreError};
+use super::{AccountReport, LogHead, StoreError};
 use crate::access::lockout::TryRecord;
 use crate::access::pepper::PepperId;
 use crate::access::pin::PinHash;
@@ -79,8 +79,14 @@ pub(super) struct Needs<'a> {
     pub(super) tries: Option<AccountNumber>,
     /// Whether that row is as the bank wrote it last.
     pub(super) covered: Option<Covered>,
-    /// Whether that pepper was retired.
-    pub(super) retired: Option<&'a PepperId>,
+    /// Which of those peppers were retired.
+    pub(super) retired: Vec<&'a PepperId>,
+    /// One of the bank's own accounts.
+    pub(super) named: Option<&'static str>,
+    /// What staff see of that number's account.
+    pub(super) report: Option<AccountNumber>,
+    /// Whether a hold of that account can still be captured late at that moment.
+    pub(super) late_holds: Option<(i64, Timestamp)>,
     /// The account of that row.
     pub(super) account: Option<i64>,
     /// The customer's account of that number.
@@ -145,7 +151,8 @@ pub(super) struct Ends {
     pub(super) answer: i64,
 }
 
-/// Rows that stay known from one operation to the next, as long as no one else writes.
+/// Rows that stay known from one operation to the next, as long as no one else writes. What they are found by
+/// is the bank's own choice, so that a fast hash will do: several are asked for in each operation.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) accounts: HashMap<i64, AccountRow>,
@@ -165,7 +172,10 @@ pub(super) struct ForOne {
     pub(super) decoy: Loaded<CredentialRow>,
     pub(super) tries: Loaded<TryRecord>,
     pub(super) as_written: Loaded<bool>,
-    pub(super) retired: Loaded<()>,
+    pub(super) retired: Loaded<Vec<PepperId>>,
+    pub(super) named: Loaded<i64>,
+    pub(super) report: Loaded<AccountReport>,
+    pub(super) late_holds: Loaded<()>,
     /// Whether the number that was looked for is a customer's; it is known then.
     pub(super) customer: Loaded<i64>,
     pub(super) terminal: Loaded<TerminalRow>,
@@ -176,9 +186,9 @@ pub(super) struct ForOne {
     pub(super) open_holds: Loaded<OpenHolds>,
 }
 
-/// A change of what a customer is let in by.
+/// A change of a covered row.
 #[derive(Debug)]
-pub(super) enum CredentialChange {
+pub(super) enum CoveredChange {
     /// The same PIN, hashed anew where `hash` says so, at another home where `home` does.
     Kept {
         account: i64,
@@ -186,7 +196,28 @@ pub(super) enum CredentialChange {
         home: Option<TerminalName>,
     },
     /// Another PIN, of the next revision.
-    Pin { account: i64, hash: PinHash },
+    Pin {
+        account: i64,
+        hash: PinHash,
+        /// When it runs out, for a one-time PIN.
+        one_time_until: Option<Timestamp>,
+        is_demo: bool,
+    },
+    Status {
+        account: i64,
+        status: i64,
+    },
+    Limits {
+        account: i64,
+        withdrawal: Option<i64>,
+        daily: Option<i64>,
+    },
+    Disabled {
+        terminal: i64,
+        disabled: bool,
+    },
+    /// The row as it is.
+    Accepted(Covered),
 }
 
 /// What an operation has changed, each list in the order in which it did.
@@ -202,7 +233,8 @@ pub(super) struct Changes {
     /// `None`: forgotten.
     pub(super) tries: Vec<(AccountNumber, Option<Tries>)>,
     /// Each is covered anew.
-    pub(super) credentials: Vec<CredentialChange>,
+    pub(super) covered: Vec<CoveredChange>,
+    pub(super) reasons: Vec<ReasonRow>,
     /// Accounts whose money is made known though it has not changed.
     pub(super) told: Vec<AccountRow>,
     pub(super) records: Vec<(AuditRecord, ChainHash)>,
@@ -219,7 +251,8 @@ impl Changes {
         self.holds.clear();
         self.answers.clear();
         self.told.clear();
-        self.credentials.clear();
+        self.covered.clear();
+        self.reasons.clear();
         self.tries.clear();
         self.records.clear();
         self.ends = None;
@@ -342,9 +375,23 @@ impl WorkingSet {
         self.loaded.decoy.row()
     }
 
-    /// Whether no hash is taken any more that was made with the pepper that was asked for.
-    pub(super) fn is_retired(&self) -> Result<bool, Stop> {
-        Ok(self.loaded.retired.row()?.is_some())
+    /// Whether no hash is taken any more that was made with the pepper.
+    pub(super) fn is_retired(&self, pepper: &PepperId) -> Result<bool, Stop> {
+        let retired = self.loaded.retired.row()?;
+        Ok(retired.is_some_and(|retired| retired.contains(pepper)))
+    }
+
+    /// The bank's own account that was asked for.
+    pub(super) fn named(&self) -> Result<AccountRow, Stop> {
+        self.account(*self.loaded.named.row()?.ok_or(Stop::Missing)?)
+    }
+
+    pub(super) fn report(&self) -> Result<Option<&AccountReport>, Stop> {
+        self.loaded.report.row()
+    }
+
+    pub(super) fn has_late_holds(&self) -> Result<bool, Stop> {
+        Ok(self.loaded.late_holds.row()?.is_some())
     }
 
     pub(super) fn answer(&self) -> Result<Option<&KeptAnswer>, Stop> {

@@ -5,7 +5,7 @@ use super::covered::Covered;
 use crate::access::pin::PinHash;
 use crate::domain::AccountNumber;
 use crate::store::state::{STATUS_CLOSED, STATUS_LOCKED, SessionFence};
-use crate::store::working::{CredentialChange, Needs, Operation, Stop, WorkingSet};
+use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Context, Event, PinChange, StoreError};
 
 /// Puts `new` in the place of the PIN of that revision, which was right. `None` where what was asked for is
@@ -70,9 +70,11 @@ impl ChangePin<'_> {
             return Ok(PinChange::LockedByStaff);
         }
         if let Some(new) = self.new {
-            rows.changes.credentials.push(CredentialChange::Pin {
+            rows.changes.covered.push(CoveredChange::Pin {
                 account: credential.account,
                 hash: new.clone(),
+                one_time_until: None,
+                is_demo: false,
             });
         }
         Ok(PinChange::Done)

@@ -7,7 +7,7 @@ use crate::access::lockout::{Counted, TryRecord};
 use crate::access::pin::{PinHash, Ticket};
 use crate::domain::AccountNumber;
 use crate::store::state::{CredentialRow, STATUS_LOCKED, Tries};
-use crate::store::working::{CredentialChange, Needs, Operation, Stop, WorkingSet};
+use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Balances, Context, Event, TryCounted};
 
 /// Counts a try upon a number, whether it is an account's or not.
@@ -112,7 +112,7 @@ impl Operation for Admit<'_> {
     fn needs(&self, rows: &WorkingSet) -> Needs<'_> {
         let needs = Needs {
             credential: Some(self.number),
-            retired: self.upgrade.map(|hash| &hash.pepper),
+            retired: self.upgrade.iter().map(|hash| &hash.pepper).collect(),
             ..Needs::default()
         };
         let Some(account) = rows.credential_account() else {
@@ -161,7 +161,7 @@ impl Admit<'_> {
         rows.changes.tries.push((self.number, None));
         // Where its pepper was retired meanwhile, the old hash serves on.
         let upgrade = match self.upgrade {
-            Some(hash) if !rows.is_retired()? => Some(hash),
+            Some(hash) if !rows.is_retired(&hash.pepper)? => Some(hash),
             _ => None,
         };
         let mut account = rows.account(credential.account)?;
@@ -169,7 +169,7 @@ impl Admit<'_> {
         let terminal = &self.context.terminal;
         let moves = self.seated && !is_locked && credential.home.as_ref() != Some(terminal);
         if moves || upgrade.is_some() {
-            rows.changes.credentials.push(CredentialChange::Kept {
+            rows.changes.covered.push(CoveredChange::Kept {
                 account: account.id,
                 hash: upgrade.cloned(),
                 home: moves.then(|| terminal.clone()),

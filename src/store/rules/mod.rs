@@ -6,9 +6,11 @@ pub(super) mod change_pin;
 pub(super) mod covered;
 pub(super) mod holds;
 pub(super) mod log_in;
+pub(super) mod opening;
 pub(super) mod orders;
 pub(super) mod postings;
 pub(super) mod settlements;
+pub(super) mod staff;
 
 use super::state::{AccountRow, KeptAnswer, NewAnswer};
 use super::working::{Numbered, Stop, WorkingSet};

@@ -13,7 +13,7 @@ use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::StoreError;
 use crate::store::rules::covered::Covered;
 use crate::store::state::{CredentialRow, KIND_CUSTOMER, Tries};
-use crate::store::working::CredentialChange;
+use crate::store::working::CoveredChange;
 
 impl Books<'_> {
     /// The account whose home and hash's cost an account that is not there shows: one that may be shown,
@@ -53,8 +53,8 @@ impl Books<'_> {
         Ok(key)
     }
 
-    /// Replaces an account's PIN by another, of the next revision, and records the row.
-    pub(super) fn set_pin(
+    /// Replaces an account's PIN by another, of the next revision; the caller records the row.
+    fn set_pin(
         &mut self,
         account: i64,
         hash: &PinHash,
@@ -81,7 +81,7 @@ impl Books<'_> {
                 one_time_until.map(Timestamp::unix_ms),
                 demo
             ])?;
-        self.record_row(Covered::Account(account))
+        Ok(())
     }
 
     /// The same PIN, hashed anew; the caller records the row.
@@ -172,13 +172,19 @@ impl Books<'_> {
         Ok(sums::renew(self.connection, sums::TRY, number.as_str())?)
     }
 
-    /// Keeps a change of what a customer is let in by, and records the row.
-    pub(super) fn save_credential(&mut self, change: &CredentialChange) -> Result<(), StoreError> {
-        let account = match change {
-            CredentialChange::Pin { account, hash } => {
-                return self.set_pin(*account, hash, None, false);
+    /// Keeps a change of a covered row, and records the row.
+    pub(super) fn save_covered(&mut self, change: &CoveredChange) -> Result<(), StoreError> {
+        let covered = match change {
+            CoveredChange::Pin {
+                account,
+                hash,
+                one_time_until,
+                is_demo,
+            } => {
+                self.set_pin(*account, hash, *one_time_until, *is_demo)?;
+                Covered::Account(*account)
             }
-            CredentialChange::Kept {
+            CoveredChange::Kept {
                 account,
                 hash,
                 home,
@@ -188,13 +194,40 @@ impl Books<'_> {
                 }
                 if let Some(home) = home {
                     let sql = "UPDATE credential SET home = ?2 WHERE account = ?1";
-                    let mut statement = self.connection.prepare_cached(sql)?;
-                    statement.execute(params![account, home.as_str()])?;
+                    self.set(sql, params![account, home.as_str()])?;
                 }
-                *account
+                Covered::Account(*account)
             }
+            CoveredChange::Status { account, status } => {
+                self.forget_account(*account)?;
+                let sql = "UPDATE account SET status = ?2 WHERE id = ?1";
+                self.set(sql, params![account, status])?;
+                Covered::Account(*account)
+            }
+            CoveredChange::Limits {
+                account,
+                withdrawal,
+                daily,
+            } => {
+                self.forget_account(*account)?;
+                let sql =
+                    "UPDATE account SET withdrawal_limit = ?2, daily_limit = ?3 WHERE id = ?1";
+                self.set(sql, params![account, withdrawal, daily])?;
+                Covered::Account(*account)
+            }
+            CoveredChange::Disabled { terminal, disabled } => {
+                let sql = "UPDATE terminal SET disabled = ?2 WHERE id = ?1";
+                self.set(sql, params![terminal, disabled])?;
+                Covered::Terminal(*terminal)
+            }
+            CoveredChange::Accepted(covered) => *covered,
         };
-        self.record_row(Covered::Account(account))
+        self.record_row(covered)
+    }
+
+    fn set(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        Ok(())
     }
 
     pub(super) fn forget_tries(&mut self, number: AccountNumber) -> Result<(), StoreError> {

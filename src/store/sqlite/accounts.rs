@@ -72,23 +72,14 @@ impl Books<'_> {
         Ok(found)
     }
 
-    /// A customer's account by its number, closed or not.
-    pub(super) fn customer(
-        &mut self,
-        number: AccountNumber,
-    ) -> Result<Option<AccountRow>, StoreError> {
-        self.make_room()?;
-        let id = self.know_customer(number)?;
-        id.map(|id| self.account(id)).transpose()
-    }
-
-    pub(super) fn named(&mut self, name: &str) -> Result<AccountRow, StoreError> {
+    /// The row of one of the bank's own accounts, which is known then.
+    pub(super) fn know_named(&mut self, name: &str) -> Result<i64, StoreError> {
         let sql = "SELECT id FROM account WHERE number = ?1 AND kind <> 0";
-        let id = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row([name], |row| row.get(0))?;
-        self.account(id)
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let id = statement.query_row([name], |row| row.get(0))?;
+        drop(statement);
+        self.know_account(id)?;
+        Ok(id)
     }
 
     /// Remembers a changed row; it is in the store's file when the commit is.

@@ -10,7 +10,7 @@ use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::{HoldName, OpenHolds, Timestamp};
 use crate::store::rules::holds::expire_due;
-use crate::store::state::{AccountRow, HoldRow};
+use crate::store::state::HoldRow;
 use crate::store::{Context, StoreError};
 
 /// Addresses that holds are remembered of. One more must wait until those of another are over; meanwhile its
@@ -136,28 +136,17 @@ impl Books<'_> {
         rows.next()?.map(read_hold).transpose()
     }
 
-    /// Frees the account's holds whose time is over. The row is saved where any was.
-    pub(super) fn expire_due(
-        &mut self,
-        account: &mut AccountRow,
-        now: Timestamp,
-    ) -> Result<usize, StoreError> {
-        self.expire_some(account, now, usize::MAX)
-    }
-
-    /// As [`Books::expire_due`], for `most` of them, the oldest first.
+    /// Frees holds of the account whose time is over, `most` of them, the oldest first; returns how many.
     pub(super) fn expire_some(
         &mut self,
-        account: &mut AccountRow,
+        account: i64,
         now: Timestamp,
         most: usize,
     ) -> Result<usize, StoreError> {
-        if account.held == 0 {
-            return Ok(0);
-        }
+        let mut account = self.account(account)?;
         let due = self.due(account.id, now, most)?;
         self.memory.rows.loaded.due = Some(due).into();
-        self.apply(|rows| expire_due(rows, account, now))
+        self.apply(|rows| expire_due(rows, &mut account, now))
     }
 }
 

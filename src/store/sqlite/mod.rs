@@ -238,11 +238,6 @@ impl SqliteStore {
     }
 }
 
-/// What came of an operation that refuses nobody.
-fn without_refusal<T>(answer: Result<T, Refusal>) -> Result<T, StoreError> {
-    answer.map_err(|refusal| StoreError::Broken(refusal.to_string()))
-}
-
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         let join = |thread: JoinHandle<()>| {
@@ -269,7 +264,7 @@ impl Store for SqliteStore {
     fn count_try(&self, account: AccountNumber, context: Context) -> Reply<'_, TryCounted> {
         Box::pin(self.write(move |books| {
             let (number, context) = (account, &context);
-            without_refusal(books.execute(&CountTry { number, context }, context)?)
+            books.perform(&CountTry { number, context }, context)
         }))
     }
 
@@ -302,7 +297,7 @@ impl Store for SqliteStore {
                         seated,
                         context: &context,
                     };
-                    without_refusal(books.execute(&admit, &context)?)
+                    books.perform(&admit, &context)
                 })
                 .await?;
             Ok(match admission {
@@ -426,7 +421,7 @@ impl Store for SqliteStore {
                 new: new.as_ref(),
                 context: &context,
             };
-            without_refusal(books.execute(&change, &context)?)
+            books.perform(&change, &context)
         }))
     }
 

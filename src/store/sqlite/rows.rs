@@ -6,9 +6,9 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, ToSql, params};
 use uuid::Uuid;
 
-use super::records;
 use super::sums::{self, Sum};
 use super::writer::Books;
+use super::{records, reports};
 use crate::domain::{IdempotencyKey, TerminalName};
 use crate::store::state::{
     EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, PostingRow, TerminalRow,
@@ -67,6 +67,16 @@ impl Books<'_> {
         ))
     }
 
+    /// As [`Books::execute`], for what refuses no customer.
+    pub(super) fn perform<O: Operation>(
+        &mut self,
+        operation: &O,
+        context: &Context,
+    ) -> Result<O::Answer, StoreError> {
+        let answer = self.execute(operation, context)?;
+        answer.map_err(|refusal| StoreError::Broken(refusal.to_string()))
+    }
+
     /// Does what a rule says with rows that are known already.
     pub(super) fn apply<T>(
         &mut self,
@@ -88,6 +98,7 @@ impl Books<'_> {
             self.memory.rows.loaded.session = self.seats.fence(number).into();
         }
         self.load_for_admission(needs)?;
+        self.load_for_staff(needs, context)?;
         if let Some(id) = needs.account {
             self.know_account(id)?;
         }
@@ -137,8 +148,28 @@ impl Books<'_> {
         if let Some(covered) = needs.covered {
             self.memory.rows.loaded.as_written = Some(self.is_as_written(covered)?).into();
         }
-        if let Some(pepper) = needs.retired {
-            self.memory.rows.loaded.retired = self.is_retired(pepper)?.then_some(()).into();
+        let mut retired = Vec::new();
+        for pepper in &needs.retired {
+            if self.is_retired(pepper)? {
+                retired.push((*pepper).clone());
+            }
+        }
+        self.memory.rows.loaded.retired = Some(retired).into();
+        Ok(())
+    }
+
+    fn load_for_staff(&mut self, needs: &Needs<'_>, context: &Context) -> Result<(), StoreError> {
+        if let Some(name) = needs.named {
+            self.memory.rows.loaded.named = Some(self.know_named(name)?).into();
+        }
+        if let Some(number) = needs.report {
+            let of = "account.number = ?1";
+            let found = reports::reports(self.connection, of, [number.as_str()], context)?.pop();
+            self.memory.rows.loaded.report = found.into();
+        }
+        if let Some((account, now)) = needs.late_holds {
+            let found = self.has_late_holds(account, now)?;
+            self.memory.rows.loaded.late_holds = found.then_some(()).into();
         }
         Ok(())
     }
@@ -220,8 +251,8 @@ impl Books<'_> {
                 None => self.forget_tries(*number)?,
             }
         }
-        for change in &changes.credentials {
-            self.save_credential(change)?;
+        for change in &changes.covered {
+            self.save_covered(change)?;
         }
         for (record, hash) in &changes.records {
             self.insert_record(record, hash)?;
@@ -245,6 +276,12 @@ impl Books<'_> {
         }
         for entry in &changes.entries {
             self.insert_entry(entry)?;
+        }
+        for reason in &changes.reasons {
+            let sql = "INSERT INTO reason (entry, text, actor) VALUES (?1, ?2, ?3)";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.execute(params![reason.entry, reason.text, reason.actor])?;
+            sums::renew(self.connection, sums::REASON, reason.entry)?;
         }
         for hold in &changes.new_holds {
             self.insert_hold(hold)?;

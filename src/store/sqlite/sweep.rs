@@ -27,8 +27,7 @@ impl Books<'_> {
             if most == 0 {
                 break;
             }
-            let mut account = self.account(id)?;
-            let expired = self.expire_some(&mut account, now, most)?;
+            let expired = self.expire_some(id, now, most)?;
             swept.holds = swept.holds.saturating_add(expired);
         }
         let forgotten = now.minus_ms(context.terms.keys_kept_ms).unix_ms();
