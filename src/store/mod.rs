@@ -45,6 +45,9 @@ pub use sqlite::Cause;
 /// What every call returns: a future, so that a call may wait for a disk or a network.
 pub type Reply<'a, T> = Pinned<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// What a customer was given, or why not.
+pub type Judged<T> = Result<T, Refusal>;
+
 /// The call did not work. Whose fault it is never depends on the customer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

@@ -66,6 +66,9 @@ impl Stop {
     }
 }
 
+/// Whether an account may be shown for a number that is nobody's.
+pub(super) type MayBeShown = fn(&CredentialRow) -> bool;
+
 /// What an operation reads beside where tables end, which it always has.
 #[derive(Debug, Default)]
 pub(super) struct Needs<'a> {
@@ -74,7 +77,7 @@ pub(super) struct Needs<'a> {
     /// What that number is let in by.
     pub(super) credential: Option<AccountNumber>,
     /// The first of the accounts that are drawn for that number which may be shown for it.
-    pub(super) decoy: Option<(AccountNumber, fn(&CredentialRow) -> bool)>,
+    pub(super) decoy: Option<(AccountNumber, MayBeShown)>,
     /// Tries upon that number.
     pub(super) tries: Option<AccountNumber>,
     /// Whether that row is as the bank wrote it last.

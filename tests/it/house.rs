@@ -227,6 +227,21 @@ fn pem_is_read_in_one_place() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// What is to be asked of a customer's order is decided by the rules alone.
+#[test]
+fn no_engine_names_a_refusal() {
+    let mut found = Vec::new();
+    let files = files(&source());
+    let engine = |file: &&String| file.starts_with("store/sqlite/");
+    for file in files.keys().filter(engine) {
+        let code = code(&files[file]);
+        found.extend(code.contains("Refusal").then_some(file));
+        assert!(!code.is_empty(), "{file}");
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(files.keys().filter(engine).count() > 20);
+}
+
 #[test]
 fn telemetry_knows_no_more_of_the_wire_than_its_codes() {
     let text = fs::read_to_string(source().join("telemetry.rs")).unwrap();

@@ -13,7 +13,7 @@ use crate::domain::{AccountNumber, TerminalName, Timestamp};
 use crate::store::StoreError;
 use crate::store::rules::covered::Covered;
 use crate::store::state::{CredentialRow, KIND_CUSTOMER, Tries};
-use crate::store::working::CoveredChange;
+use crate::store::working::{CoveredChange, MayBeShown};
 
 impl Books<'_> {
     /// The account whose home and hash's cost an account that is not there shows: one that may be shown,
@@ -21,7 +21,7 @@ impl Books<'_> {
     pub(super) fn decoy(
         &mut self,
         number: AccountNumber,
-        may_be_shown: fn(&CredentialRow) -> bool,
+        may_be_shown: MayBeShown,
     ) -> Result<(Option<CredentialRow>, i64), StoreError> {
         let key = self.stand_in_key()?;
         let rows = self

@@ -1,5 +1,7 @@
 //! The writer's memory of accounts: a row is read once, and written once a commit, however often it changed.
 
+use std::collections::hash_map::Entry;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::writer::Books;
@@ -36,10 +38,9 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
 impl Books<'_> {
     /// Has the account of that row known.
     pub(super) fn know_account(&mut self, id: i64) -> Result<(), StoreError> {
-        let accounts = &mut self.memory.rows.known.accounts;
-        if !accounts.contains_key(&id) {
+        if let Entry::Vacant(place) = self.memory.rows.known.accounts.entry(id) {
             let mut statement = self.connection.prepare_cached(ACCOUNT_SQL)?;
-            accounts.insert(id, statement.query_row([id], from_row)?);
+            place.insert(statement.query_row([id], from_row)?);
         }
         Ok(())
     }

@@ -66,15 +66,13 @@ use super::rules::orders::CarryOut;
 use super::rules::settlements::Settle;
 use super::seats::{Reserved, Seats};
 use super::{
-    Act, Balances, Claim, Claimed, Committed, Context, Done, Line, NewCertificate, Note, Office,
-    Order, PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store, StoreError, Swept,
-    TryCounted, Warrant,
+    Act, Balances, Claim, Claimed, Committed, Context, Done, Judged, Line, NewCertificate, Note,
+    Office, Order, PinChange, Receipt, Recorded, Reply, Seat, Seated, Settlement, Store,
+    StoreError, Swept, TryCounted, Warrant,
 };
 use crate::access::pin::{PinHash, PinVerified};
 use crate::access::row_mac::Keyring;
-use crate::domain::{
-    AccountNumber, ClockMark, Currency, EntryNumber, Refusal, TerminalName, Timestamp,
-};
+use crate::domain::{AccountNumber, ClockMark, Currency, EntryNumber, TerminalName, Timestamp};
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -354,7 +352,7 @@ impl Store for SqliteStore {
         claim: &'a Claim,
         orders: Vec<Order>,
         context: Context,
-    ) -> Reply<'a, Vec<Result<Receipt, Refusal>>> {
+    ) -> Reply<'a, Vec<Judged<Receipt>>> {
         let session = claim.session();
         let burden = Burden {
             calls: orders.len(),
@@ -378,7 +376,7 @@ impl Store for SqliteStore {
         claim: Option<&'a Claim>,
         settlement: Settlement,
         context: Context,
-    ) -> Reply<'a, Result<Receipt, Refusal>> {
+    ) -> Reply<'a, Judged<Receipt>> {
         let session = claim.map(Claim::session);
         Box::pin(self.write(move |books| {
             let settle = Settle {

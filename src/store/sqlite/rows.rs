@@ -14,7 +14,7 @@ use crate::store::state::{
     EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, PostingRow, TerminalRow,
 };
 use crate::store::working::{Changes, Ends, Needs, Operation, Stop, WorkingSet};
-use crate::store::{Balances, Context, StoreError};
+use crate::store::{Balances, Context, Judged, StoreError};
 
 /// Terminals remembered at most; more are looked up again.
 const TERMINALS_MAX: usize = 10_000;
@@ -51,7 +51,7 @@ impl Books<'_> {
         &mut self,
         operation: &O,
         context: &Context,
-    ) -> Result<Result<O::Answer, crate::domain::Refusal>, StoreError> {
+    ) -> Result<Judged<O::Answer>, StoreError> {
         self.make_room()?;
         self.memory.rows.begin();
         for _ in 0..2 {
