@@ -1,9 +1,10 @@
 //! Durable state behind one trait of a few coarse calls, each one transaction.
 //!
-//! Two stores keep the same contract (`contract.rs` runs on both): [`memory`], the
-//! reference model, and [`sqlite`], the embedded one. The calls are made so that a database shared
-//! by many servers can keep it too: a money operation is one call, one round trip, one
-//! transaction, and every claim carries a fence that is compared where money is written.
+//! [`sqlite`], the embedded engine, loads rows and keeps what changed of them; what an operation does is
+//! decided by `rules` alone. [`memory`] is the reference model, which shares no rule with it: `contract.rs`
+//! runs on both. The calls are made so that a database shared by many servers can keep the contract too: a
+//! money operation is one call, one round trip, one transaction, and every claim carries a fence that is
+//! compared where money is written.
 
 mod clock;
 #[cfg(test)]

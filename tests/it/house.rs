@@ -243,6 +243,33 @@ fn no_engine_names_a_refusal() {
 }
 
 #[test]
+fn rules_know_neither_statement_nor_clock_nor_task() {
+    let mut found = Vec::new();
+    let files = files(&source());
+    let rules = files
+        .iter()
+        .filter(|(file, _)| file.starts_with("store/rules/"));
+    for (file, text) in rules.clone() {
+        for other in [
+            "rusqlite",
+            "tokio",
+            "async",
+            "Instant",
+            "SystemTime",
+            "store::sqlite",
+        ] {
+            found.extend(
+                code(text)
+                    .contains(other)
+                    .then(|| format!("{file}: {other}")),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(rules.count() >= 8);
+}
+
+#[test]
 fn telemetry_knows_no_more_of_the_wire_than_its_codes() {
     let text = fs::read_to_string(source().join("telemetry.rs")).unwrap();
     let code = code(&text);
