@@ -34,12 +34,16 @@
 //! | `atm` | the terminal; knows only `wire`, `domain` and `durable` |
 //! | [`attack`] | what an operator's own deployment is attacked with |
 //! | [`service`] | everything put together, for the binaries |
-//! | [`fuzzing`] | what fuzz targets and simulations drive; no road of the product leads here |
+//! | `fuzzing` | what fuzz targets and simulations drive; compiled for them alone |
 //!
 //! # Where to add a command
 //!
 //! An op in `wire::request`, a file in `bank`, a line in `server::dialogue`, and, if it keeps
 //! anything, a call in `store`. `docs/ARCHITECTURE.md` says why it is so.
+
+// What fuzzing drives is in no binary that ships: cargo-fuzz alone builds it optimized.
+#[cfg(all(feature = "fuzzing", not(fuzzing), not(debug_assertions)))]
+compile_error!("the feature `fuzzing` is for cargo-fuzz and tests, never for a release");
 
 pub mod access;
 pub mod atm;
@@ -49,6 +53,7 @@ pub mod config;
 pub mod domain;
 pub mod durable;
 pub mod enroll;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod limits;
 pub mod operator;

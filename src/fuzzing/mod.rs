@@ -9,17 +9,15 @@
 //! | [`decoder()`] | frames come out the same however the stream is split; nothing is claimed beyond the limit |
 //! | [`request()`] | a request that is read, written and read again is the same |
 //! | [`accounts_file()`] | a file is read or refused; a refusal tells nothing of a PIN |
-//! | `certificate()` | readers of one certificate agree; nothing that the authority did not sign is let in |
-//! | `answers()` | a terminal takes nobody's answer for its own, and shows nothing that commands its screen |
+//! | [`certificate()`] | readers of one certificate agree; nothing that the authority did not sign is let in |
+//! | [`answers()`] | a terminal takes nobody's answer for its own, and shows nothing that commands its screen |
 //! | [`ledger()`] | the embedded store answers as the reference model does, also after a crash |
-//! | `connection()` | whole byte streams, TLS and below, end by their deadlines and free what they held |
+//! | [`connection()`] | whole byte streams, TLS and below, end by their deadlines and free what they held |
 //! | [`dialogue()`] | terminals at the bank get what a model of the protocol predicts, to the last member |
 //!
-//! Those without a link need more than a bank does, and are there for tests and with the feature
-//! `fuzzing` alone.
+//! All of it is compiled for tests, and with the feature `fuzzing`, which no release build takes.
 //!
-//! [`World`] is a bank in memory with a clock and chance of its own, for `dialogue` and for the
-//! simulation in `tests/it`.
+//! [`World`] is a bank in memory with a clock and chance of its own, for `dialogue` and for `simulation`.
 #![expect(
     clippy::panic,
     clippy::expect_used,
@@ -27,11 +25,8 @@
 )]
 
 mod accounts_file;
-#[cfg(any(test, feature = "fuzzing"))]
 mod answers;
-#[cfg(any(test, feature = "fuzzing"))]
 mod certificate;
-#[cfg(any(test, feature = "fuzzing"))]
 mod connection;
 mod decoder;
 mod dialogue;
@@ -41,19 +36,16 @@ mod ledger;
 mod model;
 mod request;
 mod scratch;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(test)]
+mod simulation;
 mod vault;
-#[cfg(any(test, feature = "fuzzing"))]
 mod wire;
 mod world;
 mod writing;
 
 pub use accounts_file::accounts_file;
-#[cfg(any(test, feature = "fuzzing"))]
 pub use answers::answers;
-#[cfg(any(test, feature = "fuzzing"))]
 pub use certificate::certificate;
-#[cfg(any(test, feature = "fuzzing"))]
 pub use connection::connection;
 pub use decoder::decoder;
 pub use dialogue::dialogue;

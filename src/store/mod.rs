@@ -1,7 +1,7 @@
 //! Durable state behind one trait of a few coarse calls, each one transaction.
 //!
 //! [`sqlite`], the embedded engine, loads rows and keeps what changed of them; what an operation does is
-//! decided by `rules` alone. [`memory`] is the reference model, which shares no rule with it: `contract.rs`
+//! decided by `rules` alone. `memory`, for tests, is the reference model, which shares no rule with it: `contract.rs`
 //! runs on both. The calls are made so that a database shared by many servers can keep the contract too: a
 //! money operation is one call, one round trip, one transaction, and every claim carries a fence that is
 //! compared where money is written.
@@ -11,6 +11,7 @@ mod clock;
 mod contract;
 mod digest;
 pub mod enrolment;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod memory;
 mod notes;
 mod office;

@@ -178,6 +178,25 @@ pub enum Act {
 }
 
 impl Act {
+    /// Whether it looks at what is committed, and changes nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Self::Show(_)
+                | Self::List { .. }
+                | Self::Statement { .. }
+                | Self::LateCaptures { .. }
+                | Self::Terminals
+                | Self::Invitations
+                | Self::RevokedCertificates
+                | Self::Records(_)
+                | Self::DemoAccounts
+                | Self::Peppers
+                | Self::ClockEffects(_)
+                | Self::Verify(_)
+        )
+    }
+
     /// The account that nobody may go on using who got in before this was done: it was locked or
     /// closed, or has another PIN.
     pub(crate) fn shuts_out(&self) -> Option<AccountNumber> {

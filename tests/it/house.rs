@@ -243,6 +243,26 @@ fn no_engine_names_a_refusal() {
 }
 
 #[test]
+fn programs_hold_nothing_that_only_tests_and_fuzzing_need() {
+    let programs = [
+        env!("CARGO_BIN_EXE_bank_server"),
+        env!("CARGO_BIN_EXE_atm_client"),
+        env!("CARGO_BIN_EXE_gen-certs"),
+    ];
+    for program in programs {
+        let bytes = fs::read(program).unwrap();
+        // A path stands in a symbol's name, each part behind its length.
+        let holds = |path: &str| memchr::memmem::find(&bytes, path.as_bytes()).is_some();
+        assert!(holds("8atm_bank"), "{program} has no symbols to look at");
+        for path in ["8atm_bank7fuzzing", "8atm_bank5store6memory"] {
+            assert!(!holds(path), "{program} holds {path}");
+        }
+    }
+    let server = fs::read(programs[0]).unwrap();
+    assert!(memchr::memmem::find(&server, b"8atm_bank5store6sqlite").is_some());
+}
+
+#[test]
 fn rules_know_neither_statement_nor_clock_nor_task() {
     let mut found = Vec::new();
     let files = files(&source());

@@ -38,7 +38,6 @@ mod rotation;
 mod serving;
 mod sessions;
 mod silence;
-mod simulation;
 mod size;
 mod spray;
 mod staff;

@@ -2,13 +2,13 @@
 
 use std::collections::hash_map::Entry;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::writer::Books;
-use crate::domain::AccountNumber;
-use crate::store::StoreError;
+use crate::domain::{AccountNumber, Timestamp};
 use crate::store::seats::Posted;
 use crate::store::state::AccountRow;
+use crate::store::{Balances, StoreError};
 
 /// Accounts remembered at most before an operation; more are read again. So few in tests that each has to
 /// make room.
@@ -145,6 +145,25 @@ impl Books<'_> {
         known.customers.clear();
         Ok(())
     }
+}
+
+/// The account's money as it is committed; what is on hold may be free by now, as the rows of its holds say.
+pub(super) fn balances(
+    connection: &Connection,
+    id: i64,
+    now: Timestamp,
+) -> Result<Balances, StoreError> {
+    let sql = "SELECT balance, balance - held + CASE held WHEN 0 THEN 0 ELSE coalesce((SELECT \
+               sum(amount) FROM hold WHERE hold.account = account.id AND state = 0 \
+               AND expires_at <= ?2), 0) END FROM account WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(Balances {
+            balance: row.get(0)?,
+            available: row.get(1)?,
+        })
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row(params![id, now.unix_ms()], read)?)
 }
 
 /// Only customers are ever seated.

@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 #[cfg(test)]
@@ -52,6 +52,7 @@ pub(super) use open::MIGRATIONS;
 pub use open::StoreLock;
 pub use open_error::OpenError;
 pub(crate) use owner::give_to_owner;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use sums::set_stand_in_key;
 #[cfg(test)]
 pub(super) use wal::BYTES_MAX as JOURNAL_BYTES_MAX;
@@ -339,11 +340,7 @@ impl Store for SqliteStore {
             if !seats.holds(account, fence) {
                 return Err(StoreError::Fenced);
             }
-            let sql = "SELECT balance, balance - held + CASE held WHEN 0 THEN 0 ELSE coalesce((SELECT \
-                       sum(amount) FROM hold WHERE hold.account = account.id AND state = 0 \
-                       AND expires_at <= ?2), 0) END FROM account WHERE id = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok(Balances { balance: row.get(0)?, available: row.get(1)? });
-            Ok(connection.prepare_cached(sql)?.query_row(params![row, context.now.unix_ms()], read)?)
+            accounts::balances(connection, row, context.now)
         }))
     }
 
@@ -440,18 +437,7 @@ impl Store for SqliteStore {
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
         Box::pin(async move {
             match act {
-                Act::Show(_)
-                | Act::List { .. }
-                | Act::Statement { .. }
-                | Act::LateCaptures { .. }
-                | Act::Terminals
-                | Act::Invitations
-                | Act::RevokedCertificates
-                | Act::Records(_)
-                | Act::DemoAccounts
-                | Act::Peppers
-                | Act::ClockEffects(_)
-                | Act::Verify(_) => {
+                act if act.only_reads() => {
                     let keyring = self.keyring.clone();
                     let read = move |connection: &Connection| {
                         reports::read(connection, &act, &context, &keyring)
@@ -494,11 +480,8 @@ impl Store for SqliteStore {
         key: [u8; 32],
         context: Context,
     ) -> Reply<'_, Option<TerminalName>> {
-        Box::pin(
-            self.read(move |connection| {
-                enrolment::warranted(connection, &warrant, &key, context.now)
-            }),
-        )
+        let now = context.now;
+        Box::pin(self.read(move |read| enrolment::warranted(read, &warrant, &key, now)))
     }
 
     fn record_certificate(

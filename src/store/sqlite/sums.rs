@@ -1,8 +1,6 @@
 //! Sums of rows that no chain and no MAC covers: kept answers, holds, tries, and what staff wrote. They
 //! tell a bit that flipped on the disk; whoever writes the file on purpose can make them anew.
 
-use std::path::Path;
-
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ToSql, params};
 
@@ -251,7 +249,8 @@ fn audit_rows(
 }
 
 /// Gives a shut store another key to draw stand-ins with, for those who compare it with the model.
-pub(crate) fn set_stand_in_key(path: &Path, hex: &str) -> rusqlite::Result<()> {
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn set_stand_in_key(path: &std::path::Path, hex: &str) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let sql = "UPDATE bank SET value = ?1 WHERE name = 'stand_in_key'";
     connection.execute(sql, [hex])?;

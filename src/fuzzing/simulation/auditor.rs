@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atm_bank::operator::Command;
-use atm_bank::wire::answer::Answer;
-use atm_bank::wire::code::Code;
+use crate::operator::Command;
+use crate::wire::answer::Answer;
+use crate::wire::code::Code;
 use serde_json::json;
 
 use super::{CUSTOMERS, Hold, Op, Outcome, Simulation, TERMINALS};

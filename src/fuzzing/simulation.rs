@@ -3,25 +3,19 @@
 //!
 //! `SIMULATION_SEED=N cargo test simulation` repeats one run.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 mod auditor;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
-use atm_bank::domain::Timestamp;
-use atm_bank::fuzzing::{Customer, World};
-use atm_bank::operator::Command;
-use atm_bank::server::dialogue::{Dialogue, Then};
-use atm_bank::surroundings::Virtual;
-use atm_bank::wire::answer::Answer;
-use atm_bank::wire::code::Code;
+use crate::domain::Timestamp;
+use crate::fuzzing::{Customer, World};
+use crate::operator::Command;
+use crate::server::dialogue::{Dialogue, Then};
+use crate::surroundings::Virtual;
+use crate::wire::answer::Answer;
+use crate::wire::code::Code;
 use serde_json::json;
 
 const RUNS: u64 = 300;
