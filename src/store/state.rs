@@ -1,4 +1,4 @@
-//! Rows as values: what the rules decide by, and what an engine keeps.
+//! Rows as values. Rules decide by them, and engines load and save them.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use crate::domain::{
     AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, TerminalName, Timestamp,
 };
 
-/// What kind of account a row is: a customer's, or the one that counts a terminal's cash.
+/// A customer's account. The other kinds are the bank's own.
 pub(super) const KIND_CUSTOMER: i64 = 0;
+/// The account that counts a terminal's cash.
 pub(super) const KIND_CASH: i64 = 1;
 pub(super) const STATUS_LOCKED: i64 = 1;
 pub(super) const STATUS_CLOSED: i64 = 2;
@@ -87,7 +88,7 @@ impl AccountRow {
     }
 }
 
-/// A session that asks: whose account it was given, and under which fence.
+/// The account that a session was given, and the fence that it was given under.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SessionFence {
     pub(super) number: AccountNumber,
@@ -110,13 +111,13 @@ pub(super) struct TerminalRow {
     pub(super) cash: i64,
 }
 
-/// One double entry: both postings, with what they make of either account.
+/// One double entry with its two postings.
 #[derive(Debug)]
 pub(super) struct EntryRow {
     pub(super) number: EntryNumber,
     pub(super) at: Timestamp,
     pub(super) kind: EntryKind,
-    /// `None` where staff made it.
+    /// `None` if staff made it.
     pub(super) terminal: Option<i64>,
     pub(super) amount: i64,
     pub(super) debit: PostingRow,
@@ -130,9 +131,9 @@ pub(super) struct PostingRow {
     /// The account's balance after it.
     pub(super) balance: i64,
     pub(super) hash: ChainHash,
-    /// The entry of the account's posting before it, or 0.
+    /// The entry of the account's previous posting, or 0.
     pub(super) previous: i64,
-    /// It is among those where a search in the account's history begins.
+    /// Whether a search in the account's history may begin here.
     pub(super) is_marked: bool,
 }
 
@@ -149,7 +150,7 @@ pub(super) struct HoldRow {
     pub(super) entry: Option<i64>,
     /// The kept answer that settled it.
     pub(super) settled_by: Option<i64>,
-    /// The address that it was made from just now, where that is all that tells the terminal.
+    /// The address that asked for it. Set only for a new hold of a terminal without a certificate.
     pub(super) made_from: Option<AddressBlock>,
 }
 
@@ -161,7 +162,7 @@ pub(super) struct ReasonRow {
     pub(super) actor: String,
 }
 
-/// What a customer is let in by, with what the account says of it.
+/// A customer's credential, with the status of the account.
 #[derive(Debug, Clone)]
 pub(super) struct CredentialRow {
     pub(super) account: i64,
@@ -188,10 +189,11 @@ impl CredentialRow {
     }
 }
 
-/// Tries upon a number, and when they are forgotten; `None` until staff unlock it.
+/// Tries upon a number.
 #[derive(Debug)]
 pub(super) struct Tries {
     pub(super) record: TryRecord,
+    /// When they are forgotten. `None` if only staff can unlock the number.
     pub(super) expires_at: Option<Timestamp>,
 }
 

@@ -1,8 +1,9 @@
-//! What an operation of the store reads, and what it changes: rows that were loaded before it begins.
+//! The rows that an operation reads, and the changes that it makes.
 //!
-//! An engine loads what an operation [`Needs`], executes it, and keeps its [`Changes`]. The rules read
-//! nothing else. Where the first rows show that more is needed, the operation stops with [`Stop::Missing`];
-//! then the engine asks for its needs once more, and executes it again from the start.
+//! The engine loads what an operation [`Needs`], executes the operation, and saves its [`Changes`]. A rule
+//! reads nothing else. If the first rows show that the operation needs more, it stops with
+//! [`Stop::Missing`]. The engine then asks for the needs once more and executes the operation again from
+//! the start.
 
 use foldhash::HashMap;
 
@@ -21,29 +22,30 @@ use crate::domain::{
     Timestamp,
 };
 
-/// One operation of the store, as the rules decide it.
+/// One operation of the store.
 pub(super) trait Operation {
-    /// What comes of it.
+    /// What the caller gets.
     type Answer;
 
-    /// What it reads, as far as the rows that are there tell. Asked twice at most.
+    /// What the operation reads, judged by the rows that are loaded so far. The engine asks twice at most.
     fn needs(&self, rows: &WorkingSet) -> Needs<'_>;
 
-    /// Decides by the rows, and changes them.
+    /// Decides by the loaded rows and changes them.
     ///
     /// # Errors
-    /// [`Stop`]. Where it refuses, what it has changed before is kept.
+    /// [`Stop`]. The engine keeps the changes that a refused operation made before its refusal, so a rule
+    /// saves a row only when nothing can refuse any more.
     fn execute(&self, rows: &mut WorkingSet) -> Result<Self::Answer, Stop>;
 }
 
 /// Why an operation has no answer.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The customer is told no.
+    /// The customer gets a refusal.
     Refused(Refusal),
-    /// A row was not loaded. Nothing is changed; it goes again with more.
+    /// A row was not loaded. The engine drops the changes, loads more and tries once more.
     Missing,
-    /// It cannot be done; nothing is changed.
+    /// The operation cannot be done. The engine drops the changes.
     Failed(StoreError),
 }
 
@@ -69,18 +71,18 @@ impl Stop {
 /// Whether an account may be shown for a number that is nobody's.
 pub(super) type MayBeShown = fn(&CredentialRow) -> bool;
 
-/// What an operation reads beside where tables end, which it always has.
+/// The rows that an operation reads. [`Ends`] are always loaded.
 #[derive(Debug, Default)]
 pub(super) struct Needs<'a> {
-    /// The session that has the account of that number.
+    /// The session that holds the account with this number.
     pub(super) session: Option<AccountNumber>,
-    /// What that number is let in by.
+    /// The credential of this number.
     pub(super) credential: Option<AccountNumber>,
-    /// The first of the accounts that are drawn for that number which may be shown for it.
+    /// The decoy of this number: the first of the accounts drawn for it that may be shown.
     pub(super) decoy: Option<(AccountNumber, MayBeShown)>,
     /// Tries upon that number.
     pub(super) tries: Option<AccountNumber>,
-    /// Whether that row is as the bank wrote it last.
+    /// Whether this row is as the bank wrote it last.
     pub(super) covered: Option<Covered>,
     /// Which of those peppers were retired.
     pub(super) retired: Vec<&'a PepperId>,
@@ -96,19 +98,19 @@ pub(super) struct Needs<'a> {
     pub(super) customer: Option<AccountNumber>,
     /// The terminal, and the account of its cash.
     pub(super) terminal: Option<&'a TerminalName>,
-    /// What that account's row was answered to that key.
+    /// The answer that this account got to this key.
     pub(super) answer: Option<(i64, &'a IdempotencyKey)>,
     /// The hold of that name.
     pub(super) hold: Option<&'a HoldName>,
-    /// The hold of that number, if it is that account's.
+    /// The hold with this number, if it belongs to this account.
     pub(super) hold_made: Option<(i64, i64)>,
-    /// Open holds of that account whose time is over by that moment, the oldest first, so many at most.
+    /// The open holds of this account that end by this moment, oldest first, up to this many.
     pub(super) due: Option<(i64, Timestamp, usize)>,
-    /// How many holds are open of that account, and of the terminal that asks.
+    /// The number of open holds of this account, and of the terminal that asks.
     pub(super) open_holds: Option<i64>,
 }
 
-/// What came of looking for a row.
+/// The result of a look-up.
 #[derive(Debug, Default)]
 pub(super) enum Loaded<T> {
     #[default]
@@ -154,12 +156,14 @@ pub(super) struct Ends {
     pub(super) answer: i64,
 }
 
-/// Rows that stay known from one operation to the next, as long as no one else writes. What they are found by
-/// is the bank's own choice, so that a fast hash will do: several are asked for in each operation.
+/// Rows that stay loaded from one operation to the next. This is safe because nobody else writes.
+///
+/// Each operation looks up several of them. The bank chooses their keys, so nobody can pick keys that
+/// collide, and a fast hash is enough.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) accounts: HashMap<i64, AccountRow>,
-    /// Those that are not yet as the engine has them, in the order of their first change.
+    /// Accounts that the engine has yet to write, in the order of their first change.
     pub(super) changed: Vec<i64>,
     pub(super) customers: HashMap<AccountNumber, i64>,
     pub(super) terminals: HashMap<TerminalName, TerminalRow>,
@@ -223,7 +227,7 @@ pub(super) enum CoveredChange {
     Accepted(Covered),
 }
 
-/// What an operation has changed, each list in the order in which it did.
+/// The changes of one operation, each list in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) opened: Vec<OpenedAccount>,
@@ -235,10 +239,10 @@ pub(super) struct Changes {
     pub(super) answers: Vec<NewAnswer>,
     /// `None`: forgotten.
     pub(super) tries: Vec<(AccountNumber, Option<Tries>)>,
-    /// Each is covered anew.
+    /// The engine makes a new record of each row.
     pub(super) covered: Vec<CoveredChange>,
     pub(super) reasons: Vec<ReasonRow>,
-    /// Accounts whose money is made known though it has not changed.
+    /// Accounts whose balances the session's connection must learn, although they did not change.
     pub(super) told: Vec<AccountRow>,
     pub(super) records: Vec<(AuditRecord, ChainHash)>,
     ends: Option<Ends>,
@@ -262,7 +266,7 @@ impl Changes {
     }
 }
 
-/// What an operation may read, and what it has changed.
+/// The loaded rows, and the changes so far.
 #[derive(Debug, Default)]
 pub(super) struct WorkingSet {
     pub(super) known: Known,
@@ -281,21 +285,21 @@ pub(super) enum Numbered {
 }
 
 impl WorkingSet {
-    /// Forgets what was loaded for the operation before.
+    /// Begins an operation: drops what the one before had loaded.
     pub(super) fn begin(&mut self) {
         self.loaded = ForOne::default();
         self.discard();
     }
 
-    /// Forgets what an operation has changed.
+    /// Drops the changes.
     pub(super) fn discard(&mut self) {
         self.changes.clear();
     }
 
-    /// Forgets what an operation has changed that stopped. It may go again where rows were missing.
+    /// Drops the changes of an operation that stopped. `Ok` if the engine may try it once more.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason why it may not.
     pub(super) fn discard_for(&mut self, stop: Stop) -> Result<(), StoreError> {
         self.discard();
         match stop {
@@ -305,8 +309,8 @@ impl WorkingSet {
         }
     }
 
-    /// What was changed is known from now on. The engine keeps what `changes` still has, and writes the
-    /// accounts that `known` says have changed before it commits.
+    /// Makes the changed accounts, terminals and ends known to later operations. The engine saves the rest of
+    /// `changes` now, and the accounts in `known.changed` before it commits.
     pub(super) fn settle(&mut self) {
         let (known, changes) = (&mut self.known, &mut self.changes);
         known.ends = changes.ends.or(known.ends);
@@ -314,7 +318,7 @@ impl WorkingSet {
             known.terminals.insert(name.clone(), *row);
         }
         for row in changes.accounts.drain(..) {
-            // A row stands in the list once at least; a second time costs a write more, no truth.
+            // The list may name an account twice. The engine sorts that out.
             if known.changed.last() != Some(&row.id) {
                 known.changed.push(row.id);
             }
@@ -418,7 +422,7 @@ impl WorkingSet {
         Ok(self.loaded.due.row()?.cloned().unwrap_or_default())
     }
 
-    /// Where tables and logs end, to be moved on.
+    /// The ends of tables and logs, to be advanced.
     pub(super) fn ends(&mut self) -> Result<&mut Ends, Stop> {
         let ends = self.changes.ends.or(self.known.ends);
         Ok(self.changes.ends.insert(ends.ok_or(Stop::Missing)?))

@@ -1,4 +1,4 @@
-//! The audit log: each record chained to the one before it.
+//! The audit log. Each record is chained to the one before it.
 
 use crate::store::working::{Stop, WorkingSet};
 use crate::store::{LogHead, Note};

@@ -1,4 +1,4 @@
-//! A customer's change of PIN.
+//! Change of PIN by the customer.
 
 use super::audit;
 use super::covered::Covered;
@@ -8,8 +8,8 @@ use crate::store::state::{STATUS_CLOSED, STATUS_LOCKED, SessionFence};
 use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Context, Event, PinChange, StoreError};
 
-/// Puts `new` in the place of the PIN of that revision, which was right. `None` where what was asked for is
-/// not acceptable.
+/// Replaces the PIN of this revision, which the customer has just proven, by `new`. `None` if the PIN that
+/// the customer chose is not acceptable.
 pub(in crate::store) struct ChangePin<'a> {
     pub(in crate::store) session: SessionFence,
     pub(in crate::store) number: AccountNumber,
@@ -61,7 +61,7 @@ impl ChangePin<'_> {
         let Some(credential) = credential else {
             return Ok(PinChange::Void);
         };
-        // Before the tries are forgotten: whoever planted a hash knows its PIN.
+        // The MAC comes before the tries are forgotten: whoever planted a hash knows its PIN.
         if !rows.is_as_written()? {
             return Ok(PinChange::Forged);
         }

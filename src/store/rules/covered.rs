@@ -1,7 +1,7 @@
-//! Rows that are covered by a MAC: what is on record of each, and whether it is as the bank wrote it last.
+//! Covered rows: rows with a MAC, which tells whether the bank wrote them.
 //!
-//! A MAC is over the record's number and revision too, so that neither a hash that was moved to
-//! another account nor an older row passes for the newest.
+//! The MAC also covers the record's number and revision. So a hash that was moved to another account does
+//! not pass, and neither does an older row.
 
 use aws_lc_rs::digest;
 
@@ -10,7 +10,7 @@ use crate::access::row_mac::Keyring;
 use crate::domain::entry::ChainHash;
 use crate::store::{LogHead, StoreError};
 
-/// A row that is covered, by its number in its table.
+/// A covered row, by its number in its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::store) enum Covered {
     Account(i64),
@@ -25,14 +25,14 @@ impl Covered {
     }
 }
 
-/// What stands in a store of a covered row.
+/// What the store has of a covered row.
 #[derive(Debug)]
 pub(in crate::store) struct CoveredRow {
     pub(in crate::store) covered: Covered,
-    /// What a MAC is over. `None` where there is no such row.
+    /// The bytes that the MAC covers. `None` if there is no such row.
     pub(in crate::store) bytes: Option<Vec<u8>>,
     pub(in crate::store) newest: Option<RowRecord>,
-    /// A terminal's row says that it is disabled.
+    /// Whether a terminal's row says that it is disabled.
     pub(in crate::store) is_disabled: bool,
 }
 
@@ -42,7 +42,7 @@ impl CoveredRow {
         match (&self.bytes, &self.newest, self.covered) {
             (None, ..) | (Some(_), None, Covered::Account(_)) => false,
             (Some(bytes), Some(record), _) => record.is_of(keyring, bytes.clone()),
-            // Made at its first money, in an order, which costs no MAC.
+            // An order made the row with the terminal's first money. An order computes no MAC.
             (Some(_), None, Covered::Terminal(_)) => !self.is_disabled,
         }
     }

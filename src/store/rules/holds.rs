@@ -1,12 +1,12 @@
-//! Holds whose time is over.
+//! Holds that have expired.
 
 use crate::domain::Timestamp;
 use crate::domain::hold::HoldState;
 use crate::store::state::AccountRow;
 use crate::store::working::{Stop, WorkingSet};
 
-/// Frees the account's holds that were loaded and whose time is over; returns how many. The row is saved
-/// where any was.
+/// Frees those of the account's loaded holds that have expired, saves the account if there were any, and
+/// returns their number.
 pub(in crate::store) fn expire_due(
     rows: &mut WorkingSet,
     account: &mut AccountRow,

@@ -1,4 +1,4 @@
-//! Who is let in: tries are counted before a PIN is looked at, and a right one opens the account.
+//! Log-ins: a try is counted before its PIN is checked, and a right PIN opens the account.
 
 use super::audit;
 use super::covered::Covered;
@@ -10,7 +10,7 @@ use crate::store::state::{CredentialRow, STATUS_LOCKED, Tries};
 use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Balances, Context, Event, TryCounted};
 
-/// Counts a try upon a number, whether it is an account's or not.
+/// Counts a try upon a number, whether an account has that number or not.
 pub(in crate::store) struct CountTry<'a> {
     pub(in crate::store) number: AccountNumber,
     pub(in crate::store) context: &'a Context,
@@ -21,7 +21,7 @@ impl Operation for CountTry<'_> {
 
     fn needs(&self, _: &WorkingSet) -> Needs<'_> {
         Needs {
-            // The same for every number, whether it is an account's or not.
+            // Every number takes the same look-ups, so their time does not tell which are accounts.
             tries: Some(self.number),
             decoy: Some((self.number, CredentialRow::is_open)),
             credential: Some(self.number),
@@ -42,7 +42,7 @@ impl Operation for CountTry<'_> {
             own => own.and_then(Option::clone),
         };
         let own = own.filter(|own| own.number == number && !own.is_void(context.now));
-        // Before the try is judged: a full table refuses a number without a row whatever its PIN is.
+        // A full table comes first: it refuses a number without a row, whatever its PIN is.
         if record.is_none() && !self.takes_another_row(rows)? {
             return Ok(TryCounted::TableFull);
         }
@@ -67,8 +67,7 @@ impl Operation for CountTry<'_> {
 }
 
 impl CountTry<'_> {
-    /// Whether the table of tries takes one more row, which is counted then; staff are told where that,
-    /// or its being full, is news.
+    /// Counts one more row of the table of tries, if there is room. Tells staff when the table is nearly full.
     fn takes_another_row(&self, rows: &mut WorkingSet) -> Result<bool, Stop> {
         let context = self.context;
         let ends = rows.ends()?;
@@ -82,7 +81,7 @@ impl CountTry<'_> {
     }
 }
 
-/// What a right PIN led to, inside the transaction; the seat is the caller's matter.
+/// The result of a right PIN.
 pub(in crate::store) enum Admission {
     Admitted {
         row: i64,
@@ -90,12 +89,13 @@ pub(in crate::store) enum Admission {
         must_change_pin: bool,
     },
     Locked,
-    /// The account's row is not as the bank wrote it.
+    /// The bank did not write the account's row as it is.
     Forged,
+    /// The PIN was changed, has run out, or the account was closed.
     Void,
 }
 
-/// A right PIN, of that revision, that is to open its account.
+/// Lets a customer in who gave the right PIN, of this revision.
 pub(in crate::store) struct Admit<'a> {
     pub(in crate::store) number: AccountNumber,
     pub(in crate::store) revision: i64,
@@ -154,12 +154,12 @@ impl Admit<'_> {
         if credential.is_void(now) || credential.stored.revision != self.revision {
             return Ok(Admission::Void);
         }
-        // Before the tries are forgotten: whoever planted a hash knows its PIN.
+        // The MAC comes before the tries are forgotten: whoever planted a hash knows its PIN.
         if !rows.is_as_written()? {
             return Ok(Admission::Forged);
         }
         rows.changes.tries.push((self.number, None));
-        // Where its pepper was retired meanwhile, the old hash serves on.
+        // If the new hash's pepper was retired meanwhile, the old hash stays.
         let upgrade = match self.upgrade {
             Some(hash) if !rows.is_retired(&hash.pepper)? => Some(hash),
             _ => None,

@@ -1,5 +1,7 @@
-//! What decides about money: pure, synchronous, and the same for every engine. A rule reads rows that were
-//! loaded ([`super::working`]), and changes them; it knows no statement, no clock and no disk.
+//! The rules of the bank: pure, synchronous, and the same for every engine.
+//!
+//! A rule reads the rows that the engine has loaded ([`super::working`]) and changes them. It knows no SQL,
+//! no clock and no disk. One file holds one kind of operation.
 
 pub(super) mod audit;
 pub(super) mod change_pin;
@@ -17,7 +19,7 @@ use super::working::{Numbered, Stop, WorkingSet};
 use super::{Context, Fingerprint, Receipt};
 use crate::domain::{HoldName, IdempotencyKey};
 
-/// What a keyed request did, to be answered now and kept for its repeats.
+/// What a keyed request did: its answer now, and the answer to its repeats.
 struct Done<'a> {
     key: &'a IdempotencyKey,
     fingerprint: Fingerprint,
@@ -27,7 +29,7 @@ struct Done<'a> {
 }
 
 impl Done<'_> {
-    /// Keeps the answer; returns its number.
+    /// Keeps the answer and returns its number.
     fn keep(
         &self,
         rows: &mut WorkingSet,
@@ -70,7 +72,7 @@ impl Done<'_> {
     }
 }
 
-/// The first answer again.
+/// Repeats the first answer.
 fn repeat(
     account: &AccountRow,
     kept: &KeptAnswer,

@@ -1,4 +1,4 @@
-//! The opening of accounts.
+//! Opening of accounts.
 
 use super::postings::{Occasion, open_account, post};
 use super::staff::OPENING;
@@ -8,11 +8,11 @@ use crate::store::state::KIND_CUSTOMER;
 use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Context, Done, NewAccount};
 
-/// Whether accounts may be opened together: all or none.
+/// Checks that accounts may be opened together. All are opened, or none.
 pub(in crate::store) struct MayOpen<'a>(pub(in crate::store) &'a [NewAccount]);
 
 impl Operation for MayOpen<'_> {
-    /// What staff are told where they may not.
+    /// The reason for staff, if they may not.
     type Answer = Option<Done>;
 
     fn needs(&self, _: &WorkingSet) -> Needs<'_> {
@@ -51,7 +51,7 @@ pub(in crate::store) struct OpenAccount<'a> {
 }
 
 impl Operation for OpenAccount<'_> {
-    /// Whether there was none of that number.
+    /// `false` if the number is taken.
     type Answer = bool;
 
     fn needs(&self, _: &WorkingSet) -> Needs<'_> {

@@ -1,4 +1,4 @@
-//! A customer's orders, each once for each key.
+//! Orders of a customer. A key is carried out once; its repeats get the first answer.
 
 use super::holds::expire_due;
 use super::{Done, postings, repeat};
@@ -43,16 +43,18 @@ impl Operation for CarryOut<'_> {
     }
 
     fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
-        // In the transaction itself: whoever was given the account meanwhile has a newer fence.
+        // The fence comes first, inside the transaction: another session may hold the account by now, and
+        // nothing of it may be shown or moved.
         if !rows.is_present(self.session)? {
             return Err(StoreError::Fenced.into());
         }
         let mut account = rows.account(self.session.row)?;
         if account.status == STATUS_CLOSED {
-            // By staff, while its customer stood there: the session is over.
+            // Staff closed the account during the session, which ends with this.
             return Err(StoreError::Fenced.into());
         }
-        // Before anything is judged anew: what was done is answered, whatever has become of the account.
+        // The key comes before the rules: what was done once is answered so again, even if the account's
+        // money or limits would refuse it today.
         if let Some(kept) = rows.answer()? {
             return self.repeated(rows, &account, kept);
         }
@@ -74,7 +76,7 @@ impl CarryOut<'_> {
         let hold = match (&self.order.kind, kept.hold) {
             (OrderKind::Authorize(asked), Some(_)) => Some(match rows.hold_made()? {
                 Some(made) => (made.name.clone(), made.hold.expires_in_ms(self.context.now)),
-                // One that is gone is closed, and has the name that was asked for now, which is nobody's.
+                // The hold is forgotten, so it is not open. The name of this request belongs to nobody.
                 None => (asked.clone(), 0),
             }),
             _ => None,

@@ -10,7 +10,7 @@ use crate::store::state::{
 use crate::store::working::{Numbered, Stop, WorkingSet};
 use crate::store::{Context, StoreError};
 
-/// Every so many postings of an account have a mark, where a search among them begins.
+/// One posting in so many has a mark. A search in an account's history begins at a mark.
 pub(in crate::store) const POSTINGS_PER_MARK: i64 = 64;
 
 /// Why an entry is made, where and when.
@@ -69,7 +69,7 @@ pub(in crate::store) fn post(
     Ok(number)
 }
 
-/// The account's last posting is that of this entry now.
+/// Makes this entry the account's last posting.
 fn add_posting(account: &mut AccountRow, entry: EntryNumber) -> PostingRow {
     let previous = std::mem::replace(&mut account.last_entry, entry.get());
     account.postings = account.postings.saturating_add(1);
@@ -82,8 +82,8 @@ fn add_posting(account: &mut AccountRow, entry: EntryNumber) -> PostingRow {
     }
 }
 
-/// Cash in or out at the context's terminal, which is opened with its first money. Where it is refused no
-/// row has changed but the given one, which is not saved.
+/// Posts cash in or out at the context's terminal, and opens the terminal with its first money. A refusal
+/// leaves all rows as they were, except the one that the caller holds and has not saved.
 ///
 /// # Errors
 /// [`crate::domain::Refusal::InvalidAmount`] where the terminal cannot count that much more.
@@ -109,7 +109,8 @@ pub(super) fn cash(
     Ok(post(rows, amount, sides, &occasion)?.get())
 }
 
-/// The rows of a terminal and of its cash, made at its first money, in the currency of an account.
+/// The rows of a terminal and of its cash account. Both are made with the terminal's first money, in the
+/// currency of the account `like`.
 pub(in crate::store) fn terminal(
     rows: &mut WorkingSet,
     name: &TerminalName,
@@ -126,7 +127,7 @@ pub(in crate::store) fn terminal(
     Ok(row)
 }
 
-/// Opens an account of that kind and name, in the currency of another.
+/// Opens an account of this kind and name, in the currency of the account `like`.
 pub(in crate::store) fn open_account(
     rows: &mut WorkingSet,
     (kind, name): (i64, &str),

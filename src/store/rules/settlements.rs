@@ -1,4 +1,4 @@
-//! The end of a hold, by the terminal that made it.
+//! Settlements: the terminal that made a hold captures or releases it.
 
 use super::holds::expire_due;
 use super::{Done, postings, repeat};
@@ -9,9 +9,9 @@ use crate::store::state::{AccountRow, HoldRow, SessionFence};
 use crate::store::working::{Needs, Operation, Stop, WorkingSet};
 use crate::store::{Context, Receipt, Settlement, SettlementKind};
 
-/// One capture or release, once for its key.
+/// One capture or release. A key is carried out once; its repeats get the first answer.
 pub(in crate::store) struct Settle<'a> {
-    /// The session at that terminal, which may be over.
+    /// The session at the terminal. It may be over.
     pub(in crate::store) session: Option<SessionFence>,
     pub(in crate::store) settlement: &'a Settlement,
     pub(in crate::store) context: &'a Context,
@@ -26,7 +26,7 @@ impl Operation for Settle<'_> {
             hold: Some(&self.settlement.hold),
             ..Needs::default()
         };
-        // Whose it is tells what else is needed.
+        // The hold names the account, and the account says what else is needed.
         let Ok(Some(row)) = rows.hold() else {
             return hold;
         };
@@ -42,8 +42,8 @@ impl Operation for Settle<'_> {
     fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
         let (settlement, context) = (self.settlement, self.context);
         let row = rows.hold()?.ok_or(Refusal::NoHold)?;
-        // The cash is out or it is not, whoever is logged in: the terminal's certificate says whose the hold
-        // is. Without one only a session tells, as at a log-in.
+        // The cash is out or it is not, whoever is logged in. So the terminal's certificate decides, and a
+        // session that is over refuses nothing. A terminal without a certificate has only the session.
         let is_own = self.has_account(rows, row.account)?;
         let is_foreign = row.hold.terminal != context.terminal;
         if is_foreign || (context.terminal.is_anonymous() && !is_own) {
@@ -52,7 +52,7 @@ impl Operation for Settle<'_> {
         let account = rows.account(row.account)?;
         let kept = rows.answer()?;
         if matches!(row.hold.state, HoldState::Captured | HoldState::Released) {
-            // Numbers of forgotten answers are given again: the hold must be the same too.
+            // The number of a forgotten answer is used again, so the hold must match as well.
             let settled = (row.settled_by, Some(row.id));
             let kept = kept.filter(|kept| (Some(kept.id), kept.hold) == settled);
             let kept = kept.ok_or(Refusal::NoHold)?;
@@ -75,7 +75,7 @@ impl Operation for Settle<'_> {
 }
 
 impl Settle<'_> {
-    /// Whether the session has that account still.
+    /// Whether the session still holds this account.
     fn has_account(&self, rows: &WorkingSet, account: i64) -> Result<bool, Stop> {
         match self.session.filter(|session| session.row == account) {
             Some(session) => rows.is_present(session),
@@ -91,7 +91,7 @@ impl Settle<'_> {
         is_own: bool,
     ) -> Result<Receipt, Stop> {
         let (settlement, context) = (self.settlement, self.context);
-        // Brings this very hold to `Expired` where its time is over and no sweep has come by.
+        // This may expire the very hold that is being settled, if no sweep has done it yet.
         expire_due(rows, &mut account, context.now)?;
         let _ = account.standing(&context.terms, context.now);
         let day = row.hold.authorized_at.business_day();

@@ -1,4 +1,4 @@
-//! What the bank's staff do to accounts and terminals.
+//! Acts of the bank's staff upon accounts and terminals.
 
 use super::covered::Covered;
 use super::holds::expire_due;
@@ -9,12 +9,12 @@ use crate::store::state::{AccountRow, ReasonRow, STATUS_CLOSED, STATUS_LOCKED};
 use crate::store::working::{CoveredChange, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Act, Context, Done, StoreError};
 
-/// The account that staff's corrections come from and go to.
+/// The account on the other side of corrections by staff.
 const ADJUSTMENT: &str = "adjustment";
-/// The account that opening balances come from.
+/// The account on the other side of opening balances.
 pub(super) const OPENING: &str = "opening";
 
-/// One act upon an account or a terminal that is there.
+/// One act upon one account or terminal.
 pub(in crate::store) struct StaffAct<'a> {
     pub(in crate::store) act: &'a Act,
     pub(in crate::store) actor: &'a str,
@@ -25,7 +25,7 @@ pub(in crate::store) struct StaffAct<'a> {
 struct NewPin<'a> {
     hash: &'a PinHash,
     one_time_until: Option<Timestamp>,
-    /// Whatever the row says now is taken for the bank's own.
+    /// Staff accept the row as it is.
     accept_row: bool,
 }
 
@@ -133,7 +133,7 @@ impl StaffAct<'_> {
         Ok(done)
     }
 
-    /// Puts on record that staff take the row for the bank's own, and what it says.
+    /// Records that staff accepted the row, and what it says.
     fn accept_row(&self, rows: &mut WorkingSet, number: AccountNumber) -> Result<Done, Stop> {
         let as_written = rows.is_as_written()?;
         let found = rows.report()?.cloned().unwrap_or_default();
@@ -180,7 +180,7 @@ impl StaffAct<'_> {
             return Ok(Done::forged());
         }
         if !locked {
-            // Numbers without an account, or of a closed one, may be locked by tries too.
+            // Tries may have locked a number that has no account, or a closed one.
             let had_tries = rows.tries()?.is_some();
             rows.changes.tries.push((number, None));
             if had_tries && !is_open {
@@ -239,7 +239,7 @@ impl StaffAct<'_> {
         name: &TerminalName,
         disabled: bool,
     ) -> Result<Done, Stop> {
-        // Putting it out is never refused, and makes the row whole again.
+        // Disabling is never refused, and makes the row whole again.
         if !disabled && rows.terminal(name)?.is_some() && !rows.is_as_written()? {
             return Ok(Done::forged_terminal());
         }

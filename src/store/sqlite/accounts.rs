@@ -1,4 +1,4 @@
-//! The writer's memory of accounts: a row is read once, and written once a commit, however often it changed.
+//! Accounts in the writer's memory. Each row is read once, and written once a commit.
 
 use std::collections::hash_map::Entry;
 

@@ -275,11 +275,11 @@ impl Store for SqliteStore {
     ) -> Reply<'a, Claimed> {
         Box::pin(async move {
             let (account, revision) = proven(proof);
-            let terminal = context.terminal.clone();
             let context = Context {
                 connection: Some(connection),
                 ..context
             };
+            let terminal = context.terminal.clone();
             let fence = self.seats.take(account, terminal, connection, context.now);
             let reserved = Reserved {
                 seats: &self.seats,
@@ -391,13 +391,9 @@ impl Store for SqliteStore {
         limit: u8,
         before: Option<EntryNumber>,
     ) -> Reply<'a, Vec<Line>> {
-        let row = claim.row;
+        let (row, limit) = (claim.row, usize::from(limit));
         let before = before.map_or(i64::MAX, EntryNumber::get);
-        Box::pin(
-            self.read(move |connection| {
-                postings::newest_first(connection, row, before, limit.into())
-            }),
-        )
+        Box::pin(self.read(move |read| postings::newest_first(read, row, before, limit)))
     }
 
     fn change_pin<'a>(
@@ -449,7 +445,7 @@ impl Store for SqliteStore {
                         .await
                 }
                 act => {
-                    let (actor, seats) = (office::actor_of(office), Arc::clone(&self.seats));
+                    let (actor, seats) = (office.actor().to_owned(), Arc::clone(&self.seats));
                     // Where it is written, so that it is done though nobody waits for the answer.
                     self.write(move |books| {
                         let done = books.office(&actor, &act, &context);

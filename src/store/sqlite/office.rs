@@ -3,7 +3,7 @@
 use super::writer::Books;
 use crate::store::rules::opening::{MayOpen, OpenAccount};
 use crate::store::rules::staff::StaffAct;
-use crate::store::{Act, Context, Done, NewAccount, Office, StoreError};
+use crate::store::{Act, Context, Done, NewAccount, StoreError};
 
 impl Books<'_> {
     /// Acts that write, each with its record. Those that only read go to `reports`.
@@ -57,9 +57,4 @@ impl Books<'_> {
         }
         Ok(Done::Opened { opened, existing })
     }
-}
-
-/// The name staff act under, for a reason's row.
-pub(super) fn actor_of(office: &Office) -> String {
-    office.actor().to_owned()
 }

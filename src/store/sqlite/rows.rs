@@ -1,4 +1,4 @@
-//! Rows for the rules: what an operation needs is loaded, what it changed is kept.
+//! Executes operations: loads the rows that they need, and saves the rows that they change.
 
 use std::mem;
 
@@ -46,7 +46,7 @@ impl ToSql for KeyColumn<'_> {
 }
 
 impl Books<'_> {
-    /// Does one operation by the rules: what it needs is loaded first, twice at most.
+    /// Executes one operation. Loads what it needs, twice at most.
     pub(super) fn execute<O: Operation>(
         &mut self,
         operation: &O,
@@ -67,7 +67,7 @@ impl Books<'_> {
         ))
     }
 
-    /// As [`Books::execute`], for what refuses no customer.
+    /// Executes an operation that refuses nobody.
     pub(super) fn perform<O: Operation>(
         &mut self,
         operation: &O,
@@ -77,7 +77,7 @@ impl Books<'_> {
         answer.map_err(|refusal| StoreError::Broken(refusal.to_string()))
     }
 
-    /// Does what a rule says with rows that are known already.
+    /// Applies a rule to rows that are loaded already.
     pub(super) fn apply<T>(
         &mut self,
         rule: impl FnOnce(&mut WorkingSet) -> Result<T, Stop>,
@@ -196,7 +196,7 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Has the terminal of that name known, where there is one, and the account of its cash.
+    /// Loads the terminal of this name, if there is one, and the account of its cash.
     pub(super) fn know_terminal(&mut self, name: &TerminalName) -> Result<(), StoreError> {
         let mut known = self.memory.rows.known.terminals.get(name).copied();
         if known.is_none() {
@@ -240,7 +240,7 @@ impl Books<'_> {
         Ok(row.optional()?)
     }
 
-    /// Keeps what the rules have changed; accounts when the commit comes.
+    /// Saves the changes. Accounts follow with the commit.
     fn keep<T>(&mut self, answer: T) -> Result<T, StoreError> {
         self.memory.rows.settle();
         let changes = mem::take(&mut self.memory.rows.changes);
