@@ -201,12 +201,13 @@ impl Books<'_> {
         let by_hold = statement.query_map([id], |row| row.get(0))?;
         let by_hold: HashSet<i64> = by_hold.collect::<Result<_, _>>()?;
         // A day more than is asked for: stamps need not be in order where a clock was wrong.
-        let lines = postings::since(self.connection, id, start.minus_ms(86_400_000))?;
+        let from = Timestamp::start_of_day(day.saturating_sub(1));
+        let lines = postings::since(self.connection, id, from)?;
         let paid = lines.iter().filter(|line| {
             line.kind == EntryKind::Withdrawal
                 && (start..end).contains(&line.at)
                 && !by_hold.contains(&line.entry)
-                && !acknowledged.iter().any(|by| by.has(line.entry, day))
+                && !Acknowledged::any(acknowledged, line.entry, day)
         });
         let paid = paid.fold(0_i64, |sum, line| sum.saturating_sub(line.amount));
         let sql = "SELECT coalesce((SELECT sum(amount) FROM hold WHERE account = ?1 AND state = 0 \

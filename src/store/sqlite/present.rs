@@ -100,7 +100,7 @@ impl Present {
             }
             let (day, used): (i64, i64) = (row.get(6)?, row.get(7)?);
             rest.held = row.get(5)?;
-            rest.begins = day.saturating_mul(86_400_000);
+            rest.begins = Timestamp::start_of_day(day).unix_ms();
             if is_customer {
                 let withdrawn = withdrawn_on(connection, account, day, &present.known)?;
                 rest.is_behind = withdrawn.later;
@@ -154,7 +154,7 @@ impl Present {
                 Ok((row.get(0)?, row.get(1)?, day_of(row.get(2)?)))
             });
             if let Some((debit, amount, day)) = found.optional()?
-                && !is_known(&self.known, number, day)
+                && !Acknowledged::any(&self.known, number, day)
                 && let Some(rest) = self.rest_of(accounts, debit)
                 && rest.day == Some(day)
                 && captures.insert(number)
@@ -218,10 +218,6 @@ fn day_of(at_ms: i64) -> i64 {
     Timestamp::from_unix_ms(at_ms).business_day()
 }
 
-fn is_known(known: &[Acknowledged], entry: i64, day: i64) -> bool {
-    known.iter().any(|known| known.has(entry, day))
-}
-
 /// What an account's entries withdrew on a day: how much, that none before `first` did, and whether one
 /// did on a later day.
 struct Withdrawn {
@@ -238,7 +234,7 @@ fn withdrawn_on(
     known: &[Acknowledged],
 ) -> Result<Withdrawn, StoreError> {
     if let Some((first, sum)) = account.withdrawn_on(day)
-        && !is_known(known, first, day)
+        && !Acknowledged::any(known, first, day)
     {
         return Ok(Withdrawn {
             sum,
@@ -262,7 +258,7 @@ fn withdrawn_on(
     for line in lines {
         let of_day = line.at.business_day();
         let is_paid = line.kind == EntryKind::Withdrawal && line.amount < 0;
-        if !is_paid || of_day < day || is_known(known, line.entry, of_day) {
+        if !is_paid || of_day < day || Acknowledged::any(known, line.entry, of_day) {
             continue;
         }
         if of_day > day {

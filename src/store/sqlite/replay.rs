@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::accounts::KIND_CUSTOMER;
 use super::audit::Faults;
 use super::postings::POSTINGS_PER_MARK;
-use super::slices::WINDOW;
+use super::slices::read_on;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
 use crate::store::{Digest, StoreError};
@@ -52,17 +52,13 @@ impl Accounts {
 
     /// Reads the next ones; whether there may be more.
     pub(super) fn read_on(&mut self, connection: &Connection) -> Result<bool, StoreError> {
-        let sql = format!(
-            "SELECT id, number, kind FROM account WHERE id > ?1 ORDER BY id LIMIT {WINDOW}"
-        );
-        let mut statement = connection.prepare_cached(&sql)?;
-        let last = self.0.last().map_or(i64::MIN, |account| account.id);
-        let mut rows = statement.query([last])?;
-        let full = self.0.len().saturating_add(WINDOW);
-        while let Some(row) = rows.next()? {
+        let sql = "SELECT id, number, kind FROM account WHERE id > ?1 ORDER BY id";
+        let last = self.0.last();
+        let mut read = last.map_or(i64::MIN, |account| account.id);
+        read_on(connection, sql, &mut read, |row| {
             let id = row.get(0)?;
             if self.0.last().is_some_and(|last| id <= last.id) {
-                continue;
+                return Ok(());
             }
             self.0.push(Rebuilt {
                 id,
@@ -75,8 +71,8 @@ impl Accounts {
                 withdrawn: (i64::MIN, 0, 0),
                 revision: 0,
             });
-        }
-        Ok(self.0.len() >= full)
+            Ok(())
+        })
     }
 
     /// SHA-256 over names and heads in the order of names; accounts without entries have none.
@@ -116,14 +112,14 @@ struct EntryRow {
 type Side = (i64, i64, ChainHash, i64);
 
 /// What the entries up to one of them make.
-pub(super) struct Replay {
+pub(super) struct LedgerReplay {
     pub(super) accounts: Accounts,
     /// How many entries there are, and the last one's number.
     pub(super) entries: u64,
     pub(super) last: i64,
     /// The latest moment of them, in milliseconds since 1970, or 0.
     pub(super) newest: i64,
-    /// The greatest number that was read; a file whose numbers are not in order never leads back.
+    /// How far [`read_on`] has come.
     read: i64,
     /// Account and entry of each posting that must be marked.
     pub(super) marks: Vec<(i64, i64)>,
@@ -135,7 +131,7 @@ const ENTRY_SQL: &str = "SELECT entry.id, at, kind, coalesce(terminal.name, ''),
     debit_hash, credit, credit_balance, credit_hash, debit_previous, credit_previous FROM entry \
     LEFT JOIN terminal ON terminal.id = entry.terminal WHERE entry.id > ?1 ORDER BY entry.id";
 
-impl Replay {
+impl LedgerReplay {
     pub(super) fn new(before: Option<Digest>) -> Self {
         Self {
             accounts: Accounts::default(),
@@ -155,11 +151,8 @@ impl Replay {
         connection: &Connection,
         faults: &mut Faults,
     ) -> Result<bool, StoreError> {
-        let sql = format!("{ENTRY_SQL} LIMIT {WINDOW}");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let (after, mut left) = (self.read, WINDOW);
-        let mut rows = statement.query([after])?;
-        while let Some(row) = rows.next()? {
+        let mut read = self.read;
+        let more = read_on(connection, ENTRY_SQL, &mut read, |row| {
             let entry = EntryRow {
                 number: row.get(0)?,
                 at: row.get(1)?,
@@ -176,12 +169,12 @@ impl Replay {
             self.side(&entry, true, faults);
             self.side(&entry, false, faults);
             self.entries = self.entries.saturating_add(1);
-            left = left.saturating_sub(1);
             self.last = entry.number;
             self.newest = self.newest.max(entry.at);
-            self.read = self.read.max(entry.number);
-        }
-        Ok(left == 0 && self.read > after)
+            Ok(())
+        })?;
+        self.read = read;
+        Ok(more)
     }
 
     /// All entries were played.
