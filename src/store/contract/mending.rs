@@ -236,6 +236,31 @@ async fn a_crash_between_calls_that_mend_one_account_leaves_its_day_whole_whenev
 }
 
 #[tokio::test]
+async fn mending_an_account_reads_no_captured_hold_of_another_day() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.authorize(&anne, "h-1", 50).await.unwrap();
+    rig.capture("h-1", 50).await.unwrap();
+    rig.advance(3 * DAY);
+    rig.authorize(&anne, "h-2", 60).await.unwrap();
+    rig.capture("h-2", 60).await.unwrap();
+    rig.advance(MONTH);
+    rig.withdraw(&anne, 70).await.unwrap();
+    let was = rig.context().now;
+    rig.advance(-MONTH);
+    rig.shut_store();
+    // Whoever reads it finds no entry's number in it.
+    super::sqlite::tamper(
+        &rig.path(),
+        "UPDATE hold SET entry = NULL WHERE name = 'h-1'",
+    );
+    rig.open_store();
+    accept(&rig, was).await;
+    assert_eq!(ahead(&rig).await, [0; 5]);
+}
+
+#[tokio::test]
 async fn mending_does_not_look_where_rows_stood_that_are_forgotten() {
     let rig = Rig::sqlite();
     rig.open(ANNE, 1_000).await;

@@ -1,15 +1,13 @@
 //! What staff mend of rows that a wrong clock stamped: a few at a time, so that nobody waits long.
 
-use std::collections::HashSet;
-
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{ToSql, params};
 
 use super::access::read_tries;
-use super::postings;
+use super::days::withdrawn_on;
 use super::sums;
 use super::writer::Books;
-use crate::domain::{AccountNumber, EntryKind, Timestamp};
+use crate::domain::{AccountNumber, Timestamp};
 use crate::store::{Acknowledged, Context, Done, MendCursor, MendPart, StoreError};
 
 /// Rows that one call looks at, at most. So few in tests that one call is not enough.
@@ -194,22 +192,7 @@ impl Books<'_> {
             Timestamp::start_of_day(day),
             Timestamp::start_of_day(day.saturating_add(1)),
         );
-        // Of a hold that was forgotten while the clock was months ahead the entry counts instead; a day
-        // that such a hold counted for is not audited.
-        let sql = "SELECT entry FROM hold WHERE account = ?1 AND state = 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let by_hold = statement.query_map([id], |row| row.get(0))?;
-        let by_hold: HashSet<i64> = by_hold.collect::<Result<_, _>>()?;
-        // A day more than is asked for: stamps need not be in order where a clock was wrong.
-        let from = Timestamp::start_of_day(day.saturating_sub(1));
-        let lines = postings::since(self.connection, id, from)?;
-        let paid = lines.iter().filter(|line| {
-            line.kind == EntryKind::Withdrawal
-                && (start..end).contains(&line.at)
-                && !by_hold.contains(&line.entry)
-                && !Acknowledged::any(acknowledged, line.entry, day)
-        });
-        let paid = paid.fold(0_i64, |sum, line| sum.saturating_sub(line.amount));
+        let paid = withdrawn_on(self.connection, id, day, acknowledged)?.sum;
         let sql = "SELECT coalesce((SELECT sum(amount) FROM hold WHERE account = ?1 AND state = 0 \
                    AND authorized_at >= ?2 AND authorized_at < ?3), 0) + coalesce((SELECT sum(captured) FROM hold \
                    WHERE account = ?1 AND state = 1 AND authorized_at >= ?2 AND authorized_at < ?3), 0)";

@@ -21,7 +21,7 @@ pub(super) struct Rebuilt {
     /// The last entry with a posting to it, or 0, and how many there are.
     pub(super) last_entry: i64,
     pub(super) postings: i64,
-    /// The latest day that money was withdrawn on, the first entry of that day, and how much on it.
+    /// The latest day that money was withdrawn on, the first entry of that day, and how much on it without holds.
     pub(super) withdrawn: (i64, i64, i64),
     /// That of its newest record among those of covered rows.
     pub(super) revision: i64,
@@ -106,6 +106,8 @@ struct EntryRow {
     amount: i64,
     debit: Side,
     credit: Side,
+    /// It is a hold's: what it withdrew counts upon the hold's day, not upon its own.
+    is_capture: bool,
 }
 
 /// Account, balance after it, hash, and the account's posting before it.
@@ -128,7 +130,8 @@ pub(super) struct LedgerReplay {
 }
 
 const ENTRY_SQL: &str = "SELECT entry.id, at, kind, coalesce(terminal.name, ''), amount, debit, debit_balance, \
-    debit_hash, credit, credit_balance, credit_hash, debit_previous, credit_previous FROM entry \
+    debit_hash, credit, credit_balance, credit_hash, debit_previous, credit_previous, \
+    kind = 3 AND EXISTS (SELECT 1 FROM hold WHERE hold.entry = entry.id AND state = 1) FROM entry \
     LEFT JOIN terminal ON terminal.id = entry.terminal WHERE entry.id > ?1 ORDER BY entry.id";
 
 impl LedgerReplay {
@@ -161,6 +164,7 @@ impl LedgerReplay {
                 amount: row.get(4)?,
                 debit: (row.get(5)?, row.get(6)?, row.get(7)?, row.get(11)?),
                 credit: (row.get(8)?, row.get(9)?, row.get(10)?, row.get(12)?),
+                is_capture: row.get(13)?,
             };
             let reached = |digest: &mut Digest| digest.entry < entry.number;
             if let Some(digest) = self.unchecked.take_if(reached) {
@@ -244,7 +248,8 @@ impl LedgerReplay {
             self.marks.push((own.id, number));
         }
         if debit && kind == EntryKind::Withdrawal {
-            own.withdraw(link.at.business_day(), number, entry.amount);
+            let amount = if entry.is_capture { 0 } else { entry.amount };
+            own.withdraw(link.at.business_day(), number, amount);
         }
         // Goes on from the stored hash, so that one fault is not reported for all that follows.
         own.head = hash;
@@ -262,8 +267,8 @@ impl Rebuilt {
         }
     }
 
-    /// The first entry that withdrew on a day, or where there is none the greatest number, and how much
-    /// was; `None` where only the entries themselves say: it is before the latest.
+    /// The first entry that withdrew on a day, or where there is none the greatest number, and how much was
+    /// withdrawn without holds; `None` where only the entries themselves say: it is before the latest.
     pub(super) fn withdrawn_on(&self, day: i64) -> Option<(i64, i64)> {
         let (latest, first, sum) = self.withdrawn;
         match day.cmp(&latest) {
