@@ -2,10 +2,11 @@
 
 use super::money::{Amount, RequestedAmount};
 use super::policy::Refusal;
+use super::timestamp::DAY_MS;
 use super::{TerminalName, Timestamp};
 
 /// A terminal may still capture a hold this long after it expired, because the cash is out.
-pub const LATE_CAPTURE_MS: u64 = 30 * 86_400_000;
+pub const LATE_CAPTURE_MS: u64 = 30 * DAY_MS;
 
 /// What became of a hold. Numbers stand in stores and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

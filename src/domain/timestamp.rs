@@ -10,7 +10,9 @@ use time::{Date, OffsetDateTime, Time};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-const MS_PER_DAY: i64 = 86_400_000;
+/// Milliseconds of a UTC day.
+pub const DAY_MS: u64 = 86_400_000;
+const MS_PER_DAY: i64 = DAY_MS.cast_signed();
 
 impl Timestamp {
     /// From milliseconds since the Unix epoch.

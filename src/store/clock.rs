@@ -30,10 +30,11 @@ impl Acknowledged {
         })
     }
 
-    /// Whether an entry that is stamped on `day` is one of these.
+    /// Whether an entry that is stamped on `day` is one of those that were acknowledged.
     #[must_use]
-    pub fn has(&self, entry: i64, day: i64) -> bool {
-        entry <= self.through && day > self.day
+    pub fn any(known: &[Self], entry: i64, day: i64) -> bool {
+        let has = |known: &Self| entry <= known.through && day > known.day;
+        known.iter().any(has)
     }
 }
 

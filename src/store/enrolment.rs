@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 
+use crate::domain::timestamp::DAY_MS;
 use crate::domain::{EnrolmentCode, TerminalName, Timestamp};
 
 /// SHA-256 of a one-time code: all that is kept of it. A code has 100 random bits, so that neither
@@ -69,7 +70,7 @@ pub const INVITATIONS_MAX: u64 = 1_000;
 /// Certificates of one terminal that are good, beyond which none is renewed.
 pub const CERTIFICATES_PER_TERMINAL_MAX: u64 = 16;
 /// Certificates that have ended are forgotten after so long.
-pub const ENDED_KEPT_MS: u64 = 86_400_000;
+pub const ENDED_KEPT_MS: u64 = DAY_MS;
 
 /// An open invitation, as staff see it. Its code is not known to the bank.
 #[derive(Debug, Clone, PartialEq, Eq)]

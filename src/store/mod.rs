@@ -28,6 +28,7 @@ use crate::access::lockout::LockoutPolicy;
 use crate::access::pin::{PinHash, PinVerified, Ticket};
 use crate::access::throttle::AddressBlock;
 use crate::domain::hold::LATE_CAPTURE_MS;
+use crate::domain::timestamp::DAY_MS;
 use crate::domain::{
     AccountNumber, EntryKind, EntryNumber, HoldName, IdempotencyKey, OpenHolds, Refusal,
     RequestedAmount, TerminalName, Timestamp,
@@ -291,13 +292,13 @@ impl Swept {
 
 /// How long a key's answer is kept at least: a day more than promised. A start may believe a wall
 /// clock that is ahead by as much as is configured; by that much more are they kept.
-pub const KEY_KEPT_MS: u64 = 31 * 86_400_000;
+pub const KEY_KEPT_MS: u64 = 31 * DAY_MS;
 
 impl Terms {
     /// Holds that ended before this moment, at `now`, are forgotten: none of them can be captured any
     /// more, and the answers to whatever settled them are forgotten too, for a day at least.
     fn holds_forgotten(&self, now: Timestamp) -> Timestamp {
-        let kept_ms = self.keys_kept_ms.saturating_add(86_400_000);
+        let kept_ms = self.keys_kept_ms.saturating_add(DAY_MS);
         now.minus_ms(LATE_CAPTURE_MS.saturating_add(kept_ms))
     }
 }

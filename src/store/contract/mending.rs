@@ -5,6 +5,7 @@ use super::clock::{
     was_a_month_ahead,
 };
 use super::rig::*;
+use crate::domain::Timestamp;
 use crate::domain::hold::LATE_CAPTURE_MS;
 use crate::store::{Act, Claim, Done, TryCounted};
 
@@ -151,6 +152,112 @@ async fn one_slice_of_mending_touches_few_rows_of_any_kind() {
     .await;
     assert_eq!(before.into_inner(), [0; 5]);
     rig.assert_clean().await;
+}
+
+/// Anne on a day to come with more holds of all kinds than one call mends: open, captured, expired. What
+/// they are once they are of today: 7 open ones and 7 captured ones count.
+async fn had_many_holds_ahead(rig: &mut Rig) -> (Claim, Timestamp) {
+    rig.terms.daily_withdrawal_limit = 5_000;
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.advance(MONTH);
+    for index in 0..7 {
+        rig.authorize(&anne, &format!("late-{index}"), 3)
+            .await
+            .unwrap();
+    }
+    rig.advance(HOUR);
+    rig.sweep_all().await;
+    for index in 0..7 {
+        let (open, paid) = (format!("open-{index}"), format!("paid-{index}"));
+        rig.authorize(&anne, &open, 11).await.unwrap();
+        rig.authorize(&anne, &paid, 13).await.unwrap();
+        rig.capture(&paid, 12).await.unwrap();
+    }
+    let was = rig.context().now;
+    rig.advance(-MONTH);
+    (anne, was)
+}
+
+#[tokio::test]
+async fn an_account_with_more_holds_than_one_call_mends_is_brought_to_now_by_several() {
+    let mut rig = Rig::sqlite();
+    let (anne, was) = had_many_holds_ahead(&mut rig).await;
+    let before = std::sync::atomic::AtomicU64::new(ahead(&rig).await[1]);
+    let calls = accept_beside(&rig, was, async |call| {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        let now = ahead(&rig).await[1];
+        let was = before.load(order);
+        assert!(was - now <= 3, "call {call}: {was}, then {now}");
+        // Whether the hold was brought to now or not: the account is of one day, its holds of two.
+        match call {
+            2 => drop(rig.free("open-0").await.unwrap()),
+            3 => drop(rig.capture("open-6", 4).await.unwrap()),
+            4 => drop(rig.capture("late-3", 2).await.unwrap()),
+            _ => {}
+        }
+        before.store(ahead(&rig).await[1], order);
+    })
+    .await;
+    assert!(calls > 7, "{calls}");
+    assert_eq!(ahead(&rig).await, [0; 5]);
+    rig.assert_clean().await;
+    let used = 5 * 11 + 4 + 2 + 7 * 12;
+    let left = rig.terms.daily_withdrawal_limit - used;
+    assert!(rig.withdraw(&anne, left + 1).await.is_err());
+    rig.withdraw(&anne, left).await.unwrap();
+    rig.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_calls_that_mend_one_account_leaves_its_day_whole_whenever_mending_goes_on()
+{
+    for (calls, away) in (0..10).flat_map(|calls| [0, DAY, MONTH].map(|away| (calls, away))) {
+        let mut rig = Rig::sqlite();
+        let (anne, was) = had_many_holds_ahead(&mut rig).await;
+        begin_mending(&rig, was).await;
+        // Of the day to come, and not acknowledged with what was before.
+        rig.withdraw(&anne, 20).await.unwrap();
+        let mut cursor = Some(first_to_mend(&rig).await);
+        for _ in 0..calls {
+            cursor = mend_some(&rig, cursor.unwrap()).await;
+        }
+        rig.advance(away);
+        if calls % 2 == 0 {
+            let _ = rig.capture("open-3", 5).await;
+            rig.withdraw(&anne, 10).await.unwrap();
+        }
+        mend(&rig, was, async |_| {}).await;
+        rig.withdraw(&anne, 10).await.unwrap();
+        assert_eq!(ahead(&rig).await, [0; 5], "{calls}, {away}");
+        let faults = rig.verify(None).await.faults;
+        assert_eq!(faults, Vec::<String>::new(), "{calls}, {away}");
+    }
+}
+
+#[tokio::test]
+async fn mending_an_account_reads_no_captured_hold_of_another_day() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 100_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.authorize(&anne, "h-1", 50).await.unwrap();
+    rig.capture("h-1", 50).await.unwrap();
+    rig.advance(3 * DAY);
+    rig.authorize(&anne, "h-2", 60).await.unwrap();
+    rig.capture("h-2", 60).await.unwrap();
+    rig.advance(MONTH);
+    rig.withdraw(&anne, 70).await.unwrap();
+    let was = rig.context().now;
+    rig.advance(-MONTH);
+    rig.shut_store();
+    // Whoever reads it finds no entry's number in it.
+    super::sqlite::tamper(
+        &rig.path(),
+        "UPDATE hold SET entry = NULL WHERE name = 'h-1'",
+    );
+    rig.open_store();
+    accept(&rig, was).await;
+    assert_eq!(ahead(&rig).await, [0; 5]);
 }
 
 #[tokio::test]

@@ -195,6 +195,33 @@ async fn entries_and_keys_of_version_4_are_found_again() {
 }
 
 #[tokio::test]
+async fn captures_of_version_10_count_upon_the_days_of_their_holds_still() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.authorize(&anne, "h-1", 30).await.unwrap();
+    rig.advance(12 * HOUR - SECOND);
+    rig.authorize(&anne, "h-2", 40).await.unwrap();
+    rig.advance(2 * SECOND);
+    rig.capture("h-2", 35).await.unwrap();
+    rig.withdraw(&anne, 5).await.unwrap();
+    let head = rig.verify(None).await.head;
+    rig.shut_store();
+    take_back(&rig.path(), 10);
+    rig.open_store();
+    assert_eq!(rig.verify(Some(head)).await.faults, Vec::<String>::new());
+    // 5 were used of today, and none of what was captured.
+    rig.shut_store();
+    super::sqlite::tamper(
+        &rig.path(),
+        "UPDATE account SET day_used = 40 WHERE day_used = 5",
+    );
+    rig.open_store();
+    let faults = rig.verify(None).await.faults.join("\n");
+    assert!(faults.contains("its day has used"), "{faults}");
+}
+
+#[tokio::test]
 async fn rows_of_version_5_are_covered_at_once_and_on_record_and_never_again() {
     let mut rig = Rig::sqlite();
     rig.open_all_kinds(1_000).await;

@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
+use super::covered_replay::RowRecordsReplay;
 use super::open::MIGRATIONS;
 use super::present::Present;
+use super::records::AuditLogReplay;
+use super::replay::LedgerReplay;
 use super::slices::Slices;
-use super::{clock, covered_replay, records, replay, schema, sums};
+use super::{clock, covered_replay, schema, sums};
 use crate::access::row_mac::Keyring;
 use crate::domain::Timestamp;
 use crate::store::{AUDIT_FAULTS_MAX, Acknowledged, Audit, Digest, StoreError};
@@ -54,9 +57,9 @@ pub(super) fn audit(
     }
     integrity(slices, &mut faults)?;
     let mut chains = Chains {
-        ledger: replay::Replay::new(before),
-        log: records::Replay::new(before.and_then(|digest| digest.log)),
-        rows: covered_replay::Replay::new(before.and_then(|digest| digest.rows)),
+        ledger: LedgerReplay::new(before),
+        log: AuditLogReplay::new(before.and_then(|digest| digest.log)),
+        rows: RowRecordsReplay::new(before.and_then(|digest| digest.rows)),
     };
     chains.catch_up(slices, &mut faults)?;
     let mut audit = present(slices.connection, keyring, &mut chains, &mut faults)?;
@@ -132,9 +135,9 @@ fn integrity(slices: &mut Slices<'_>, faults: &mut Faults) -> Result<(), StoreEr
 
 /// All that is only appended.
 struct Chains {
-    ledger: replay::Replay,
-    log: records::Replay,
-    rows: covered_replay::Replay,
+    ledger: LedgerReplay,
+    log: AuditLogReplay,
+    rows: RowRecordsReplay,
 }
 
 impl Chains {
@@ -197,7 +200,7 @@ fn present(
 /// Every 64th posting of an account must be marked, and nothing else.
 fn marks(
     connection: &Connection,
-    ledger: &mut replay::Replay,
+    ledger: &mut LedgerReplay,
     faults: &mut Faults,
 ) -> Result<(), StoreError> {
     let mut statement =

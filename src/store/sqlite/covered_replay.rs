@@ -7,16 +7,16 @@ use rusqlite::Connection;
 use super::audit::Faults;
 use super::covered::{RECORD_SQL, head, is_as_written, newest, read_record};
 use super::replay::Accounts;
-use super::slices::{Slices, WINDOW};
+use super::slices::{Slices, read_on};
 use crate::access::row_mac::Keyring;
 use crate::domain::entry::CHAIN_START;
 use crate::store::rules::covered::Covered;
 use crate::store::{LogHead, StoreError};
 
 /// The log of covered rows as its records chain, up to one of them.
-pub(super) struct Replay {
+pub(super) struct RowRecordsReplay {
     pub(super) last: LogHead,
-    /// The greatest number that was read; a file whose numbers are not in order never leads back.
+    /// How far [`read_on`] has come.
     read: i64,
     /// What is to be compared once its record was read.
     unchecked: Option<LogHead>,
@@ -24,7 +24,7 @@ pub(super) struct Replay {
     others: HashMap<Covered, i64>,
 }
 
-impl Replay {
+impl RowRecordsReplay {
     pub(super) fn new(before: Option<LogHead>) -> Self {
         Self {
             last: LogHead {
@@ -45,11 +45,8 @@ impl Replay {
         accounts: &mut Accounts,
         faults: &mut Faults,
     ) -> Result<bool, StoreError> {
-        let sql = format!("{RECORD_SQL} WHERE id > ?1 ORDER BY id LIMIT {WINDOW}");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let (after, mut left) = (self.read, WINDOW);
-        let mut rows = statement.query([after])?;
-        while let Some(row) = rows.next()? {
+        let sql = format!("{RECORD_SQL} WHERE id > ?1 ORDER BY id");
+        read_on(connection, &sql, &mut self.read, |row| {
             let (record, hash) = read_record(row)?;
             let number = record.number;
             if let Some(kept) = self.unchecked.take_if(|kept| kept.count < number) {
@@ -83,10 +80,8 @@ impl Replay {
                 count: number,
                 hash,
             };
-            self.read = self.read.max(number);
-            left = left.saturating_sub(1);
-        }
-        Ok(left == 0 && self.read > after)
+            Ok(())
+        })
     }
 
     /// All records were read that are in the snapshot: those of terminals are compared with their rows.

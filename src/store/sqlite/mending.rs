@@ -1,15 +1,13 @@
 //! What staff mend of rows that a wrong clock stamped: a few at a time, so that nobody waits long.
 
-use std::collections::HashSet;
-
-use rusqlite::ToSql;
 use rusqlite::types::{FromSql, Value};
+use rusqlite::{ToSql, params};
 
 use super::access::read_tries;
-use super::postings;
+use super::days::withdrawn_on;
 use super::sums;
 use super::writer::Books;
-use crate::domain::{AccountNumber, EntryKind, Timestamp};
+use crate::domain::{AccountNumber, Timestamp};
 use crate::store::state::Tries;
 use crate::store::{Acknowledged, Context, Done, MendCursor, MendPart, StoreError};
 
@@ -126,16 +124,28 @@ impl Books<'_> {
                    FROM account WHERE id > ?1 ORDER BY id LIMIT ?2";
         let today = context.now.business_day();
         let mut statement = self.connection.prepare_cached(sql)?;
-        let first = cursor.begun_on.map_or(today, |day| day.min(today));
+        // Where it goes on on a later day, accounts too that it brought to the day that it was: an entry that was made
+        // before that may be of this very day, and is not acknowledged.
+        let begun_on = cursor.begun_on.filter(|day| *day < today);
+        let first = begun_on.map_or(today, |day| day.saturating_sub(1));
         let which = (after, ROWS_MAX, first, context.now.unix_ms());
         let rows = statement.query_map(which, |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows = rows.collect::<Result<Vec<(i64, bool)>, _>>()?;
-        let (mut seen, mut mended) = (Seen::default(), 0_usize);
+        let (mut seen, mut mended, mut holds) = (Seen::default(), 0_usize, 0_usize);
         for (id, is_wrong) in rows {
             if is_wrong && mended == ACCOUNTS_MAX {
                 return Ok(seen.last.or(Some(after)));
             }
             if is_wrong {
+                holds = holds.saturating_add(self.mend_holds_of(
+                    id,
+                    ROWS_MAX.saturating_sub(holds),
+                    context,
+                )?);
+                if holds == ROWS_MAX {
+                    // There may be more of them: the next call goes on with this account.
+                    return Ok(seen.last.or(Some(after)));
+                }
                 self.mend_account(id, &cursor.acknowledged, context)?;
                 mended = mended.saturating_add(1);
             }
@@ -144,23 +154,32 @@ impl Books<'_> {
         Ok(seen.unless_all())
     }
 
-    /// Brings an account back to now together with its holds that count, or would once they are captured
-    /// late: whatever was done with them since others were looked at, its day has used what they make.
+    /// Brings holds of an account back to now that count, or would once they are captured late: `most` of
+    /// them. How many. Its day stays where it is until all of them are of now, so that whatever ends this
+    /// here the day is still found wrong, and its use is counted anew.
+    fn mend_holds_of(&self, id: i64, most: usize, context: &Context) -> Result<usize, StoreError> {
+        let now_ms = context.now.unix_ms();
+        let sql = "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND authorized_at > ?2 UNION ALL \
+                   SELECT name FROM hold WHERE account = ?1 AND state = 1 AND authorized_at > ?2 UNION ALL \
+                   SELECT name FROM hold WHERE account = ?1 AND state = 3 AND expires_at > ?2 AND authorized_at > ?2 \
+                   LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let names = statement.query_map(params![id, now_ms, most], |row| row.get(0))?;
+        let names = names.collect::<Result<Vec<Value>, _>>()?;
+        for name in &names {
+            self.set_row(sums::HOLD, &hold_set(context), name, now_ms)?;
+        }
+        Ok(names.len())
+    }
+
+    /// Brings an account back to now: whatever was done with its holds since others were looked at, its
+    /// day has used what they make.
     fn mend_account(
         &mut self,
         id: i64,
         acknowledged: &[Acknowledged],
         context: &Context,
     ) -> Result<(), StoreError> {
-        let now_ms = context.now.unix_ms();
-        let sql = "SELECT name FROM hold WHERE account = ?1 AND state = 0 AND authorized_at > ?2 UNION ALL \
-                   SELECT name FROM hold WHERE account = ?1 AND state = 1 AND authorized_at > ?2 UNION ALL \
-                   SELECT name FROM hold WHERE account = ?1 AND state = 3 AND expires_at > ?2 AND authorized_at > ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let names = statement.query_map([id, now_ms], |row| row.get(0))?;
-        for name in names.collect::<Result<Vec<Value>, _>>()? {
-            self.set_row(sums::HOLD, &hold_set(context), &name, now_ms)?;
-        }
         let today = context.now.business_day();
         let used = self.used_on(id, today, acknowledged)?;
         let mut account = self.account(id)?;
@@ -175,21 +194,7 @@ impl Books<'_> {
             Timestamp::start_of_day(day),
             Timestamp::start_of_day(day.saturating_add(1)),
         );
-        // Of a hold that was forgotten while the clock was months ahead the entry counts instead; a day
-        // that such a hold counted for is not audited.
-        let sql = "SELECT entry FROM hold WHERE account = ?1 AND state = 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let by_hold = statement.query_map([id], |row| row.get(0))?;
-        let by_hold: HashSet<i64> = by_hold.collect::<Result<_, _>>()?;
-        // A day more than is asked for: stamps need not be in order where a clock was wrong.
-        let lines = postings::since(self.connection, id, start.minus_ms(86_400_000))?;
-        let paid = lines.iter().filter(|line| {
-            line.kind == EntryKind::Withdrawal
-                && (start..end).contains(&line.at)
-                && !by_hold.contains(&line.entry)
-                && !acknowledged.iter().any(|by| by.has(line.entry, day))
-        });
-        let paid = paid.fold(0_i64, |sum, line| sum.saturating_sub(line.amount));
+        let paid = withdrawn_on(self.connection, id, day, acknowledged)?.sum;
         let sql = "SELECT coalesce((SELECT sum(amount) FROM hold WHERE account = ?1 AND state = 0 \
                    AND authorized_at >= ?2 AND authorized_at < ?3), 0) + coalesce((SELECT sum(captured) FROM hold \
                    WHERE account = ?1 AND state = 1 AND authorized_at >= ?2 AND authorized_at < ?3), 0)";
@@ -225,11 +230,12 @@ impl Books<'_> {
     }
 }
 
-/// Makes a hold one of now, that ends no later than one that is made now.
+/// Makes a hold one of now, that ends no later than one that is made now; one that has expired, now. Of those
+/// that end later than now no more are found each time that were mended than may be open at once.
 fn hold_set(context: &Context) -> String {
     let ends = context.now.plus_ms(context.terms.hold_timeout_ms).unix_ms();
     format!(
-        "UPDATE hold SET authorized_at = ?2, expires_at = min(expires_at, {ends}) WHERE name = ?1"
+        "UPDATE hold SET authorized_at = ?2, expires_at = min(expires_at, iif(state = 3, ?2, {ends})) WHERE name = ?1"
     )
 }
 

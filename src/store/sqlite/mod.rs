@@ -12,6 +12,7 @@ mod causes;
 mod clock;
 mod covered;
 mod covered_replay;
+mod days;
 mod disk;
 mod enrolment;
 mod holds;

@@ -28,7 +28,7 @@ use crate::store::{Event, Note, StoreError};
 const APPLICATION_ID: i32 = 0x4154_4d62;
 
 /// Numbered migrations; each takes the store from the version before it.
-pub(in crate::store) const MIGRATIONS: [&str; 10] = [
+pub(in crate::store) const MIGRATIONS: [&str; 11] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
@@ -39,6 +39,7 @@ pub(in crate::store) const MIGRATIONS: [&str; 10] = [
     include_str!("../schema/8.sql"),
     include_str!("../schema/9.sql"),
     include_str!("../schema/10.sql"),
+    include_str!("../schema/11.sql"),
 ];
 
 /// The migration that comes with the key of stand-ins, by its place in [`MIGRATIONS`].

@@ -1,15 +1,14 @@
 //! What rows of accounts and holds say at one moment, compared with what the entries make.
 
-use std::collections::HashSet;
-
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
 use super::audit::Faults;
-use super::postings;
+use super::days::{Withdrawn, withdrawn_on};
 use super::replay::{Accounts, Rebuilt};
 use super::sweep::HOLDS_FORGOTTEN_DAY;
+use crate::domain::Timestamp;
 use crate::domain::entry::ChainHash;
-use crate::domain::{EntryKind, Timestamp};
+use crate::domain::timestamp::DAY_MS;
 use crate::store::state::KIND_CUSTOMER;
 use crate::store::{Acknowledged, StoreError};
 
@@ -20,8 +19,6 @@ struct Rest {
     /// The business day, where it has one whose holds are kept still, and what of its use is not accounted for.
     day: Option<i64>,
     used: i64,
-    /// No entry before this one withdrew on that day.
-    first: i64,
     /// When the day of its row begins, and whether something was used of a later one.
     begins: i64,
     is_behind: bool,
@@ -100,13 +97,12 @@ impl Present {
             }
             let (day, used): (i64, i64) = (row.get(6)?, row.get(7)?);
             rest.held = row.get(5)?;
-            rest.begins = day.saturating_mul(86_400_000);
+            rest.begins = Timestamp::start_of_day(day).unix_ms();
             if is_customer {
-                let withdrawn = withdrawn_on(connection, account, day, &present.known)?;
+                let withdrawn = own_withdrawals(connection, account, day, &present.known)?;
                 rest.is_behind = withdrawn.later;
                 rest.day = Some(day).filter(|day| (*day > 0 || used > 0) && *day > forgotten);
                 rest.used = used.wrapping_sub(withdrawn.sum);
-                rest.first = withdrawn.first;
             }
         }
         Ok(present)
@@ -130,36 +126,16 @@ impl Present {
                 rest.count(day, amount);
             }
         }
-        let sql = "SELECT account, captured, authorized_at, entry FROM hold WHERE state = 1 \
-                   ORDER BY id";
+        // Of the captured ones, which are kept for months, only those that count for their account's day or
+        // for a later one.
+        let sql = "SELECT hold.account, captured, authorized_at FROM account CROSS JOIN hold \
+                   ON hold.account = account.id AND state = 1 AND authorized_at >= day * ?1";
         let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        let sql = "SELECT debit, amount, at FROM entry WHERE id = ?1 AND kind = ?2";
-        let mut entry = connection.prepare(sql)?;
-        let mut captures = HashSet::new();
+        let mut rows = statement.query([DAY_MS])?;
         while let Some(row) = rows.next()? {
             let (captured, day) = (row.get(1)?, day_of(row.get(2)?));
-            let Some(rest) = self.rest_of(accounts, row.get(0)?) else {
-                continue;
-            };
-            rest.count(day, captured);
-            let number: Option<i64> = row.get(3)?;
-            let Some(number) = number.filter(|number| rest.day.is_some() && *number >= rest.first)
-            else {
-                continue;
-            };
-            // What a capture withdrew counts upon its hold's day, not upon its own.
-            let kind = EntryKind::Withdrawal.number();
-            let found = entry.query_row(params![number, kind], |row| {
-                Ok((row.get(0)?, row.get(1)?, day_of(row.get(2)?)))
-            });
-            if let Some((debit, amount, day)) = found.optional()?
-                && !is_known(&self.known, number, day)
-                && let Some(rest) = self.rest_of(accounts, debit)
-                && rest.day == Some(day)
-                && captures.insert(number)
-            {
-                rest.used = rest.used.wrapping_add(amount);
+            if let Some(rest) = self.rest_of(accounts, row.get(0)?) {
+                rest.count(day, captured);
             }
         }
         Ok(open)
@@ -218,59 +194,21 @@ fn day_of(at_ms: i64) -> i64 {
     Timestamp::from_unix_ms(at_ms).business_day()
 }
 
-fn is_known(known: &[Acknowledged], entry: i64, day: i64) -> bool {
-    known.iter().any(|known| known.has(entry, day))
-}
-
-/// What an account's entries withdrew on a day: how much, that none before `first` did, and whether one
-/// did on a later day.
-struct Withdrawn {
-    sum: i64,
-    first: i64,
-    later: bool,
-}
-
 /// Seldom do only the entries themselves say: where a clock was wrong, or the row is.
-fn withdrawn_on(
+fn own_withdrawals(
     connection: &Connection,
     account: &Rebuilt,
     day: i64,
     known: &[Acknowledged],
 ) -> Result<Withdrawn, StoreError> {
-    if let Some((first, sum)) = account.withdrawn_on(day)
-        && !is_known(known, first, day)
-    {
-        return Ok(Withdrawn {
-            sum,
-            first,
-            later: false,
-        });
-    }
-    // A day more than is asked for: only an acceptance sets the clock back by more, and what is behind
-    // one and is of a later day is known.
-    let from = Timestamp::start_of_day(day.saturating_sub(1));
-    let lines = match postings::since(connection, account.id, from) {
-        // It was named where the entries were played.
-        Err(StoreError::Broken(_)) => Vec::new(),
-        lines => lines?,
-    };
-    let mut withdrawn = Withdrawn {
-        sum: 0,
-        first: i64::MAX,
-        later: false,
-    };
-    for line in lines {
-        let of_day = line.at.business_day();
-        let is_paid = line.kind == EntryKind::Withdrawal && line.amount < 0;
-        if !is_paid || of_day < day || is_known(known, line.entry, of_day) {
-            continue;
+    match account.withdrawn_on(day) {
+        Some((first, sum)) if !Acknowledged::any(known, first, day) => {
+            Ok(Withdrawn { sum, later: false })
         }
-        if of_day > day {
-            withdrawn.later = true;
-        } else {
-            withdrawn.sum = withdrawn.sum.wrapping_sub(line.amount);
-            withdrawn.first = withdrawn.first.min(line.entry);
-        }
+        _ => match withdrawn_on(connection, account.id, day, known) {
+            // It was named where the entries were played.
+            Err(StoreError::Broken(_)) => Ok(Withdrawn::default()),
+            withdrawn => withdrawn,
+        },
     }
-    Ok(withdrawn)
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::audit::Faults;
-use super::slices::WINDOW;
+use super::slices::read_on;
 use super::writer::Books;
 use crate::domain::entry::{CHAIN_START, ChainHash};
 use crate::domain::{AuditRecord, Timestamp};
@@ -102,11 +102,11 @@ pub(super) fn list(connection: &Connection, asked: &RecordsAsked) -> Result<Done
 }
 
 /// The log as its records chain, up to one of them.
-pub(super) struct Replay {
+pub(super) struct AuditLogReplay {
     pub(super) last: LogHead,
     /// The latest moment of its records, in milliseconds since 1970, or 0.
     pub(super) newest: i64,
-    /// The greatest number that was read; a file whose numbers are not in order never leads back.
+    /// How far [`read_on`] has come.
     read: i64,
     /// What is to be compared once its record was read.
     unchecked: Option<LogHead>,
@@ -114,7 +114,7 @@ pub(super) struct Replay {
     pub(super) accepted: Vec<AuditRecord>,
 }
 
-impl Replay {
+impl AuditLogReplay {
     pub(super) fn new(before: Option<LogHead>) -> Self {
         Self {
             last: LogHead {
@@ -134,11 +134,8 @@ impl Replay {
         connection: &Connection,
         faults: &mut Faults,
     ) -> Result<bool, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM audit WHERE id > ?1 ORDER BY id LIMIT {WINDOW}");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let (after, mut left) = (self.read, WINDOW);
-        let mut rows = statement.query([after])?;
-        while let Some(row) = rows.next()? {
+        let sql = format!("SELECT {COLUMNS} FROM audit WHERE id > ?1 ORDER BY id");
+        read_on(connection, &sql, &mut self.read, |row| {
             let (record, hash) = read(row)?;
             if let Some(kept) = self.unchecked.take_if(|kept| kept.count < record.number) {
                 compare(kept, self.last, faults);
@@ -157,13 +154,11 @@ impl Replay {
                 hash,
             };
             self.newest = self.newest.max(record.at.unix_ms());
-            self.read = self.read.max(record.number);
             if record.event == Event::ClockAccepted.name() {
                 self.accepted.push(record);
             }
-            left = left.saturating_sub(1);
-        }
-        Ok(left == 0 && self.read > after)
+            Ok(())
+        })
     }
 
     /// All records were read that are in the snapshot.

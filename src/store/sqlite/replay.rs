@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use rusqlite::Connection;
 
 use super::audit::Faults;
-use super::slices::WINDOW;
+use super::slices::read_on;
 use crate::domain::entry::{CHAIN_START, ChainHash, ChainLink};
 use crate::domain::{EntryKind, EntryNumber, Timestamp};
 use crate::store::rules::postings::POSTINGS_PER_MARK;
@@ -21,7 +21,7 @@ pub(super) struct Rebuilt {
     /// The last entry with a posting to it, or 0, and how many there are.
     pub(super) last_entry: i64,
     pub(super) postings: i64,
-    /// The latest day that money was withdrawn on, the first entry of that day, and how much on it.
+    /// The latest day that money was withdrawn on, the first entry of that day, and how much on it without holds.
     pub(super) withdrawn: (i64, i64, i64),
     /// That of its newest record among those of covered rows.
     pub(super) revision: i64,
@@ -52,17 +52,13 @@ impl Accounts {
 
     /// Reads the next ones; whether there may be more.
     pub(super) fn read_on(&mut self, connection: &Connection) -> Result<bool, StoreError> {
-        let sql = format!(
-            "SELECT id, number, kind FROM account WHERE id > ?1 ORDER BY id LIMIT {WINDOW}"
-        );
-        let mut statement = connection.prepare_cached(&sql)?;
-        let last = self.0.last().map_or(i64::MIN, |account| account.id);
-        let mut rows = statement.query([last])?;
-        let full = self.0.len().saturating_add(WINDOW);
-        while let Some(row) = rows.next()? {
+        let sql = "SELECT id, number, kind FROM account WHERE id > ?1 ORDER BY id";
+        let last = self.0.last();
+        let mut read = last.map_or(i64::MIN, |account| account.id);
+        read_on(connection, sql, &mut read, |row| {
             let id = row.get(0)?;
             if self.0.last().is_some_and(|last| id <= last.id) {
-                continue;
+                return Ok(());
             }
             self.0.push(Rebuilt {
                 id,
@@ -75,8 +71,8 @@ impl Accounts {
                 withdrawn: (i64::MIN, 0, 0),
                 revision: 0,
             });
-        }
-        Ok(self.0.len() >= full)
+            Ok(())
+        })
     }
 
     /// SHA-256 over names and heads in the order of names; accounts without entries have none.
@@ -110,20 +106,22 @@ struct EntryRow {
     amount: i64,
     debit: Side,
     credit: Side,
+    /// It is a hold's: what it withdrew counts upon the hold's day, not upon its own.
+    is_capture: bool,
 }
 
 /// Account, balance after it, hash, and the account's posting before it.
 type Side = (i64, i64, ChainHash, i64);
 
 /// What the entries up to one of them make.
-pub(super) struct Replay {
+pub(super) struct LedgerReplay {
     pub(super) accounts: Accounts,
     /// How many entries there are, and the last one's number.
     pub(super) entries: u64,
     pub(super) last: i64,
     /// The latest moment of them, in milliseconds since 1970, or 0.
     pub(super) newest: i64,
-    /// The greatest number that was read; a file whose numbers are not in order never leads back.
+    /// How far [`read_on`] has come.
     read: i64,
     /// Account and entry of each posting that must be marked.
     pub(super) marks: Vec<(i64, i64)>,
@@ -132,10 +130,11 @@ pub(super) struct Replay {
 }
 
 const ENTRY_SQL: &str = "SELECT entry.id, at, kind, coalesce(terminal.name, ''), amount, debit, debit_balance, \
-    debit_hash, credit, credit_balance, credit_hash, debit_previous, credit_previous FROM entry \
+    debit_hash, credit, credit_balance, credit_hash, debit_previous, credit_previous, \
+    kind = 3 AND EXISTS (SELECT 1 FROM hold WHERE hold.entry = entry.id AND state = 1) FROM entry \
     LEFT JOIN terminal ON terminal.id = entry.terminal WHERE entry.id > ?1 ORDER BY entry.id";
 
-impl Replay {
+impl LedgerReplay {
     pub(super) fn new(before: Option<Digest>) -> Self {
         Self {
             accounts: Accounts::default(),
@@ -155,11 +154,8 @@ impl Replay {
         connection: &Connection,
         faults: &mut Faults,
     ) -> Result<bool, StoreError> {
-        let sql = format!("{ENTRY_SQL} LIMIT {WINDOW}");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let (after, mut left) = (self.read, WINDOW);
-        let mut rows = statement.query([after])?;
-        while let Some(row) = rows.next()? {
+        let mut read = self.read;
+        let more = read_on(connection, ENTRY_SQL, &mut read, |row| {
             let entry = EntryRow {
                 number: row.get(0)?,
                 at: row.get(1)?,
@@ -168,6 +164,7 @@ impl Replay {
                 amount: row.get(4)?,
                 debit: (row.get(5)?, row.get(6)?, row.get(7)?, row.get(11)?),
                 credit: (row.get(8)?, row.get(9)?, row.get(10)?, row.get(12)?),
+                is_capture: row.get(13)?,
             };
             let reached = |digest: &mut Digest| digest.entry < entry.number;
             if let Some(digest) = self.unchecked.take_if(reached) {
@@ -176,12 +173,12 @@ impl Replay {
             self.side(&entry, true, faults);
             self.side(&entry, false, faults);
             self.entries = self.entries.saturating_add(1);
-            left = left.saturating_sub(1);
             self.last = entry.number;
             self.newest = self.newest.max(entry.at);
-            self.read = self.read.max(entry.number);
-        }
-        Ok(left == 0 && self.read > after)
+            Ok(())
+        })?;
+        self.read = read;
+        Ok(more)
     }
 
     /// All entries were played.
@@ -251,7 +248,8 @@ impl Replay {
             self.marks.push((own.id, number));
         }
         if debit && kind == EntryKind::Withdrawal {
-            own.withdraw(link.at.business_day(), number, entry.amount);
+            let amount = if entry.is_capture { 0 } else { entry.amount };
+            own.withdraw(link.at.business_day(), number, amount);
         }
         // Goes on from the stored hash, so that one fault is not reported for all that follows.
         own.head = hash;
@@ -269,8 +267,8 @@ impl Rebuilt {
         }
     }
 
-    /// The first entry that withdrew on a day, or where there is none the greatest number, and how much
-    /// was; `None` where only the entries themselves say: it is before the latest.
+    /// The first entry that withdrew on a day, or where there is none the greatest number, and how much was
+    /// withdrawn without holds; `None` where only the entries themselves say: it is before the latest.
     pub(super) fn withdrawn_on(&self, day: i64) -> Option<(i64, i64)> {
         let (latest, first, sum) = self.withdrawn;
         match day.cmp(&latest) {

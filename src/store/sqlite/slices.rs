@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::store::StoreError;
 
@@ -14,7 +14,7 @@ const SLICE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 200 });
 /// Between two snapshots, where others commit: time enough for the journal to be copied and begun anew.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Rows that are read between two looks at the time.
-pub(super) const WINDOW: usize = if cfg!(test) { 3 } else { 1_000 };
+const WINDOW: usize = if cfg!(test) { 3 } else { 1_000 };
 
 /// One snapshot after another.
 pub(super) struct Slices<'c> {
@@ -92,6 +92,26 @@ impl Drop for Slices<'_> {
         // Nothing was written: where this fails, the connection ends it.
         let _ = self.connection.execute_batch("COMMIT");
     }
+}
+
+/// Has `work` read the next rows of a table that is only appended to: `sql` selects those behind a number, which is
+/// their first column, in its order. `read` is the greatest number that was read; a file whose numbers are not in
+/// order never leads back. Whether there may be more.
+pub(super) fn read_on(
+    connection: &Connection,
+    sql: &str,
+    read: &mut i64,
+    mut work: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{sql} LIMIT {WINDOW}"))?;
+    let (after, mut left) = (*read, WINDOW);
+    let mut rows = statement.query([after])?;
+    while let Some(row) = rows.next()? {
+        work(row)?;
+        *read = row.get::<_, i64>(0)?.max(*read);
+        left = left.saturating_sub(1);
+    }
+    Ok(left == 0 && *read > after)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
