@@ -311,6 +311,24 @@ mod tests {
     }
 
     #[test]
+    fn a_pepper_is_64_digits_in_either_case_and_nothing_else() {
+        let lower = read_line(&format!("p-1 {}", "0a".repeat(32))).unwrap();
+        let upper = read_line(&format!("p-1 \t{}", "0A".repeat(32))).unwrap();
+        assert!(lower == upper && lower.1[..] == [10; 32]);
+        for (digits, times) in [
+            ("0a", 31),
+            ("0a", 33),
+            ("a", 63),
+            ("0g", 32),
+            ("+a", 32),
+            ("é", 32),
+        ] {
+            let line = format!("p-1 {}", digits.repeat(times));
+            assert!(read_line(&line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
     fn debug_shows_ids_only() {
         let peppers = Peppers::generate(&System::default());
         let shown = format!("{peppers:?}");

@@ -111,6 +111,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_64_digits_in_either_case_and_nothing_else() {
+        let key = StandInKey::parse(&"0aB".repeat(22)[..64]).unwrap();
+        let same = StandInKey::parse(&"0Ab".repeat(22)[..64]).unwrap();
+        let drawn = |key: &StandInKey| key.draw(number(1), 0, u64::MAX);
+        assert_eq!(drawn(&key), drawn(&same));
+        assert!(StandInKey::parse(&StandInKey::fresh().unwrap()).is_some());
+        for (digits, times) in [
+            ("0a", 31),
+            ("0a", 33),
+            ("a", 63),
+            ("0g", 32),
+            ("+a", 32),
+            ("é", 32),
+        ] {
+            assert!(
+                StandInKey::parse(&digits.repeat(times)).is_none(),
+                "{digits}"
+            );
+        }
+    }
+
+    #[test]
     fn every_row_is_drawn_as_often_as_any_other() {
         let key = StandInKey::new(&[7; 32]);
         for rows in [1, 2, 3, 10, 37] {

@@ -121,7 +121,9 @@ mod tests {
             format!("7-{hex}+12-{hex}+3-{hex}"),
         );
         for text in [format!("7-{hex}"), two, three] {
-            assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+            let upper = text.to_uppercase().parse::<Digest>().unwrap();
+            assert_eq!(upper.to_string(), text);
+            assert_eq!(text.parse::<Digest>(), Ok(upper));
         }
         for text in [
             String::new(),
@@ -133,6 +135,8 @@ mod tests {
             format!("7-{hex}+12-{hex}+12-{hex}+12-{hex}"),
             format!("7-+{}", "0a".repeat(31)),
             format!("7-{}", "+a".repeat(32)),
+            format!("7-{}", "0a".repeat(33)),
+            format!("7-{}a", "0a".repeat(31)),
         ] {
             assert_eq!(text.parse::<Digest>(), Err(NotADigest), "{text}");
         }
