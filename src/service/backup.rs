@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use serde_json::json;
 
@@ -40,10 +41,7 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Report, Stop> {
     if fs::symlink_metadata(to).is_ok() {
         return Ok(exists());
     }
-    let id: String = System::default().random()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = HEXLOWER.encode(&System::default().random()[..8]);
     let file = sqlite_path(config)?.with_file_name(staged_name(&id));
     let (file, wanted) = (absolute(&file)?, absolute(to)?);
     let staged = Staged(file.clone());

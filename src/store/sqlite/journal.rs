@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 
 use super::causes::Cause;
@@ -45,10 +46,8 @@ pub(super) struct Loss {
 /// Its name: there is no other loss of the same.
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-", self.entry, self.frame)?;
-        self.salts
-            .iter()
-            .try_for_each(|octet| write!(f, "{octet:02x}"))
+        let salts = HEXLOWER.encode(&self.salts);
+        write!(f, "{}-{}-{salts}", self.entry, self.frame)
     }
 }
 
