@@ -7,7 +7,7 @@
 //! certificate.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,23 +42,20 @@ impl Pair {
     ///
     /// # Errors
     /// [`Error::Write`]; the old pair is as it was then, or where the certificate alone cannot take its
-    /// place, it waits beside for the next that reads or writes.
+    /// place, it waits beside for the next that reads or writes. Where all that failed was to make the last
+    /// name outlast a power cut, the new pair is in place.
     pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
         let _lock = Lock::take(&self.certificate, true)
             .map_err(|error| failed(&self.certificate, error))?;
         self.settle()?;
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         let key_pem = Zeroizing::new(key.serialize_pem());
-        write_new(&next_certificate, pem(chain).as_bytes(), 0o644)?;
-        write_new(&next_key, key_pem.as_bytes(), 0o600)?;
-        let rename =
-            |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| failed(to, error));
+        write(&next_certificate, pem(chain).as_bytes(), 0o644)?;
+        write(&next_key, key_pem.as_bytes(), 0o600)?;
         rename(&next_key, &self.key)?;
         rename(&next_certificate, &self.certificate)?;
         // What it was asked for with is in place now, and another's key has nothing to do here.
         let _ = fs::remove_file(self.pending());
-        let _ = durable::sync_folder_of(&self.certificate);
-        let _ = durable::sync_folder_of(&self.key);
         Ok(())
     }
 
@@ -105,7 +102,7 @@ impl Pair {
         let paths = [next(&self.certificate), next(&self.key)];
         let tried = paths
             .iter()
-            .try_for_each(|path| write_new(path, &content, 0o600));
+            .try_for_each(|path| write(path, &content, 0o600));
         let mut there = paths.iter().filter(|path| path.exists());
         let removed =
             there.try_for_each(|path| fs::remove_file(path).map_err(|error| failed(path, error)));
@@ -126,9 +123,7 @@ impl Pair {
     fn settle(&self) -> Result<(), Error> {
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
-            fs::rename(&next_certificate, &self.certificate)
-                .map_err(|error| failed(&self.certificate, error))?;
-            let _ = durable::sync_folder_of(&self.certificate);
+            rename(&next_certificate, &self.certificate)?;
         }
         for left in [next_certificate, next_key] {
             let _ = fs::remove_file(left);
@@ -192,18 +187,8 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error>
     durable::replace(path, content, mode).map_err(|error| failed(path, error))
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-    let writing = || -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    writing().map_err(|error| failed(path, error))
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    durable::rename(from, to).map_err(|error| failed(to, error))
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

@@ -15,7 +15,7 @@ use super::open::sqlite_path;
 use super::stop::{Stop, exit};
 use super::{ask_server, perform_here};
 use crate::config::Config;
-use crate::durable::Draft;
+use crate::durable::{self, Draft};
 use crate::operator::{Command, Report, is_staged, staged_name};
 use crate::surroundings::{Surroundings as _, System};
 
@@ -73,10 +73,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Stop> {
 
 /// Removes copies whose askers went away: only the process that has the store calls it.
 pub(super) fn remove_stale(store: &Path) {
-    let folder = store
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let Ok(files) = fs::read_dir(folder.unwrap_or(Path::new("."))) else {
+    let Ok(files) = fs::read_dir(durable::folder_of(store)) else {
         return;
     };
     for file in files.flatten() {
@@ -103,7 +100,7 @@ fn bring(from: &Path, to: &Path) -> io::Result<()> {
     let draft = Draft::fill(to, 0o600, |target| {
         io::copy(&mut source, target).map(|_| ())
     });
-    draft?.settle_new()
+    draft?.settle_new().map(drop)
 }
 
 #[cfg(test)]
