@@ -5,15 +5,20 @@
 //! what it held before. What takes a file's place belongs to whom that did. A link in its place stays a
 //! link, and what it leads to is replaced; root follows none of another user's.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
+
+/// How often a lock that another holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]
@@ -211,6 +216,39 @@ pub fn create(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder_of(to)
+}
+
+/// Who holds it is the only one at what its file stands for; the system takes it back when the process
+/// ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for another, but no longer than `wait`. Without `make` the file must be there already. It
+    /// stays behind: removing it would let two hold locks on two files of the same name.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::TimedOut`] where another holds it still.
+    pub fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(make).truncate(false).mode(0o600);
+        // A link that somebody put there leads nowhere.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_POLL),
+            }
+        }
+    }
 }
 
 /// Makes a folder that its owner alone can enter, and those above it that are missing, each of them

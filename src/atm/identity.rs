@@ -6,11 +6,10 @@
 //! there, anything else left over is of no use. The key of a renewal waits in `.NAME.renew` for its
 //! certificate.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use rcgen::{KeyPair, PublicKeyData as _};
@@ -20,11 +19,10 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use crate::domain::pem::{self, Wanted};
-use crate::durable::{self, beside};
+use crate::durable::{self, Lock, beside};
 
 /// A reader waits so long for a writer in the middle of its two renames.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-const LOCK_POLL: Duration = Duration::from_millis(10);
 /// A certificate chain takes no more, nor does a key, in PEM.
 const FILE_BYTES: usize = 16_384;
 
@@ -45,8 +43,7 @@ impl Pair {
     /// place, it waits beside for the next that reads or writes. Where all that failed was to make the last
     /// name outlast a power cut, the new pair is in place.
     pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         self.settle()?;
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         let key_pem = Zeroizing::new(key.serialize_pem());
@@ -65,8 +62,7 @@ impl Pair {
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn next_key(&self) -> Result<KeyPair, Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         let pending = self.pending();
         let key = key_in(&pending)?;
         if !is_for(&self.certificate, &key) {
@@ -83,6 +79,12 @@ impl Pair {
         let _ = fs::remove_file(self.pending());
     }
 
+    /// Without `make` there must be a lock file already.
+    fn lock(&self, make: bool) -> Result<Lock, Error> {
+        let lock = Lock::take(&beside(&self.certificate, "lock"), make, LOCK_WAIT);
+        lock.map_err(|error| failed(&self.certificate, error))
+    }
+
     fn pending(&self) -> PathBuf {
         beside(&self.key, "renew")
     }
@@ -92,8 +94,7 @@ impl Pair {
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn try_writing(&self) -> Result<(), Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         self.settle()?;
         // Random, so that no file system makes less of it.
         let mut content = vec![0; FILE_BYTES];
@@ -112,7 +113,7 @@ impl Pair {
     /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody
     /// ever replaced the pair.
     pub(super) fn recover(&self) {
-        if let Ok(_lock) = Lock::take(&self.certificate, false) {
+        if let Ok(_lock) = self.lock(false) {
             // Where a certificate cannot take its place now, it waits.
             let _ = self.settle();
         }
@@ -205,31 +206,6 @@ fn next(path: &Path) -> PathBuf {
 /// The chain as PEM.
 pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
     chain.iter().map(|one| pem::certificate(one)).collect()
-}
-
-/// Who holds it is the only one at the pair; gone with the process.
-struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Waits a little for another. Without `make` there must be a lock file already.
-    fn take(certificate: &Path, make: bool) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(make).truncate(false).mode(0o600);
-        let file = options.open(beside(certificate, "lock"))?;
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(fs::TryLockError::Error(error)) => return Err(error),
-                Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
-            }
-        }
-    }
 }
 
 #[cfg(test)]
