@@ -139,10 +139,7 @@ fn remove_left(draft: &Path) -> io::Result<()> {
 
 /// Where the file stands, whatever links lead to it. Root follows no link of another user's: whoever may
 /// write its folder could have root work elsewhere.
-///
-/// # Errors
-/// The system's; [`io::ErrorKind::PermissionDenied`] where root would follow another's link.
-pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+fn real_path(path: &Path) -> io::Result<PathBuf> {
     let link = match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => found,
         _ => return Ok(path.to_owned()),
@@ -176,7 +173,7 @@ fn keep_owner(file: &File, stands: &fs::Metadata, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn give(file: &File, owner: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn give(file: &File, owner: &fs::Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
         return Ok(());
@@ -213,7 +210,7 @@ pub fn create(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder_of(to)
 }
@@ -221,7 +218,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Who holds it is the only one at what its file stands for; the system takes it back when the process
 /// ends, however it ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -231,7 +228,7 @@ impl Lock {
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::TimedOut`] where another holds it still.
-    pub fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
+    pub(crate) fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(make).truncate(false).mode(0o600);
         // A link that somebody put there leads nowhere.
