@@ -2,17 +2,23 @@
 //!
 //! A file is written beside its place, flushed to disk, and only then given its name; then the folder
 //! is flushed, or the name could be gone after a power cut. Whenever this is cut off, its place holds
-//! what it held before.
+//! what it held before. What takes a file's place belongs to whom that did. A link in its place stays a
+//! link, and what it leads to is replaced; root follows none of another user's.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
+
+/// How often a lock that another holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]
@@ -43,7 +49,8 @@ impl Draft {
         mode: u32,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let draft = beside(place, "draft");
+        let place = real_path(place)?;
+        let draft = beside(&place, "draft");
         remove_left(&draft)?;
         let mut options = OpenOptions::new();
         let file = options
@@ -58,20 +65,19 @@ impl Draft {
         }
         let mut written = Self {
             draft,
-            place: place.to_owned(),
+            place,
             file,
             done: false,
         };
         // Again, because the umask may have taken from the mode.
         written.file.set_permissions(Permissions::from_mode(mode))?;
+        match fs::metadata(&written.place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            stands => keep_owner(&written.file, &stands?, mode)?,
+        }
         fill(&mut written.file)?;
         written.file.sync_all()?;
         Ok(written)
-    }
-
-    /// The open file, to give it an owner.
-    pub fn file(&self) -> &File {
-        &self.file
     }
 
     /// Puts the file in its place, over what was there.
@@ -84,11 +90,12 @@ impl Draft {
         sync_folder_of(&self.place)
     }
 
-    /// Puts the file in its place, where nothing may stand.
+    /// Puts the file in its place, where nothing may stand. Returns it, locked.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::AlreadyExists`] where something stands there.
-    pub fn settle_new(mut self) -> io::Result<()> {
+    pub fn settle_new(mut self) -> io::Result<File> {
+        let file = self.file.try_clone()?;
         match renameat_with(CWD, &self.draft, CWD, &self.place, RenameFlags::NOREPLACE) {
             // Not every file system knows that; those that do not know links.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -98,7 +105,11 @@ impl Draft {
             renamed => renamed?,
         }
         self.done = true;
-        sync_folder_of(&self.place)
+        sync_folder_of(&self.place).inspect_err(|_| {
+            // Whoever is told that it failed must not find it later.
+            let _ = fs::remove_file(&self.place);
+        })?;
+        Ok(file)
     }
 }
 
@@ -112,12 +123,62 @@ impl Drop for Draft {
 }
 
 fn remove_left(draft: &Path) -> io::Result<()> {
-    let left = match OpenOptions::new().write(true).open(draft) {
+    let left = match fs::symlink_metadata(draft) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         left => left?,
     };
-    left.try_lock().map_err(io::Error::from)?;
+    // A link that somebody put there leads nowhere, and nobody waits at a pipe.
+    if left.is_file() {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).custom_flags(flags.bits().cast_signed());
+        options.open(draft)?.try_lock().map_err(io::Error::from)?;
+    }
     fs::remove_file(draft)
+}
+
+/// Where the file stands, whatever links lead to it. Root follows no link of another user's: whoever may
+/// write its folder could have root work elsewhere.
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let link = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => found,
+        _ => return Ok(path.to_owned()),
+    };
+    if link.uid() != 0 && rustix::process::geteuid().is_root() {
+        let reason = "it is a link of another user, which root does not follow";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    match fs::canonicalize(path) {
+        // It leads nowhere.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        real => real,
+    }
+}
+
+/// Gives a file to the owner of what stood there. Only root can; who cannot must not take from an owner
+/// what the owner alone may read.
+fn keep_owner(file: &File, stands: &fs::Metadata, mode: u32) -> io::Result<()> {
+    let is_own = file.metadata()?.uid() == stands.uid();
+    match give(file, stands) {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && (is_own || mode & 0o077 != 0) =>
+        {
+            Ok(())
+        }
+        given => given,
+    }
+}
+
+/// Gives a file to this owner and group.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn give(file: &File, owner: &fs::Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Whether this file stands at that path, not another that was put there since.
@@ -142,7 +203,49 @@ pub fn replace(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn create(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    Draft::write(place, content, mode)?.settle_new()
+    Draft::write(place, content, mode)?.settle_new().map(drop)
+}
+
+/// Gives a file that is on disk another name in its folder, over what was there, for good.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_folder_of(to)
+}
+
+/// Who holds it is the only one at what its file stands for; the system takes it back when the process
+/// ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for another, but no longer than `wait`. Without `make` the file must be there already. It
+    /// stays behind: removing it would let two hold locks on two files of the same name.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::TimedOut`] where another holds it still.
+    pub(crate) fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(make).truncate(false).mode(0o600);
+        // A link that somebody put there leads nowhere.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_POLL),
+            }
+        }
+    }
 }
 
 /// Makes a folder that its owner alone can enter, and those above it that are missing, each of them
@@ -193,6 +296,12 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, lchown, symlink};
+
+    use rustix::fs::{FileType, Mode, mknodat};
+    use rustix::process::Uid;
+    use rustix::thread::set_thread_res_uid;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -240,6 +349,89 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(names(folder.path()), ["a"]);
         drop(Draft::write(&path, b"never", 0o600).unwrap());
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn what_is_put_where_the_draft_goes_is_neither_written_through_nor_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (path, draft) = (at("a"), beside(&at("a"), "draft"));
+        fs::write(at("victim"), "another's").unwrap();
+        symlink(at("victim"), &draft).unwrap();
+        replace(&path, b"one", 0o600).unwrap();
+        symlink(at("nowhere"), &draft).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        mknodat(CWD, &draft, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        replace(&path, b"three", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert_eq!(fs::read(at("victim")).unwrap(), b"another's");
+        assert_eq!(names(folder.path()), ["a", "victim"]);
+    }
+
+    #[test]
+    fn a_link_in_its_place_stays_one_and_one_that_leads_nowhere_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/a"), "old").unwrap();
+        symlink("real/a", at("a")).unwrap();
+        replace(&at("a"), b"new", 0o600).unwrap();
+        assert!(fs::symlink_metadata(at("a")).unwrap().is_symlink());
+        assert_eq!(fs::read(at("real/a")).unwrap(), b"new");
+        symlink("real/b", at("b")).unwrap();
+        for link in ["a", "b"] {
+            let refused = create(&at(link), b"other", 0o600).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        }
+        replace(&at("b"), b"here", 0o600).unwrap();
+        assert!(fs::symlink_metadata(at("b")).unwrap().is_file());
+        assert_eq!(names(&at("real")), ["a"]);
+    }
+
+    #[test]
+    fn root_follows_no_link_of_another_user_and_leaves_each_file_its_owner() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("a"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        chown(&path, Some(4_711), Some(4_712)).unwrap();
+        replace(&path, b"new", 0o600).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (4_711, 4_712));
+        symlink(&path, &link).unwrap();
+        replace(&link, b"newer", 0o600).unwrap();
+        lchown(&link, Some(4_711), Some(4_712)).unwrap();
+        let refused = replace(&link, b"newest", 0o600).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+    }
+
+    /// Another user's name for the thread, which ends with it.
+    #[test]
+    fn nobody_takes_from_an_owner_what_the_owner_alone_may_read() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root has files of two users");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "root's").unwrap();
+        let (secret, open) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let user = Uid::from_raw(4_711);
+                set_thread_res_uid(user, user, user).unwrap();
+                let secret = replace(&path, b"other", 0o600).map_err(|error| error.kind());
+                (secret, replace(&path, b"other", 0o644))
+            });
+            other.join().unwrap()
+        });
+        assert_eq!(secret, Err(io::ErrorKind::PermissionDenied));
+        open.unwrap();
         assert_eq!(names(folder.path()), ["a"]);
     }
 

@@ -18,11 +18,7 @@ use atm_bank::surroundings::{Guarded, Surroundings};
 const PIN: &str = "8264";
 
 /// argon2's least: PINs are checked before anything is measured.
-const CHEAPEST: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
+const CHEAPEST: HashCost = HashCost::LEAST;
 
 const TERMS: Terms = Terms {
     withdrawal_limit: 100_000,

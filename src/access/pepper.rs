@@ -10,6 +10,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::durable;
@@ -163,8 +164,7 @@ impl Peppers {
         secret[16..].copy_from_slice(&high);
         low.zeroize();
         high.zeroize();
-        let [a, b, c, d, ..] = surroundings.random();
-        let name = format!("p-{a:02x}{b:02x}{c:02x}{d:02x}");
+        let name = format!("p-{}", HEXLOWER.encode(&surroundings.random()[..4]));
         Self(vec![(PepperId(name), secret)])
     }
 
@@ -176,18 +176,13 @@ impl Peppers {
 
     /// The ring as its file's lines.
     pub(crate) fn lines(&self) -> Zeroizing<String> {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let length = PepperId::BYTES_MAX.saturating_add(66);
         // Never grown, so that no copy of it is left behind.
         let mut text = Zeroizing::new(String::with_capacity(self.0.len().saturating_mul(length)));
         for (id, secret) in &self.0 {
             text.push_str(id.as_str());
             text.push(' ');
-            for byte in secret.iter() {
-                for digit in [byte >> 4, byte & 0xf] {
-                    text.push(char::from(HEX[usize::from(digit)]));
-                }
-            }
+            HEXLOWER.encode_append(&**secret, &mut text);
             text.push('\n');
         }
         text
@@ -243,14 +238,8 @@ pub(super) fn holds_a_pepper(line: &str) -> bool {
 
 fn read_line(line: &str) -> Option<(PepperId, Zeroizing<[u8; 32]>)> {
     let (id, hex) = line.split_once(char::is_whitespace)?;
-    let hex = hex.trim();
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut secret = Zeroizing::new([0; 32]);
-    for (index, byte) in secret.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
+    let secret = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(hex.trim().as_bytes()).ok()?);
+    let secret = Zeroizing::new(secret.as_slice().try_into().ok()?);
     Some((PepperId::parse(id)?, secret))
 }
 
@@ -308,6 +297,24 @@ mod tests {
             Peppers::load(&folder.path().join("none"), false),
             Err(PepperError::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn a_pepper_is_64_digits_in_either_case_and_nothing_else() {
+        let lower = read_line(&format!("p-1 {}", "0a".repeat(32))).unwrap();
+        let upper = read_line(&format!("p-1 \t{}", "0A".repeat(32))).unwrap();
+        assert!(lower == upper && lower.1[..] == [10; 32]);
+        for (digits, times) in [
+            ("0a", 31),
+            ("0a", 33),
+            ("a", 63),
+            ("0g", 32),
+            ("+a", 32),
+            ("é", 32),
+        ] {
+            let line = format!("p-1 {}", digits.repeat(times));
+            assert!(read_line(&line).is_none(), "{line}");
+        }
     }
 
     #[test]

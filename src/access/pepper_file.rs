@@ -2,8 +2,7 @@
 //! any hash may need what is in it.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::pepper::{PepperError, PepperId, Peppers, holds_a_pepper};
 use super::pin::PinHasher;
-use crate::durable::Draft;
+use crate::durable;
 use crate::limits;
 use crate::surroundings::Surroundings;
 
@@ -176,7 +175,6 @@ impl PepperFile {
         Ok(Zeroizing::new(text))
     }
 
-    /// A new file in the old one's place: written, flushed to disk, renamed, the folder flushed.
     fn replace(&self, parts: &[&str]) -> Result<(), ChangeError> {
         let failed = |source: io::Error| match source.kind() {
             // The last is a file that is a mount of its own, as containers get their secrets.
@@ -191,19 +189,8 @@ impl PepperFile {
                 source,
             },
         };
-        // A link stays a link: what it leads to is replaced.
-        let path = fs::canonicalize(&self.path).map_err(failed)?;
-        let draft = Draft::fill(&path, 0o600, |file| {
-            let (owner, own) = (fs::metadata(&path)?, file.metadata()?);
-            if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
-                // Root at work for the server's user, who must be able to read it afterwards.
-                fchown(&mut *file, Some(owner.uid()), Some(owner.gid()))?;
-            }
-            parts
-                .iter()
-                .try_for_each(|part| file.write_all(part.as_bytes()))
-        });
-        draft.and_then(Draft::settle).map_err(failed)
+        let text = Zeroizing::new(parts.concat());
+        durable::replace(&self.path, text.as_bytes(), 0o600).map_err(failed)
     }
 }
 

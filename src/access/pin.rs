@@ -27,6 +27,15 @@ pub struct HashCost {
     pub parallelism: u32,
 }
 
+impl HashCost {
+    /// argon2's least: what is hashed with it guards nothing.
+    pub const LEAST: Self = Self {
+        memory_kib: 8,
+        iterations: 1,
+        parallelism: 1,
+    };
+}
+
 /// The least cost that OWASP's Password Storage Cheat Sheet advises for argon2id.
 pub const OWASP_MINIMUM: HashCost = HashCost {
     memory_kib: 19_456,
@@ -245,11 +254,7 @@ mod tests {
     use super::*;
     use crate::surroundings::System;
 
-    const CHEAP: HashCost = HashCost {
-        memory_kib: 8,
-        iterations: 1,
-        parallelism: 1,
-    };
+    const CHEAP: HashCost = HashCost::LEAST;
 
     fn pin(text: &str) -> Pin {
         Pin::parse(text).unwrap()

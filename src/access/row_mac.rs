@@ -113,9 +113,8 @@ mod tests {
             .unwrap();
         let ring = Keyring::from(Arc::new(Peppers::load(&path, false).unwrap()));
         let mac = ring.mac(&ring.current().unwrap(), b"a row").unwrap();
-        let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            hex,
+            data_encoding::HEXLOWER.encode(&mac),
             "fa09ba4d2f3ffb1819af1929fc72ce7d442dbb9c4206c62d335d386fef757341"
         );
     }

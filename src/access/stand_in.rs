@@ -9,6 +9,7 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
 use crate::domain::AccountNumber;
@@ -37,14 +38,8 @@ impl StandInKey {
     /// A key as a store holds it: 64 hex digits.
     #[must_use]
     pub fn parse(hex: &str) -> Option<Self> {
-        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut bytes = Zeroizing::new([0; 32]);
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
-        }
-        Some(Self::new(&bytes))
+        let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?);
+        Some(Self::new(bytes.as_slice().try_into().ok()?))
     }
 
     /// A new key for a new store, as 64 hex digits. Its chance is always the system's: a key that
@@ -57,12 +52,7 @@ impl StandInKey {
         SystemRandom::new()
             .fill(&mut *bytes)
             .map_err(|_| NoRandomness)?;
-        let mut hex = Zeroizing::new(String::with_capacity(64));
-        for byte in bytes.iter() {
-            fmt::Write::write_fmt(&mut *hex, format_args!("{byte:02x}"))
-                .map_err(|_| NoRandomness)?;
-        }
-        Ok(hex)
+        Ok(Zeroizing::new(HEXLOWER.encode(&*bytes)))
     }
 
     /// The row, of `1..=rows`, that is drawn for `number` in the draw of that index; 0 where there
@@ -108,6 +98,28 @@ mod tests {
         let letters = [b'a' + (index / 100_000 % 26) as u8, b'q'];
         let letters = std::str::from_utf8(&letters).unwrap();
         format!("{letters}-{:05}", index % 100_000).parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_64_digits_in_either_case_and_nothing_else() {
+        let key = StandInKey::parse(&"0aB".repeat(22)[..64]).unwrap();
+        let same = StandInKey::parse(&"0Ab".repeat(22)[..64]).unwrap();
+        let drawn = |key: &StandInKey| key.draw(number(1), 0, u64::MAX);
+        assert_eq!(drawn(&key), drawn(&same));
+        assert!(StandInKey::parse(&StandInKey::fresh().unwrap()).is_some());
+        for (digits, times) in [
+            ("0a", 31),
+            ("0a", 33),
+            ("a", 63),
+            ("0g", 32),
+            ("+a", 32),
+            ("é", 32),
+        ] {
+            assert!(
+                StandInKey::parse(&digits.repeat(times)).is_none(),
+                "{digits}"
+            );
+        }
     }
 
     #[test]

@@ -6,11 +6,10 @@
 //! there, anything else left over is of no use. The key of a renewal waits in `.NAME.renew` for its
 //! certificate.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use rcgen::{KeyPair, PublicKeyData as _};
@@ -20,11 +19,10 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use crate::domain::pem::{self, Wanted};
-use crate::durable::{self, beside};
+use crate::durable::{self, Lock, beside};
 
 /// A reader waits so long for a writer in the middle of its two renames.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-const LOCK_POLL: Duration = Duration::from_millis(10);
 /// A certificate chain takes no more, nor does a key, in PEM.
 const FILE_BYTES: usize = 16_384;
 
@@ -42,23 +40,19 @@ impl Pair {
     ///
     /// # Errors
     /// [`Error::Write`]; the old pair is as it was then, or where the certificate alone cannot take its
-    /// place, it waits beside for the next that reads or writes.
+    /// place, it waits beside for the next that reads or writes. Where all that failed was to make the last
+    /// name outlast a power cut, the new pair is in place.
     pub(super) fn replace(&self, chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<(), Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         self.settle()?;
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         let key_pem = Zeroizing::new(key.serialize_pem());
-        write_new(&next_certificate, pem(chain).as_bytes(), 0o644)?;
-        write_new(&next_key, key_pem.as_bytes(), 0o600)?;
-        let rename =
-            |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| failed(to, error));
+        write(&next_certificate, pem(chain).as_bytes(), 0o644)?;
+        write(&next_key, key_pem.as_bytes(), 0o600)?;
         rename(&next_key, &self.key)?;
         rename(&next_certificate, &self.certificate)?;
         // What it was asked for with is in place now, and another's key has nothing to do here.
         let _ = fs::remove_file(self.pending());
-        let _ = durable::sync_folder_of(&self.certificate);
-        let _ = durable::sync_folder_of(&self.key);
         Ok(())
     }
 
@@ -68,8 +62,7 @@ impl Pair {
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn next_key(&self) -> Result<KeyPair, Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         let pending = self.pending();
         let key = key_in(&pending)?;
         if !is_for(&self.certificate, &key) {
@@ -86,6 +79,12 @@ impl Pair {
         let _ = fs::remove_file(self.pending());
     }
 
+    /// Without `make` there must be a lock file already.
+    fn lock(&self, make: bool) -> Result<Lock, Error> {
+        let lock = Lock::take(&beside(&self.certificate, "lock"), make, LOCK_WAIT);
+        lock.map_err(|error| failed(&self.certificate, error))
+    }
+
     fn pending(&self) -> PathBuf {
         beside(&self.key, "renew")
     }
@@ -95,8 +94,7 @@ impl Pair {
     /// # Errors
     /// [`Error::Write`].
     pub(super) fn try_writing(&self) -> Result<(), Error> {
-        let _lock = Lock::take(&self.certificate, true)
-            .map_err(|error| failed(&self.certificate, error))?;
+        let _lock = self.lock(true)?;
         self.settle()?;
         // Random, so that no file system makes less of it.
         let mut content = vec![0; FILE_BYTES];
@@ -105,7 +103,7 @@ impl Pair {
         let paths = [next(&self.certificate), next(&self.key)];
         let tried = paths
             .iter()
-            .try_for_each(|path| write_new(path, &content, 0o600));
+            .try_for_each(|path| write(path, &content, 0o600));
         let mut there = paths.iter().filter(|path| path.exists());
         let removed =
             there.try_for_each(|path| fs::remove_file(path).map_err(|error| failed(path, error)));
@@ -115,7 +113,7 @@ impl Pair {
     /// Finishes or undoes what was cut off, and waits for one who is at it. Does nothing where nobody
     /// ever replaced the pair.
     pub(super) fn recover(&self) {
-        if let Ok(_lock) = Lock::take(&self.certificate, false) {
+        if let Ok(_lock) = self.lock(false) {
             // Where a certificate cannot take its place now, it waits.
             let _ = self.settle();
         }
@@ -126,9 +124,7 @@ impl Pair {
     fn settle(&self) -> Result<(), Error> {
         let (next_certificate, next_key) = (next(&self.certificate), next(&self.key));
         if next_certificate.exists() && !next_key.exists() && self.fits(&next_certificate) {
-            fs::rename(&next_certificate, &self.certificate)
-                .map_err(|error| failed(&self.certificate, error))?;
-            let _ = durable::sync_folder_of(&self.certificate);
+            rename(&next_certificate, &self.certificate)?;
         }
         for left in [next_certificate, next_key] {
             let _ = fs::remove_file(left);
@@ -192,18 +188,8 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error>
     durable::replace(path, content, mode).map_err(|error| failed(path, error))
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-    let writing = || -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    writing().map_err(|error| failed(path, error))
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    durable::rename(from, to).map_err(|error| failed(to, error))
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
@@ -220,31 +206,6 @@ fn next(path: &Path) -> PathBuf {
 /// The chain as PEM.
 pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
     chain.iter().map(|one| pem::certificate(one)).collect()
-}
-
-/// Who holds it is the only one at the pair; gone with the process.
-struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Waits a little for another. Without `make` there must be a lock file already.
-    fn take(certificate: &Path, make: bool) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(make).truncate(false).mode(0o600);
-        let file = options.open(beside(certificate, "lock"))?;
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(fs::TryLockError::Error(error)) => return Err(error),
-                Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fcntl_setfl};
 use uuid::Uuid;
 
 use age::Kept;
@@ -24,11 +24,12 @@ pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
 use crate::domain::IdempotencyKey;
-use crate::durable;
+use crate::durable::{self, Draft};
 use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
-const UNBORN_PREFIX: &str = "new-";
+/// What `durable` names a file that has not its own name yet.
+const UNBORN_SUFFIX: &str = ".draft";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 65_536;
@@ -283,7 +284,7 @@ impl Journal {
             "{reason}; ask the bank about it: {}",
             aside.display()
         ));
-        if let Err(error) = fs::rename(path, aside) {
+        if let Err(error) = durable::rename(path, &aside) {
             self.tell(format!("{}: {error}", path.display()));
         }
     }
@@ -345,7 +346,7 @@ fn prepare(folder: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(folder)?.flatten() {
         let name = entry.file_name();
-        let unborn = name.to_string_lossy().starts_with(UNBORN_PREFIX);
+        let unborn = name.to_string_lossy().ends_with(UNBORN_SUFFIX);
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         // Its request was never sent: it is sent only after the file has its name.
         if unborn && age > UNBORN_FOR {
@@ -360,29 +361,13 @@ fn own_uid() -> u32 {
 }
 
 fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
-    let name = Uuid::now_v7();
-    let unborn = folder.join(format!("{UNBORN_PREFIX}{name}"));
-    let path = folder.join(format!("{name}.{SUFFIX}"));
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .append(true)
-        .read(true)
-        .mode(0o600)
-        .open(&unborn)?;
-    let written = lock(&file)
-        .and_then(|()| append(&mut file, record, true))
-        .and_then(|()| fs::rename(&unborn, &path))
-        .and_then(|()| File::open(folder)?.sync_all());
-    if let Err(error) = written {
-        // Whichever name it has by now, its request is not going to be sent under it.
-        let _ = fs::remove_file(&unborn).or_else(|_| fs::remove_file(&path));
-        return Err(error);
-    }
-    Ok((file, path))
-}
-
-fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(io::Error::from)
+    let path = folder.join(format!("{}.{SUFFIX}", Uuid::now_v7()));
+    let draft = Draft::fill(&path, 0o600, |file| {
+        fcntl_setfl(&*file, OFlags::APPEND)?;
+        append(file, record, false)
+    })?;
+    // Where it fails there is no file, since its request is not going to be sent.
+    Ok((draft.settle_new()?, path))
 }
 
 /// Appends a line, on disk when this returns where it is `synced`; what a crash leaves of half a

@@ -124,53 +124,19 @@ const TABLE_FULL_RETRY_AFTER_MS: u64 = 60_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::lockout::LockoutPolicy;
-    use crate::access::pepper::Peppers;
-    use crate::access::pin::{HashCost, Kiln, PinHasher};
-    use crate::store::memory::MemoryStore;
-    use crate::store::{Act, Done, NewAccount, Office, Terms};
+    use crate::bank::test_bank::TestBank;
+    use crate::store::{Act, Done, Office};
     use crate::surroundings::{Surroundings, System};
-
-    const CHEAP: HashCost = HashCost {
-        memory_kib: 8,
-        iterations: 1,
-        parallelism: 1,
-    };
 
     #[tokio::test]
     async fn a_right_pin_that_finds_no_place_or_no_turn_to_be_checked_costs_no_try() {
         let system: Arc<dyn Surroundings> = Arc::new(System::default());
-        let peppers = Arc::new(Peppers::generate(&*system));
-        let currency = "USD".parse().unwrap();
-        let store = Arc::new(MemoryStore::new(currency, system.now()));
-        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, Arc::clone(&system)).unwrap();
-        let terms = Terms {
-            withdrawal_limit: 100,
-            daily_withdrawal_limit: 100,
-            hold_timeout_ms: 1_000,
-            lockout: LockoutPolicy {
-                tries: 3,
-                lock_ms: 1_000_000,
-            },
-            try_rows_max: 10,
-            keys_kept_ms: crate::store::KEY_KEPT_MS,
-            open_holds: crate::domain::OpenHolds {
-                of_account: 20,
-                of_terminal: 20,
-            },
-        };
-        let bank = Bank::new(store, hasher, Arc::clone(&system), terms, currency);
+        let tried = TestBank::new(&system);
+        tried.open("zz-99999", tried.hash("8264").await, 0).await;
+        let bank = tried.bank;
         let pin = || Pin::parse("8264").unwrap();
         let number: AccountNumber = "zz-99999".parse().unwrap();
-        let hash = Kiln::new(peppers, CHEAP).hash(&pin(), &*system).unwrap();
-        let account = NewAccount {
-            number,
-            hash,
-            balance: 0,
-            demo: false,
-        };
         let office = Office::of("test");
-        assert!(bank.office(&office, Act::Open(vec![account])).await.is_ok());
         let places: Vec<_> = std::iter::from_fn(|| bank.hasher().place().ok()).collect();
         let terminal: TerminalName = "t-1".parse().unwrap();
         for _ in 0..5 {

@@ -16,6 +16,8 @@ mod pin;
 mod records;
 mod session;
 mod sweeper;
+#[cfg(test)]
+pub(crate) mod test_bank;
 
 use std::future::Future;
 use std::sync::Arc;

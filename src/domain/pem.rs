@@ -14,16 +14,16 @@
 //!   where exactly five dashes touch a letter or digit. A line looks like content where it is 60
 //!   characters of base64 or more, after whatever signs of quoting, unless it is all hexadecimal.
 //!
-//! Everything else is a [`Fault`], with its line.
+//! Everything else is a [`Fault`], with its line. Libraries pass over what they do not understand, so
+//! one writes here, and none reads but for the base64 of a block.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use ::pem::{EncodeConfig, LineEnding, Pem, encode_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Characters of a line of base64 that is written (RFC 7468).
-const LINE: usize = 64;
 /// From so many characters of base64 on, a line outside of blocks is taken for their content: tools
 /// write lines of 64 or 76, or everything in one.
 const CONTENT_MIN: usize = 60;
@@ -413,17 +413,8 @@ pub fn revocation_list(der: &[u8]) -> String {
 }
 
 fn written(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for (index, digit) in STANDARD.encode(der).chars().enumerate() {
-        if index != 0 && index.is_multiple_of(LINE) {
-            text.push('\n');
-        }
-        text.push(digit);
-    }
-    text.push_str("\n-----END ");
-    text.push_str(label);
-    text.push_str("-----\n");
-    text
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    encode_config(&Pem::new(label, der), config)
 }
 
 #[cfg(test)]

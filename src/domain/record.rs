@@ -82,9 +82,8 @@ mod tests {
     #[test]
     fn the_hash_is_the_one_that_is_documented() {
         let hash = record().hash(&CHAIN_START);
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let documented = "d63d10ddd6b722815da327f0c4b07a9790d85bb3542fc1a5ee09bf42f0bdc7a6";
-        assert_eq!(hex, documented);
+        assert_eq!(data_encoding::HEXLOWER.encode(&hash), documented);
     }
 
     type Change = fn(&mut AuditRecord);

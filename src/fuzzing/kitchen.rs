@@ -13,13 +13,6 @@ use crate::access::pin::{HashCost, Kiln, PinHash, PinHasher};
 use crate::domain::{Pin, Timestamp};
 use crate::surroundings::Virtual;
 
-/// argon2's least: what is hashed here guards nothing.
-pub(super) const CHEAPEST: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
-
 struct Kitchen {
     runtime: Runtime,
     hasher: PinHasher,
@@ -44,12 +37,12 @@ impl Kitchen {
             .expect("a runtime");
         // On the calling thread: another one would cost more than the hash, and runs could differ.
         let (hasher, work) =
-            PinHasher::without_threads(Arc::clone(&peppers), CHEAPEST, chance.clone());
+            PinHasher::without_threads(Arc::clone(&peppers), HashCost::LEAST, chance.clone());
         runtime.spawn(work);
         Self {
             runtime,
             hasher,
-            kiln: RefCell::new(Kiln::new(Arc::clone(&peppers), CHEAPEST)),
+            kiln: RefCell::new(Kiln::new(Arc::clone(&peppers), HashCost::LEAST)),
             peppers,
             hashes: RefCell::default(),
             chance,

@@ -1,5 +1,6 @@
 //! What staff are told: data with a stable form for programs, and words for people.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -242,7 +243,6 @@ impl Report {
                 printable::line(&record.actor),
                 printable::line(&record.detail),
             ));
-            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
             listed.push(json!({
                 "number": record.number,
                 "at": record.at.to_string(),
@@ -253,7 +253,7 @@ impl Report {
                 "connection": record.connection,
                 "actor": record.actor,
                 "detail": record.detail,
-                "hash": hash,
+                "hash": HEXLOWER.encode(hash),
             }));
         }
         Self::done(json!({ "records": listed }), text)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::Serialize;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
@@ -32,28 +33,19 @@ impl Serial {
             .iter()
             .position(|octet| *octet != 0)
             .unwrap_or(octets.len());
-        Self(
-            octets
-                .iter()
-                .skip(start)
-                .map(|octet| format!("{octet:02x}"))
-                .collect(),
-        )
+        Self(HEXLOWER.encode(&octets[start..]))
     }
 
     /// From hexadecimal of 1 to 20 octets that is not zero; `None` where it is not that.
     pub fn from_hexadecimal(text: &str) -> Option<Self> {
-        let fits =
-            text.len().is_multiple_of(2) && (1..=SERIAL_OCTETS_MAX).contains(&(text.len() / 2));
-        if !fits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        Some(Self::from_octets(&octets_of(text))).filter(|serial| !serial.0.is_empty())
+        let octets = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+        let fits = octets.len() <= SERIAL_OCTETS_MAX;
+        Some(Self::from_octets(&octets)).filter(|serial| fits && !serial.0.is_empty())
     }
 
     /// The big-endian octets.
     pub fn octets(&self) -> Vec<u8> {
-        octets_of(&self.0)
+        HEXLOWER.decode(self.0.as_bytes()).unwrap_or_default()
     }
 
     /// The hexadecimal digits.
@@ -66,20 +58,6 @@ impl fmt::Display for Serial {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
-}
-
-/// The octets of an even number of hexadecimal digits; other characters count as 0.
-fn octets_of(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    pairs
-        .iter()
-        .map(|[high, low]| digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0))
-        .collect()
 }
 
 /// What a certificate says of itself. Nothing here has been verified.
@@ -226,11 +204,7 @@ impl Serialize for ListNumber {
 
 impl fmt::Display for ListNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("0x")?;
-        let octets = self.octets();
-        octets
-            .iter()
-            .try_for_each(|octet| write!(formatter, "{octet:02x}"))
+        write!(formatter, "0x{}", HEXLOWER.encode(&self.octets()))
     }
 }
 

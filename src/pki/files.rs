@@ -1,11 +1,10 @@
 //! Files of keys and certificates: never half written, keys never readable by others.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::PkiError;
 use crate::durable;
@@ -17,7 +16,6 @@ pub(super) const LIST_MAX: u64 = 1 << 27;
 
 /// How long a run waits for another on the same folder.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,36 +135,12 @@ fn not_written(path: &Path, source: io::Error) -> PkiError {
     }
 }
 
-/// The right to write in a folder, held by one run at a time; the system takes it back when the
-/// process ends, however it ends.
-#[derive(Debug)]
-pub(super) struct FolderLock {
-    _file: File,
-}
-
-impl FolderLock {
-    /// Waits at most half a minute for the lock. The lock file stays behind: removing it would let two
-    /// runs hold locks on two files of the same name.
-    pub(super) fn take(path: &Path) -> Result<Self, PkiError> {
-        let failed = |source| PkiError::Write {
+/// The right to write in a folder, held by one run at a time.
+pub(super) fn lock_folder(path: &Path) -> Result<durable::Lock, PkiError> {
+    durable::Lock::take(path, true, LOCK_TIMEOUT).map_err(|source| match source.kind() {
+        io::ErrorKind::TimedOut => PkiError::Busy {
             path: path.to_owned(),
-            source,
-        };
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).map_err(failed)?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(PkiError::Busy {
-                        path: path.to_owned(),
-                    });
-                }
-                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_POLL),
-            }
-        }
-    }
+        },
+        _ => not_written(path, source),
+    })
 }

@@ -11,9 +11,10 @@ use time::OffsetDateTime;
 use super::authority::TrustedAuthority;
 use super::error::{PkiError, TerminalFileError};
 use super::facts::{CertificateFacts, issued_by, terminal_name};
-use super::files::{self, Draft, FolderLock, Readers};
+use super::files::{self, Draft, Readers};
 use super::reading;
 use crate::domain::TerminalName;
+use crate::durable::Lock;
 
 /// A folder of certificates as `gen-certs` keeps it: `ca.pem`, `ca.key`, `server.pem`, `server.key`,
 /// `crl.pem`, `issued.csv`, `revoked.csv`, `terminals/NAME.pem`, `terminals/NAME.key`, and, where
@@ -174,11 +175,11 @@ impl CertificateFolder {
     }
 
     /// The right to write in the folder, which must be there.
-    pub(super) fn lock(&self) -> Result<FolderLock, PkiError> {
+    pub(super) fn lock(&self) -> Result<Lock, PkiError> {
         if !files::exists(&self.folder)? {
             return Err(self.missing());
         }
-        FolderLock::take(&self.folder.join("gen-certs.lock"))
+        files::lock_folder(&self.folder.join("gen-certs.lock"))
     }
 
     /// That there is no such folder.

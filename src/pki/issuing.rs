@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::authority::{Authority, CLOCK_SKEW, REVOCATION_LIST_DAYS, instant};
 use super::error::{FactsError, PkiError};
 use super::facts::{CertificateFacts, RevocationListFacts, Revoked, Serial};
-use super::files::{self, FolderLock, Readers};
+use super::files::{self, Readers};
 use super::reading;
 use super::request::{CertificateRequest, RevocationRequest};
 use super::revocation::{next_number, next_term};
@@ -103,7 +103,7 @@ impl IssuingAuthority {
         revoked: &[Revoked],
         now: OffsetDateTime,
     ) -> Result<bool, PkiError> {
-        let _lock = FolderLock::take(&file.with_file_name("gen-certs.lock"))?;
+        let _lock = files::lock_folder(&file.with_file_name("gen-certs.lock"))?;
         let present = read_list(file, self.certificate())?.ok_or_else(|| PkiError::Missing {
             path: file.to_owned(),
             mend: "gen-certs issuing makes one; what the store knows to be revoked is put on it at the start",

@@ -1,5 +1,6 @@
 //! The issuing authority's files: made, renewed and shown by `gen-certs`.
 
+use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData, SerialNumber,
@@ -182,11 +183,6 @@ impl Issuance<'_> {
 fn subject_of(key: &KeyPair) -> String {
     let spki = key.subject_public_key_info();
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki);
-    let mark: String = hash
-        .as_ref()
-        .iter()
-        .take(4)
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
+    let mark = HEXLOWER.encode(&hash.as_ref()[..4]);
     format!("ATM bank issuing authority {mark}")
 }

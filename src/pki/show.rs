@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use data_encoding::HEXLOWER;
+
 use super::authority::authorities;
 use super::error::PkiError;
 use super::facts::{CertificateFacts, RevocationListFacts, Serial, spki_sha256};
@@ -99,7 +101,7 @@ impl CertificateFolder {
             end: rfc3339(leaf.facts.not_after),
             standing: self.standing(&leaf.facts, revoked),
             key: files::exists(&pair.key)?,
-            spki_sha256: hash.iter().map(|octet| format!("{octet:02x}")).collect(),
+            spki_sha256: HEXLOWER.encode(&hash),
         })
     }
 

@@ -8,6 +8,7 @@ mod orders;
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use tracing::field::display;
 
 use self::haste::haste_window_ms;
@@ -407,8 +408,7 @@ impl Dialogue {
     }
 
     fn internal(&self, id: Option<u64>, reason: &str) -> Answer {
-        let [a, b, c, d, e, f, ..] = self.shared.bank.surroundings().random();
-        let reference = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
+        let reference = HEXLOWER.encode(&self.shared.bank.surroundings().random()[..6]);
         tracing::error!(
             connection = self.peer.connection,
             reference,

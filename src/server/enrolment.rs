@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use data_encoding::HEXLOWER;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
@@ -316,8 +317,7 @@ impl Server {
                 refused(id, Code::StorageUnavailable)
             }
             Err(NotIssued::Signing(error)) => {
-                let [a, b, c, d, e, f, ..] = self.bank.surroundings().random();
-                let reference = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
+                let reference = HEXLOWER.encode(&self.bank.surroundings().random()[..6]);
                 tracing::error!(connection = caller.connection, reference, %error, "cannot sign");
                 EnrolAnswer {
                     reference: Some(reference),

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use super::open::sqlite_path;
 use super::stop::{Stop, exit};
 use super::{ask_server, perform_here};
 use crate::config::Config;
-use crate::durable::Draft;
+use crate::durable::{self, Draft};
 use crate::operator::{Command, Report, is_staged, staged_name};
 use crate::surroundings::{Surroundings as _, System};
 
@@ -40,10 +41,7 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Report, Stop> {
     if fs::symlink_metadata(to).is_ok() {
         return Ok(exists());
     }
-    let id: String = System::default().random()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = HEXLOWER.encode(&System::default().random()[..8]);
     let file = sqlite_path(config)?.with_file_name(staged_name(&id));
     let (file, wanted) = (absolute(&file)?, absolute(to)?);
     let staged = Staged(file.clone());
@@ -75,10 +73,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Stop> {
 
 /// Removes copies whose askers went away: only the process that has the store calls it.
 pub(super) fn remove_stale(store: &Path) {
-    let folder = store
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let Ok(files) = fs::read_dir(folder.unwrap_or(Path::new("."))) else {
+    let Ok(files) = fs::read_dir(durable::folder_of(store)) else {
         return;
     };
     for file in files.flatten() {
@@ -105,7 +100,7 @@ fn bring(from: &Path, to: &Path) -> io::Result<()> {
     let draft = Draft::fill(to, 0o600, |target| {
         io::copy(&mut source, target).map(|_| ())
     });
-    draft?.settle_new()
+    draft?.settle_new().map(drop)
 }
 
 #[cfg(test)]

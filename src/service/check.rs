@@ -10,6 +10,7 @@ use super::run::public_pins;
 use super::stop::{Stop, exit};
 use crate::access::pepper::Peppers;
 use crate::config::Config;
+use crate::durable;
 use crate::server::tls::{Trust, is_credential};
 use crate::store::sqlite::SqliteStore;
 use crate::surroundings::{Guarded, Surroundings};
@@ -65,11 +66,7 @@ fn issuing(config: &Config, report: &mut CheckReport) {
     let Some(files) = &config.tls.issuing else {
         return;
     };
-    let folder = files
-        .crl
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = durable::folder_of(&files.crl);
     if rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err() {
         report.warnings.push(format!(
             "{} cannot be written: no terminal that enrolled can be revoked; mend: name a file \

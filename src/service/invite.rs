@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use data_encoding::HEXLOWER;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
@@ -103,7 +104,7 @@ impl BankShown {
             0 => format!("{name}:PORT"),
             port => format!("{name}:{port}"),
         };
-        let ca_sha256 = hash.iter().map(|octet| format!("{octet:02x}")).collect();
+        let ca_sha256 = HEXLOWER.encode(&hash);
         Ok(Self { server, ca_sha256 })
     }
 }

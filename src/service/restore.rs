@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +12,9 @@ use crate::access::row_mac::Keyring;
 use crate::bank::note_of_start;
 use crate::config::Config;
 use crate::domain::TerminalName;
-use crate::durable;
+use crate::durable::{self, Draft};
 use crate::server::tls::is_credential;
-use crate::store::sqlite::{SqliteStore, give_to_owner};
+use crate::store::sqlite::{SqliteStore, beside, give_to_owner};
 use crate::store::{Act, Context, Event, Note, Office, Store as _};
 use crate::surroundings::{Guarded, Surroundings as _, System};
 
@@ -60,8 +59,7 @@ pub async fn restore(config: &Config, backup: &Path) -> Result<Restored, Stop> {
     })?;
     let kept = move_aside(&path, &moment.to_string().replace(':', "-"))?;
     let failed = |error| cannot_write(&path, &error);
-    fs::rename(&copied, &path).map_err(failed)?;
-    durable::sync_folder_of(&path).map_err(failed)?;
+    durable::rename(&copied, &path).map_err(failed)?;
     Ok(Restored { kept, warning })
 }
 
@@ -117,12 +115,6 @@ fn check_backup_peppers(config: &Config, backup: &Path) -> Result<Keyring, Stop>
     Err(Stop::new(exit::CONFIG, reason))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 fn cannot_write(path: &Path, error: &io::Error) -> Stop {
     Stop::new(
         exit::IO,
@@ -139,7 +131,8 @@ fn move_aside(path: &Path, moment: &str) -> Result<Option<PathBuf>, Stop> {
     for part in std::iter::once("").chain(PARTS) {
         let from = beside(path, part);
         if from.exists() {
-            fs::rename(&from, beside(&kept, part)).map_err(|error| cannot_write(&from, &error))?;
+            let renamed = durable::rename(&from, &beside(&kept, part));
+            renamed.map_err(|error| cannot_write(&from, &error))?;
             moved = true;
         }
     }
@@ -160,19 +153,13 @@ fn copy(from: &Path, to: &Path, store: &Path) -> Result<(), Stop> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut target = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(to)?;
-        give_to_owner(&target, store)?;
-        io::copy(&mut source, &mut target)?;
-        target.sync_all()
+        let draft = Draft::fill(to, 0o600, |target| {
+            give_to_owner(target, store)?;
+            io::copy(&mut source, target).map(drop)
+        });
+        draft?.settle_new().map(drop)
     };
-    copying().map_err(|error| {
-        let _ = fs::remove_file(to);
-        cannot_write(to, &error)
-    })
+    copying().map_err(|error| cannot_write(to, &error))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+
 use crate::domain::entry::ChainHash;
 
 /// A digest of all chains' heads as they stood after one entry, and where the audit log ended.
@@ -64,8 +66,7 @@ impl fmt::Display for LogHead {
 }
 
 fn write_part(f: &mut fmt::Formatter<'_>, number: i64, hash: &[u8; 32]) -> fmt::Result {
-    write!(f, "{number}-")?;
-    hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    write!(f, "{number}-{}", HEXLOWER.encode(hash))
 }
 
 impl FromStr for Digest {
@@ -93,14 +94,9 @@ impl FromStr for Digest {
 
 fn part(text: &str) -> Result<(i64, [u8; 32]), NotADigest> {
     let (number, hex) = text.split_once('-').ok_or(NotADigest)?;
-    let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(NotADigest);
-    }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        let pair = hex.get(2 * index..2 * index + 2).ok_or(NotADigest)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
-    }
+    let hash = HEXLOWER_PERMISSIVE.decode(hex.as_bytes());
+    let hash = hash.ok().and_then(|hash| hash.try_into().ok());
+    let hash = hash.ok_or(NotADigest)?;
     let number = number
         .parse()
         .ok()
@@ -121,7 +117,9 @@ mod tests {
             format!("7-{hex}+12-{hex}+3-{hex}"),
         );
         for text in [format!("7-{hex}"), two, three] {
-            assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+            let upper = text.to_uppercase().parse::<Digest>().unwrap();
+            assert_eq!(upper.to_string(), text);
+            assert_eq!(text.parse::<Digest>(), Ok(upper));
         }
         for text in [
             String::new(),
@@ -133,6 +131,8 @@ mod tests {
             format!("7-{hex}+12-{hex}+12-{hex}+12-{hex}"),
             format!("7-+{}", "0a".repeat(31)),
             format!("7-{}", "+a".repeat(32)),
+            format!("7-{}", "0a".repeat(33)),
+            format!("7-{}a", "0a".repeat(31)),
         ] {
             assert_eq!(text.parse::<Digest>(), Err(NotADigest), "{text}");
         }

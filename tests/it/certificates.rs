@@ -265,8 +265,7 @@ fn show_changes_nothing_and_tells_the_pin() {
     assert_eq!(files(folder.path()), before);
     let pin = shown["authorities"][0]["spki_sha256"].as_str().unwrap();
     let hash = atm_bank::pki::spki_sha256(&pem_to_der(&before["ca.pem"])).unwrap();
-    let expected: String = hash.iter().map(|octet| format!("{octet:02x}")).collect();
-    assert_eq!(pin, expected);
+    assert_eq!(pin, data_encoding::HEXLOWER.encode(&hash));
     assert_eq!(shown["server"]["standing"], "valid");
     assert_eq!(shown["revocation_lists"][0]["overdue"], false);
     assert!(succeed(folder.path(), &["show"]).contains(pin));

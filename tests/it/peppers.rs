@@ -56,12 +56,7 @@ fn search(
 /// Tries with the peppers of a file, as if its lines were the bank's own.
 fn with_peppers(file: &Path) -> impl FnMut(&Pin, &PinHash) -> bool {
     let peppers = Arc::new(Peppers::load(file, false).unwrap());
-    let cost = HashCost {
-        memory_kib: 8,
-        iterations: 1,
-        parallelism: 1,
-    };
-    let mut kiln = Kiln::new(peppers, cost);
+    let mut kiln = Kiln::new(peppers, HashCost::LEAST);
     move |pin, hash| kiln.matches(pin, hash).unwrap()
 }
 

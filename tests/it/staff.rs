@@ -268,9 +268,7 @@ async fn a_backup_taken_while_serving_is_private_whole_and_without_the_pepper() 
             .windows(secret.len())
             .any(|part| part == secret.as_bytes())
     );
-    let raw: Vec<u8> = (0..secret.len() / 2)
-        .map(|at| u8::from_str_radix(&secret[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
+    let raw = data_encoding::HEXLOWER.decode(secret.as_bytes()).unwrap();
     assert!(!bytes.windows(raw.len()).any(|part| part == raw));
     site.run(&["restore", "copy.db"]).expect(75);
     server.stop();

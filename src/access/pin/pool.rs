@@ -193,11 +193,7 @@ mod tests {
     use super::*;
     use crate::surroundings::System;
 
-    const CHEAP: HashCost = HashCost {
-        memory_kib: 8,
-        iterations: 1,
-        parallelism: 1,
-    };
+    const CHEAP: HashCost = HashCost::LEAST;
 
     #[tokio::test]
     async fn what_has_come_up_is_done_however_long_it_takes() {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::record::Record;
 use crate::atm::clock::Stamp;
+use crate::durable;
 use crate::wire::answer::Answer;
 
 const PRESENT: &str = "settled.log";
@@ -63,7 +64,7 @@ fn open(folder: &Path) -> io::Result<File> {
         return Ok(file);
     }
     if fs::metadata(&path)?.len() >= FILE_BYTES_MAX {
-        fs::rename(&path, folder.join(BEFORE))?;
+        durable::rename(&path, &folder.join(BEFORE))?;
     }
     open()
 }

@@ -3,28 +3,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::access::lockout::LockoutPolicy;
-use crate::access::pepper::Peppers;
-use crate::access::pin::{HashCost, Kiln, PinHasher};
+use crate::bank::test_bank::TestBank;
 use crate::domain::{
     AccountNumber, AuditRecord, ClockMark, ClockPolicy, ClockReading, Pin, RequestedAmount,
 };
 use crate::store::memory::MemoryStore;
-use crate::store::{Act, Done, NewAccount, Office, Order, OrderKind, RecordsAsked, Terms};
+use crate::store::{Act, Done, Office, Order, OrderKind, RecordsAsked};
 use crate::surroundings::{Guarded, Surroundings, Virtual};
 
-const CHEAP: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
 const RIGHT: &str = "8264";
 const WRONG: &str = "8265";
 const INTERVAL_MS: i64 = 60_000;
 const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 struct Rig {
-    bank: Bank,
+    bank: Arc<Bank>,
     store: Arc<MemoryStore>,
     clock: Arc<Virtual>,
 }
@@ -86,36 +79,9 @@ impl Rig {
     }
 
     async fn over(clock: Arc<Virtual>, around: Arc<dyn Surroundings>) -> Self {
-        let peppers = Arc::new(Peppers::generate(&*around));
-        let currency = "USD".parse().unwrap();
-        let store = Arc::new(MemoryStore::new(currency, around.now()));
-        let hasher = PinHasher::start(Arc::clone(&peppers), CHEAP, 1, Arc::clone(&around)).unwrap();
-        let terms = Terms {
-            withdrawal_limit: 100,
-            daily_withdrawal_limit: 100,
-            hold_timeout_ms: 1_000,
-            lockout: LockoutPolicy {
-                tries: 3,
-                lock_ms: 1_000_000_000,
-            },
-            try_rows_max: 1_000,
-            keys_kept_ms: crate::store::KEY_KEPT_MS,
-            open_holds: crate::domain::OpenHolds {
-                of_account: 20,
-                of_terminal: 20,
-            },
-        };
-        let pin = Pin::parse(RIGHT).unwrap();
-        let hash = Kiln::new(peppers, CHEAP).hash(&pin, &*around).unwrap();
-        let bank = Bank::new(store.clone(), hasher, around, terms, currency);
-        let account = NewAccount {
-            number: anne(),
-            hash,
-            balance: 500,
-            demo: false,
-        };
-        let office = Office::of("test");
-        assert!(bank.office(&office, Act::Open(vec![account])).await.is_ok());
+        let tried = TestBank::new(&around);
+        tried.open("zz-00001", tried.hash(RIGHT).await, 500).await;
+        let TestBank { bank, store } = tried;
         Self { bank, store, clock }
     }
 

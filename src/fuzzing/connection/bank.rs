@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::Input;
-use super::super::kitchen::{CHEAPEST, hash, peppers};
+use super::super::kitchen::{hash, peppers};
 use super::super::vault::{BEGINNING_MS, TERMINALS, Vault};
 use super::super::wire::Wire;
-use crate::access::pin::PinHasher;
+use crate::access::pin::{HashCost, PinHasher};
 use crate::bank::Bank;
 use crate::config::ClientAuth;
 use crate::domain::{AccountNumber, TerminalName, Timestamp};
@@ -90,7 +90,8 @@ impl Hall {
             began: Instant::now(),
             chance: Virtual::new(Timestamp::from_unix_ms(0), 7),
         });
-        let (hasher, work) = PinHasher::without_threads(peppers(), CHEAPEST, Arc::clone(&around));
+        let (hasher, work) =
+            PinHasher::without_threads(peppers(), HashCost::LEAST, Arc::clone(&around));
         tokio::spawn(work);
         let currency = config.accounts.currency;
         let store = Arc::new(MemoryStore::new(currency, around.now()));

@@ -5,41 +5,18 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::access::lockout::LockoutPolicy;
 use crate::access::pepper::Peppers;
-use crate::access::pin::{HashCost, PinHasher};
 use crate::access::row_mac::Keyring;
-use crate::bank::Bank;
-use crate::domain::{ClockMark, ClockPolicy, ClockReading, OpenHolds};
+use crate::bank::test_bank::TestBank;
+use crate::domain::{ClockMark, ClockPolicy, ClockReading};
 use crate::operator::{Command, NoFloor};
+use crate::store::Audit;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Audit, Store, Terms};
 use crate::surroundings::{Surroundings, System};
 
 const NOON: i64 = 1_767_268_800_000;
 const DAY: i64 = 86_400_000;
 const JUMP_MS: u64 = 60_000;
-const CHEAP: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
-const TERMS: Terms = Terms {
-    withdrawal_limit: 100,
-    daily_withdrawal_limit: 100,
-    hold_timeout_ms: 1_000,
-    lockout: LockoutPolicy {
-        tries: 3,
-        lock_ms: 1_000,
-    },
-    try_rows_max: 1_000,
-    keys_kept_ms: crate::store::KEY_KEPT_MS,
-    open_holds: OpenHolds {
-        of_account: 20,
-        of_terminal: 20,
-    },
-};
-
 /// A desk whose machine's wall clock a test sets.
 struct Site {
     wall_ms: Arc<AtomicI64>,
@@ -74,9 +51,7 @@ impl Site {
         let mark = move || Some(clock.mark());
         let now = around.now();
         let store = SqliteStore::open_with(&path, currency, now, keyring.clone(), mark, None);
-        let store: Arc<dyn Store> = Arc::new(store.unwrap());
-        let hasher = PinHasher::start(keyring, CHEAP, 1, Arc::clone(&around)).unwrap();
-        let bank = Arc::new(Bank::new(store, hasher, around, TERMS, currency));
+        let bank = TestBank::over(store.unwrap(), keyring, &around).bank;
         Self {
             wall_ms,
             desk: Desk::new(bank, Arc::new(NoFloor)),

@@ -209,6 +209,28 @@ fn a_leaf_starts_in_the_past_and_never_outlives_its_authority() {
 }
 
 #[test]
+fn a_serial_is_1_to_20_octets_in_either_case_and_not_zero() {
+    let read = |text: &str| Serial::from_hexadecimal(text);
+    let serial = read("00fF01").unwrap();
+    assert_eq!((serial.as_str(), serial.octets()), ("ff01", vec![255, 1]));
+    assert_eq!(read(&"0a".repeat(20)).unwrap().octets(), [10; 20]);
+    for text in [
+        "",
+        "0",
+        "00",
+        "abc",
+        "0g",
+        "+a",
+        " a",
+        "é",
+        &"00".repeat(20),
+        &"0a".repeat(21),
+    ] {
+        assert_eq!(read(text), None, "{text}");
+    }
+}
+
+#[test]
 fn a_certificate_can_be_asked_for_with_any_dates_and_serial() {
     let serial = Serial::from_hexadecimal("00ff01").unwrap();
     let asked = CertificateRequest {

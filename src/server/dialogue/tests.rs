@@ -1,38 +1,9 @@
 use super::*;
-use crate::access::lockout::LockoutPolicy;
-use crate::access::pepper::Peppers;
-use crate::access::pin::{HashCost, Kiln, PinHasher};
 use crate::access::throttle::AddressBlock;
-use crate::domain::AccountNumber;
-use crate::domain::Pin;
+use crate::bank::test_bank::TestBank;
 use crate::store::memory::MemoryStore;
-use crate::store::{Act, NewAccount, Office, Terms};
+use crate::store::{Act, Office};
 use crate::surroundings::{Surroundings, System};
-
-const CHEAP: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
-
-fn terms() -> Terms {
-    let lockout = LockoutPolicy {
-        tries: 3,
-        lock_ms: 1_000_000,
-    };
-    Terms {
-        withdrawal_limit: 100,
-        daily_withdrawal_limit: 100,
-        hold_timeout_ms: 1_000,
-        lockout,
-        try_rows_max: 10,
-        keys_kept_ms: crate::store::KEY_KEPT_MS,
-        open_holds: crate::domain::OpenHolds {
-            of_account: 20,
-            of_terminal: 20,
-        },
-    }
-}
 
 /// A dialogue over a bank with one account, whose PIN was hashed with a pepper that the bank has
 /// (or not).
@@ -47,33 +18,11 @@ async fn dialogue(pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
 
 async fn dialogue_at(rate: Rate, pepper_is_there: bool) -> (Dialogue, Arc<MemoryStore>) {
     let system: Arc<dyn Surroundings> = Arc::new(System::default());
-    let peppers = Arc::new(Peppers::generate(&*system));
-    let others = Arc::new(Peppers::generate(&*system));
-    let held = if pepper_is_there { &peppers } else { &others };
-    let hasher = PinHasher::start(Arc::clone(held), CHEAP, 1, Arc::clone(&system)).unwrap();
-    let currency = "USD".parse().unwrap();
-    let store = Arc::new(MemoryStore::new(currency, system.now()));
-    let shared: Arc<MemoryStore> = Arc::clone(&store);
-    let bank = Arc::new(Bank::new(
-        shared,
-        hasher,
-        Arc::clone(&system),
-        terms(),
-        currency,
-    ));
-    let number: AccountNumber = "zz-99999".parse().unwrap();
-    let pin = Pin::parse("8264").unwrap();
-    let hash = Kiln::new(peppers, CHEAP).hash(&pin, &*system).unwrap();
-    let account = NewAccount {
-        number,
-        hash,
-        balance: 500,
-        demo: false,
-    };
-    let opened = bank
-        .office(&Office::of("test"), Act::Open(vec![account]))
+    let (tried, other) = (TestBank::new(&system), TestBank::new(&system));
+    let hashed_by = if pepper_is_there { &tried } else { &other };
+    tried
+        .open("zz-99999", hashed_by.hash("8264").await, 500)
         .await;
-    assert!(opened.is_ok());
     let logins = Arc::new(KeyedThrottle::new(rate, Arc::clone(&system)));
     let lines = Arc::new(Lines::new(Arc::clone(&system)));
     let sprays = Arc::new(SprayWatch::new(50, system));
@@ -84,7 +33,7 @@ async fn dialogue_at(rate: Rate, pepper_is_there: bool) -> (Dialogue, Arc<Memory
         connection: 1,
     };
     let shared = Shared {
-        bank,
+        bank: tried.bank,
         logins,
         sprays,
         metrics: Arc::default(),
@@ -94,7 +43,7 @@ async fn dialogue_at(rate: Rate, pepper_is_there: bool) -> (Dialogue, Arc<Memory
         idle_timeout_ms: 1,
         max_timeout_ms: 1,
     };
-    (Dialogue::new(shared, peer, rate, times), store)
+    (Dialogue::new(shared, peer, rate, times), tried.store)
 }
 
 const LOGIN: &[u8] = br#"{"id":1,"op":"login","account":"zz-99999","pin":"8264"}"#;

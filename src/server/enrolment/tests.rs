@@ -13,13 +13,10 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::access::pepper::Peppers;
-use crate::access::pin::PinHasher;
-use crate::bank::Bank;
+use crate::bank::test_bank::TestBank;
 use crate::config::{Config, Overrides};
 use crate::domain::Timestamp;
 use crate::pki::{CertificateFolder, LEAF_DAYS, MakeRequest};
-use crate::store::memory::MemoryStore;
 use crate::surroundings::Virtual;
 use crate::telemetry::Metrics;
 use crate::wire::ENROLL_ALPN;
@@ -50,14 +47,11 @@ impl Door {
         let now = Timestamp::from_unix_ms(now.unix_timestamp() * 1_000);
         let around: Arc<dyn Surroundings> = Arc::new(Virtual::new(now, 1));
         let config = config(folder.path());
-        let peppers = Arc::new(Peppers::generate(&*around));
-        let hasher = PinHasher::start(peppers, config.pin.cost, 1, Arc::clone(&around)).unwrap();
-        let currency = config.accounts.currency;
-        let store = Arc::new(MemoryStore::new(currency, now));
+        let bank = TestBank::new(&around).bank;
+        bank.set_terms(config.terms());
         let trust = Trust::load(&config.tls, &around).unwrap();
-        let bank = Bank::new(store, hasher, around, config.terms(), currency);
         let metrics = Arc::new(Metrics::default());
-        let server = Server::new(Arc::new(bank), metrics, config, trust, HashSet::new());
+        let server = Server::new(bank, metrics, config, trust, HashSet::new());
         Self {
             folder,
             server: Arc::new(server),

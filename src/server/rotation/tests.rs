@@ -11,12 +11,9 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::access::pepper::Peppers;
-use crate::access::pin::PinHasher;
-use crate::bank::Bank;
+use crate::bank::test_bank::TestBank;
 use crate::config::Overrides;
 use crate::pki::{CertificateFolder, MakeRequest};
-use crate::store::memory::MemoryStore;
 use crate::surroundings::{Surroundings, Virtual};
 use crate::telemetry::Metrics;
 
@@ -47,21 +44,11 @@ impl World {
         let clock = Arc::new(Virtual::new(Timestamp::from_unix_ms(BEGINNING * 1_000), 1));
         let surroundings: Arc<dyn Surroundings> = clock.clone();
         let config = config(folder.path());
-        let peppers = Arc::new(Peppers::generate(&*surroundings));
-        let hasher =
-            PinHasher::start(peppers, config.pin.cost, 1, Arc::clone(&surroundings)).unwrap();
-        let currency = config.accounts.currency;
-        let store = Arc::new(MemoryStore::new(currency, surroundings.now()));
-        let bank = Bank::new(store, hasher, surroundings, config.terms(), currency);
+        let bank = TestBank::new(&surroundings).bank;
+        bank.set_terms(config.terms());
         let trust = Trust::load(&config.tls, bank.surroundings()).unwrap();
         let metrics = Arc::new(Metrics::default());
-        let server = Server::new(
-            Arc::new(bank),
-            Arc::clone(&metrics),
-            config,
-            trust,
-            HashSet::new(),
-        );
+        let server = Server::new(bank, Arc::clone(&metrics), config, trust, HashSet::new());
         Self {
             folder,
             clock,

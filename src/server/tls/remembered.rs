@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use super::lists::{ListAge, ListInForce};
@@ -55,9 +56,12 @@ impl ListMemory {
                 .iter()
                 .filter(|known| known.is_of_same_authority(&own));
             for known in same_authority {
-                let number = known.number.as_deref().map(octets_of);
+                let number = known.number.as_deref();
+                let octets = number.map(|digits| HEXLOWER_PERMISSIVE.decode(digits.as_bytes()));
+                let octets = octets.transpose();
+                let octets = octets.map_err(|error| self.forgotten(io::Error::other(error)))?;
                 let age = ListAge {
-                    number: number.and_then(|octets| ListNumber::from_octets(&octets)),
+                    number: octets.and_then(|octets| ListNumber::from_octets(&octets)),
                     this_update: known.this_update,
                 };
                 list.refuse_older(known.list == own.list, list.age.compared_with(&age))
@@ -83,10 +87,7 @@ impl ListMemory {
     }
 
     fn read(&self) -> Result<Vec<Remembered>, TlsError> {
-        let unreadable = |source| TlsError::Forgotten {
-            path: self.path.clone(),
-            source,
-        };
+        let unreadable = |source| self.forgotten(source);
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             file => file.map_err(unreadable)?,
@@ -96,6 +97,13 @@ impl ListMemory {
             .read_to_end(&mut text)
             .map_err(unreadable)?;
         serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))
+    }
+
+    fn forgotten(&self, source: io::Error) -> TlsError {
+        TlsError::Forgotten {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -110,7 +118,7 @@ impl Remembered {
         Self {
             issuer: hash(&list.issuer),
             key: list.key.as_deref().map(hash),
-            number: number.map(|octets| hexadecimal(&octets)),
+            number: number.map(|octets| HEXLOWER.encode(&octets)),
             this_update: list.age.this_update,
             list: hash(list.held.message()),
         }
@@ -123,19 +131,43 @@ impl Remembered {
 }
 
 fn hash(octets: &[u8]) -> String {
-    hexadecimal(digest(&SHA256, octets).as_ref())
+    HEXLOWER.encode(digest(&SHA256, octets).as_ref())
 }
 
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-fn octets_of(text: &str) -> Vec<u8> {
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    let pairs = pairs
-        .iter()
-        .filter_map(|pair| std::str::from_utf8(pair).ok());
-    pairs
-        .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
-        .collect()
+    use super::*;
+    use crate::config::{Config, Overrides};
+    use crate::pki::{CertificateFolder, MakeRequest};
+    use crate::surroundings::{Surroundings, System};
+
+    #[test]
+    fn a_number_that_is_not_hexadecimal_makes_what_is_remembered_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = time::OffsetDateTime::now_utc();
+        let certificates = CertificateFolder::new(folder.path().to_owned(), now);
+        certificates.make_missing(&MakeRequest::default()).unwrap();
+        let set = [
+            ("BANK__TLS__DIR", folder.path().to_str().unwrap()),
+            ("BANK__SERVER__SERVER_ID", "t"),
+        ];
+        let environment = set
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()));
+        let config = Config::load(None, environment, &Overrides::default())
+            .unwrap()
+            .config;
+        let clock: Arc<dyn Surroundings> = Arc::new(System::default());
+        let trust = Trust::load(&config.tls, &clock).unwrap();
+        let memory = ListMemory::at(folder.path().join("lists"));
+        memory.keep(&trust).unwrap();
+        memory.refuse_to_go_back(&trust).unwrap();
+        let text = std::fs::read_to_string(&memory.path).unwrap();
+        let odd = text.replacen("\"number\": \"", "\"number\": \"+", 1);
+        std::fs::write(&memory.path, &odd).unwrap();
+        let refused = memory.refuse_to_go_back(&trust);
+        assert!(matches!(refused, Err(TlsError::Forgotten { .. })), "{odd}");
+    }
 }

@@ -1,21 +1,15 @@
 //! The journal that a crash left, damaged: what was answered is never dropped without a word.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::rig::*;
-use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::sqlite::{OpenError, SqliteStore, beside};
 
 /// Flips of a bit before the last transaction, and within it; more where there is time for more.
 fn flips() -> usize {
     let asked = std::env::var("JOURNAL_FLIPS").ok();
     asked.and_then(|asked| asked.parse().ok()).unwrap_or(60)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// What a crash leaves: the store, its journal, and where in it the last transaction begins.

@@ -26,11 +26,7 @@ use crate::store::{
 };
 use crate::surroundings::{Surroundings as _, System, Virtual};
 
-pub(super) const CHEAP: HashCost = HashCost {
-    memory_kib: 8,
-    iterations: 1,
-    parallelism: 1,
-};
+pub(super) const CHEAP: HashCost = HashCost::LEAST;
 
 /// 2026-01-01T00:00:00Z.
 pub(super) const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);

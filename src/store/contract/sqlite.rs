@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::rig::*;
 use crate::access::row_mac::Keyring;
 use crate::domain::RequestedAmount;
-use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::sqlite::{OpenError, SqliteStore, beside};
 use crate::store::{Act, Digest, Done, Order, OrderKind, StoreError};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
@@ -36,12 +36,6 @@ pub(super) fn tamper(path: &Path, sql: &str) {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[tokio::test]

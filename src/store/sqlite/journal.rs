@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 
 use super::causes::Cause;
@@ -20,6 +21,7 @@ use super::look;
 use super::open::beside;
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
+use crate::durable::Draft;
 
 pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
@@ -45,10 +47,8 @@ pub(super) struct Loss {
 /// Its name: there is no other loss of the same.
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-", self.entry, self.frame)?;
-        self.salts
-            .iter()
-            .try_for_each(|octet| write!(f, "{octet:02x}"))
+        let salts = HEXLOWER.encode(&self.salts);
+        write!(f, "{}-{}-{salts}", self.entry, self.frame)
     }
 }
 
@@ -123,14 +123,11 @@ pub(super) fn judge(
 /// Copies the journal beside itself, durably, before SQLite empties it.
 fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
     let kept = beside(journal, &format!(".lost-{name}"));
-    let draft = beside(&kept, ".draft");
-    fs::copy(journal, &draft)?;
-    let copy = File::open(&draft)?;
-    give_to_owner(&copy, journal)?;
-    copy.sync_all()?;
-    fs::rename(&draft, &kept)?;
-    let folder = kept.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    let draft = Draft::fill(&kept, 0o600, |copy| {
+        give_to_owner(copy, journal)?;
+        io::copy(&mut File::open(journal)?, copy).map(drop)
+    });
+    draft?.settle()?;
     Ok(kept)
 }
 

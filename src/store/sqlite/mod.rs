@@ -51,6 +51,7 @@ pub use causes::{CAUSES, Cause, Row};
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
 pub use open::StoreLock;
+pub(crate) use open::beside;
 pub use open_error::OpenError;
 pub(crate) use owner::give_to_owner;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -20,7 +20,7 @@ use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
-use crate::durable;
+use crate::durable::{self, folder_of};
 use crate::store::seats::Seats;
 use crate::store::{Event, Note, StoreError};
 
@@ -107,7 +107,7 @@ fn lock_beside(path: &Path) -> Result<File, OpenError> {
 }
 
 /// The path of a file that goes with the store, such as its lock or its journal.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -131,12 +131,6 @@ pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
         }
     }
     Ok(real)
-}
-
-/// The folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    folder.unwrap_or(Path::new("."))
 }
 
 /// Refuses what is left of a store that is not there: money may be in it.

@@ -3,8 +3,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
+
+use crate::durable;
 
 /// Gives a file that was made just now to the owner of the store at `store` or, where none is
 /// there, of its folder. Only root gives files away; for others nothing happens.
@@ -17,16 +18,9 @@ pub(crate) fn give_to_owner(made: &File, store: &Path) -> io::Result<()> {
     }
     let owner = match fs::metadata(store) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = store
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            fs::metadata(folder.unwrap_or(Path::new(".")))?
+            fs::metadata(durable::folder_of(store))?
         }
         found => found?,
     };
-    let own = made.metadata()?;
-    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
-        fchown(made, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(())
+    durable::give(made, &owner)
 }

@@ -114,10 +114,7 @@ fn of_two_cas_only_those_that_are_pinned_are_trusted() {
     let digest_of = |text: &str| {
         let (_, pem) = parse_x509_pem(text.as_bytes()).unwrap();
         let spki = digest::digest(&digest::SHA256, pem.parse_x509().unwrap().public_key().raw);
-        spki.as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect::<String>()
+        data_encoding::HEXUPPER.encode(spki.as_ref())
     };
     let (own_pin, foreign_pin) = (digest_of(&own), digest_of(&foreign));
     for (pins, code) in [
