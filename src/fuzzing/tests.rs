@@ -3,8 +3,10 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::domain::Timestamp;
+use crate::store::rules::planted::Planted;
 use crate::surroundings::Virtual;
 
 type Target = fn(&[u8]);
@@ -116,6 +118,37 @@ fn terminals_get_what_the_model_of_the_protocol_predicts() {
 #[test]
 fn both_stores_give_the_same_answers_and_digests_whatever_is_asked() {
     at_random("ledger", super::ledger, 200, &[], 500);
+}
+
+/// What the reference model is for: every fault that is planted in the rules makes the stores differ within
+/// the seeds of the test above. `cargo test planted -- --nocapture` prints the first seed of each.
+#[test]
+fn each_fault_that_is_planted_in_the_rules_is_caught() {
+    let hunt = |fault: Planted| {
+        let compared = "both_stores_give_the_same_answers_and_digests_whatever_is_asked";
+        let test = format!("fuzzing::tests::{compared}");
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new(program);
+        child.args([&test, "--exact", "--nocapture"]);
+        let output = child.env("PLANTED_FAULT", format!("{fault:?}")).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let seed = said.rsplit_once("ledger finds something with seed ");
+        let digits = |(_, rest): (&str, &str)| rest.split_whitespace().next().map(str::to_owned);
+        println!(
+            "{fault:?}: seed {}",
+            seed.and_then(digits).unwrap_or_default()
+        );
+        (output.status.code(), seed.is_some())
+    };
+    for faults in Planted::ALL.chunks(4) {
+        std::thread::scope(|scope| {
+            let hunts = faults.iter().map(|fault| scope.spawn(move || hunt(*fault)));
+            for (hunt, fault) in hunts.collect::<Vec<_>>().into_iter().zip(faults) {
+                assert_eq!(hunt.join().unwrap(), (Some(101), true), "{fault:?}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub mod enrolment;
 pub mod memory;
 mod notes;
 mod office;
-mod rules;
+pub(crate) mod rules;
 pub mod seats;
 pub mod sqlite;
 mod state;

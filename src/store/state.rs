@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::rules::planted::Planted;
 use super::{Balances, Fingerprint, Terms};
 use crate::access::lockout::TryRecord;
 use crate::access::pin::{HashTraits, PinHash, StoredPin};
@@ -54,7 +55,7 @@ impl AccountRow {
     /// What the rules need to know; turns the business day where a new one has begun. A clock
     /// that was set back does not bring yesterday's limits back.
     pub(super) fn standing(&mut self, terms: &Terms, now: Timestamp) -> Standing {
-        if now.business_day() > self.day {
+        if now.business_day() > self.day && !Planted::DayNotRolled.is_here() {
             self.day = now.business_day();
             self.day_used = 0;
         }
@@ -63,7 +64,10 @@ impl AccountRow {
             held: self.held,
             used_today: self.day_used,
             withdrawal_limit: self.withdrawal_limit.unwrap_or(terms.withdrawal_limit),
-            daily_limit: self.daily_limit.unwrap_or(terms.daily_withdrawal_limit),
+            daily_limit: self
+                .daily_limit
+                .unwrap_or(terms.daily_withdrawal_limit)
+                .saturating_add(i64::from(Planted::LimitOffByOne.is_here())),
         }
     }
 

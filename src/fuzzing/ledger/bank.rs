@@ -95,6 +95,14 @@ impl<S: Store> Bank<S> {
         self.claims[who].is_some()
     }
 
+    /// The account's balance; 0 where there is no such account.
+    pub(super) fn balance(&self, who: usize, context: &Context) -> i64 {
+        match self.act(Act::Show(number(who)), context) {
+            Ok(Done::Account(report)) => report.balance,
+            _ => 0,
+        }
+    }
+
     /// What becomes of a step.
     pub(super) fn run(&mut self, step: &Step, context: &Context) -> String {
         match self.answer(step, context) {

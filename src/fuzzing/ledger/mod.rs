@@ -33,8 +33,9 @@ pub fn ledger(bytes: &[u8]) {
             break;
         }
         let step = steps.next();
-        run.log_in_before(&step);
+        run.prepare(&step);
         run.step(&step);
+        run.follow(&step, index);
         if index % 16 == 15 {
             past = Some(run.model.verify(None, &run.context()).1);
         }
@@ -102,9 +103,14 @@ impl Run {
         assert_eq!(found, expected, "(store, model) after {step:?}");
     }
 
-    /// Steps of customers who are not logged in are mostly preceded by their log-in.
-    fn log_in_before(&mut self, step: &Step) {
+    /// Steps of customers who are not logged in are mostly preceded by their log-in, and the closing of an
+    /// account by its emptying.
+    fn prepare(&mut self, step: &Step) {
         let who = match step {
+            Step::Office(Office::Close(who)) => {
+                let balance = self.model.balance(*who, &self.context());
+                return self.step(&Step::Office(Office::Adjust(*who, -balance)));
+            }
             Step::Money(Money::Order {
                 who, stale: false, ..
             })
@@ -113,8 +119,22 @@ impl Run {
             | Step::Balance(who) => *who,
             _ => return,
         };
+        self.log_in(who);
+    }
+
+    fn log_in(&mut self, who: usize) {
         if !self.model.has_claim(who) {
             self.step(&Step::LogIn(who, PINS[0]));
+        }
+    }
+
+    /// A closed account is offered money by another.
+    fn follow(&mut self, step: &Step, index: usize) {
+        if let Step::Office(Office::Close(who)) = step {
+            let other = (who + 1) % 3;
+            self.step(&Step::Office(Office::Adjust(other, 10)));
+            self.log_in(other);
+            self.step(&Step::Money(Money::transfer(other, *who, index)));
         }
     }
 }

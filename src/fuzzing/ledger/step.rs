@@ -102,6 +102,22 @@ pub(super) enum Money {
     },
 }
 
+impl Money {
+    /// A little money for another account, under a key of the step's own.
+    pub(super) fn transfer(who: usize, to: usize, step: usize) -> Self {
+        let key = format!("key-of-the-step-{step}").parse();
+        Self::Order {
+            who,
+            stale: false,
+            order: Order {
+                key: key.expect("a key"),
+                amount: RequestedAmount(1),
+                kind: OrderKind::Transfer(ACCOUNTS[to].parse().expect("a number")),
+            },
+        }
+    }
+}
+
 /// What staff change.
 #[derive(Debug, Clone)]
 pub(super) enum Office {

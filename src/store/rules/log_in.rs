@@ -3,6 +3,7 @@
 use super::audit;
 use super::covered::Covered;
 use super::holds::expire_due;
+use super::planted::Planted;
 use crate::access::lockout::{Counted, TryRecord};
 use crate::access::pin::{PinHash, Ticket};
 use crate::domain::AccountNumber;
@@ -55,7 +56,9 @@ impl Operation for CountTry<'_> {
         };
         let expires_at = record.expires_at(policy);
         let tries = Tries { record, expires_at };
-        rows.changes.tries.push((number, Some(tries)));
+        if !Planted::TryNotCounted.is_here() {
+            rows.changes.tries.push((number, Some(tries)));
+        }
         if last {
             let note = context.note(Event::LastTry, number).outcome("counted");
             audit::append(rows, &note)?;

@@ -1,6 +1,7 @@
 //! Orders of a customer. A key is carried out once; its repeats get the first answer.
 
 use super::holds::expire_due;
+use super::planted::Planted;
 use super::{Done, postings, repeat};
 use crate::domain::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
@@ -130,7 +131,7 @@ fn transfer(
 ) -> Result<i64, Stop> {
     let mut receiver = rows.customer()?.filter(|receiver| {
         receiver.id != account.id
-            && receiver.status != STATUS_CLOSED
+            && (receiver.status != STATUS_CLOSED || Planted::ClosedAccountPaid.is_here())
             && receiver.currency == account.currency
     });
     let receiving = receiver.as_mut();

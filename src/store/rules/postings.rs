@@ -1,5 +1,6 @@
 //! Entries: double by construction, chained along either account.
 
+use super::planted::Planted;
 use crate::domain::entry::{CHAIN_START, ChainLink};
 use crate::domain::money::Amount;
 use crate::domain::policy::{Movement, count_cash};
@@ -41,7 +42,10 @@ pub(in crate::store) fn post(
     credit.balance = credit.balance.checked_add(minor).ok_or_else(out_of_range)?;
     let link = |own: &AccountRow, other: &AccountRow, amount: i64| {
         let link = ChainLink {
-            previous: &own.head,
+            previous: match Planted::ChainNotLinked.is_here() {
+                true => &CHAIN_START,
+                false => &own.head,
+            },
             account: &own.number,
             counterparty: &other.number,
             entry: number,
@@ -103,7 +107,7 @@ pub(super) fn cash(
         at: account.stamp(context.now),
     };
     let sides = match kind {
-        EntryKind::Deposit => (&mut cash, account),
+        EntryKind::Deposit if !Planted::PostingReversed.is_here() => (&mut cash, account),
         _ => (account, &mut cash),
     };
     Ok(post(rows, amount, sides, &occasion)?.get())
