@@ -72,11 +72,10 @@ impl Writable {
     /// A transaction failed: finds out why. Where it was the disk, or the store is damaged, what is there is
     /// in doubt.
     pub(super) fn failed(&self, error: StoreError) -> StoreError {
-        let was_of_storage = matches!(error, StoreError::Disk(..));
         let error = self.looker.judge(error);
         let in_doubt = match &error {
             StoreError::Disk(cause, _) => cause.is_of_disk(),
-            StoreError::Broken(_) => was_of_storage,
+            StoreError::Damaged(..) => true,
             _ => false,
         };
         if in_doubt {

@@ -120,6 +120,11 @@ pub(super) fn judge(
     keep(&journal, &name).map(Some).map_err(system)
 }
 
+/// Whether there is something in the journal of the store at `path`.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
+}
+
 /// Copies the journal beside itself, durably, before SQLite empties it.
 fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
     let kept = beside(journal, &format!(".lost-{name}"));
