@@ -84,6 +84,14 @@ impl Writable {
         error
     }
 
+    /// Has nothing written where the store is gone from its place: SQLite would go on in a file that no start finds.
+    pub(super) fn look_at_place(&self) {
+        if let Err(gone) = self.looker.stands() {
+            let cause = Cause::of_system(&gone, Cause::Reading);
+            self.failed(StoreError::Disk(cause, gone.to_string()));
+        }
+    }
+
     fn doubt(&self, error: &StoreError) {
         if self.state.swap(IN_DOUBT, Ordering::Relaxed) != IN_DOUBT {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
@@ -219,6 +227,8 @@ impl Written {
 /// Writes what counts of the journal over itself, and what of it was copied into the store there again;
 /// cuts off what follows, and syncs both.
 fn rewrite(looker: &Looker) -> Result<(), Unsound> {
+    // By its path it is opened anew: another store there must not be taken for this one.
+    looker.stands()?;
     let written = Written::read(looker.path())?;
     let path = beside(looker.path(), "-wal");
     // Nothing of SQLite's locks is on the journal: it may be opened and closed.

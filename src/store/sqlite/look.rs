@@ -71,6 +71,19 @@ impl Looker {
         &self.store
     }
 
+    /// That it is still this file which stands at the path: a start would find no other.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::NotFound`] where it is gone, or another.
+    pub(super) fn stands(&self) -> io::Result<()> {
+        fs::symlink_metadata(&self.path)?;
+        if durable::is_same(&self.store, &self.path) {
+            return Ok(());
+        }
+        let words = format!("{} is another file now", self.path.display());
+        Err(io::Error::new(io::ErrorKind::NotFound, words))
+    }
+
     /// Finds the cause of an error of the disk, and says it in words.
     pub(super) fn judge(self: &Arc<Self>, error: StoreError) -> StoreError {
         let StoreError::Disk(guess, words) = error else {
