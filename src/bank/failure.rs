@@ -52,7 +52,9 @@ impl From<StoreError> for Failure {
             StoreError::Unavailable(reason) | StoreError::Disk(_, reason) => Self::Storage(reason),
             StoreError::Closed => Self::Storage(error.to_string()),
             StoreError::Fenced => Self::Ended,
-            StoreError::Broken(_) | StoreError::Unsupported => Self::Internal(error.to_string()),
+            StoreError::Broken(_) | StoreError::Damaged(..) | StoreError::Unsupported => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

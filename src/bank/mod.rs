@@ -207,7 +207,8 @@ impl Bank {
     }
 
     fn watch_error<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error @ (StoreError::Broken(_) | StoreError::Closed)) = &result {
+        use StoreError::{Broken, Closed, Damaged};
+        if let Err(error @ (Broken(_) | Damaged(..) | Closed)) = &result {
             self.broken.send_if_modified(|known| {
                 let first = known.is_none();
                 known.get_or_insert_with(|| error.to_string());

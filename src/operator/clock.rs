@@ -1,5 +1,7 @@
 //! The bank's clock, for staff: what it shows, and taking the wall's.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::json;
 
 use super::Report;
@@ -16,7 +18,8 @@ impl Desk {
             return Err(unexpected());
         };
         let ends = self.floor.ends_between(state.trusted, state.wall);
-        Ok(Report::clock(state, &effects, ends))
+        let waits = self.mending_waits.load(Ordering::Relaxed);
+        Ok(Report::clock(state, &effects, ends, waits))
     }
 
     /// The clock first, so that nothing more is stamped wrongly, and a record of it; then the rows, some
@@ -71,9 +74,12 @@ impl Desk {
         };
         if !self.bank.knows_the_time() {
             tracing::warn!(%was, "mending was cut off; it goes on once the bank knows the time");
+            // However long that takes: nothing is mended by a time that nobody knows, and staff see that it waits.
+            self.mending_waits.store(true, Ordering::Relaxed);
             while !self.bank.knows_the_time() {
                 tokio::time::sleep(limits::CLOCK_LOOK_INTERVAL).await;
             }
+            self.mending_waits.store(false, Ordering::Relaxed);
             // Where staff took the wall clock meanwhile, theirs is mended with it.
             if self.left_undone(&office).await != begun {
                 return;
@@ -133,7 +139,12 @@ impl Desk {
 }
 
 impl Report {
-    fn clock(state: ClockState, effects: &ClockEffects, ends: Option<Vec<String>>) -> Self {
+    fn clock(
+        state: ClockState,
+        effects: &ClockEffects,
+        ends: Option<Vec<String>>,
+        mending_waits: bool,
+    ) -> Self {
         let ClockState {
             trusted,
             wall,
@@ -145,6 +156,7 @@ impl Report {
             "wall_ahead_ms": state.ahead_ms(),
             "guard": guard.map(|guard| guard.name()),
             "serves_money": state.serves_money(),
+            "mending_waits": mending_waits,
             "accept": effects,
             "ends": ends,
         });
@@ -156,6 +168,9 @@ impl Report {
             Some(guard) => format!("{guard}: no money is served"),
         };
         let mut text = format!("bank   {trusted}\nwall   {wall}\nstate  {why}");
+        if mending_waits {
+            text.push_str("\nmending was cut off, and goes on once the bank knows the time");
+        }
         let mut lines = effect_lines(effects);
         match ends {
             Some(ends) => lines.extend(ends),

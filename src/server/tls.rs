@@ -115,8 +115,12 @@ pub enum TlsError {
     /// It cannot be read which lists were in force.
     #[error(
         "{path}: cannot be read ({source}), so that nothing tells whether the revocation lists are older than those that \
-         were in force; mend: see that they are the newest, and remove it",
-        path = path.display()
+         were in force; mend: {mend}",
+        path = path.display(),
+        mend = match source.raw_os_error() {
+            Some(_) => "see to its owner and mode, and to the disk",
+            None => "see that they are the newest, and remove it",
+        }
     )]
     Forgotten {
         /// Where it is kept what was in force.

@@ -33,7 +33,10 @@ pub(super) async fn make_good(
             let reason = "the store answered something else than was asked";
             return Err(Stop::new(exit::SOFTWARE, reason));
         }
-        Err(error) => return Err(Stop::new(exit::IO, error.to_string())),
+        Err(error) => {
+            let what = "the revoked certificates cannot be read";
+            return Err(Stop::by_store(what, &error));
+        }
     };
     let now = bank.surroundings().now();
     Ok(enroll::publish(

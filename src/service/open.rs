@@ -13,7 +13,7 @@ use crate::bank::Bank;
 use crate::config::{Config, StoreUrl};
 use crate::server::tls::{ListMemory, is_credential};
 use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{Cause, SqliteStore};
 use crate::surroundings::{Guarded, Surroundings};
 
 /// A bank whose store is open, and nobody else's meanwhile.
@@ -72,6 +72,9 @@ impl OpenBank {
     ) -> Result<Self, Stop> {
         let path = sqlite_path(config)?;
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
+        if path.try_exists().is_err() {
+            SqliteStore::may_use(&path)?;
+        }
         let made_store = !path.exists();
         if made_store && !how.make {
             return Err(no_store(&path));
@@ -138,7 +141,7 @@ pub(super) fn no_store(path: &Path) -> Stop {
          yet, start the server or import accounts",
         path.display()
     );
-    Stop::new(exit::NO_INPUT, reason)
+    Stop::new(Cause::Missing.row().exit, reason)
 }
 
 /// A file without a byte is what is left of a store that was cut off, or of a start that failed:
@@ -170,9 +173,7 @@ pub(super) fn sqlite_path(config: &Config) -> Result<PathBuf, Stop> {
 
 /// Where it is kept which revocation lists are in force: beside the store.
 pub(super) fn list_memory(config: &Config) -> Result<ListMemory, Stop> {
-    let mut path = sqlite_path(config)?.into_os_string();
-    path.push("-lists");
-    Ok(ListMemory::at(path.into()))
+    Ok(ListMemory::beside(sqlite_path(config)?))
 }
 
 /// The peppers of the configured file; made where neither it nor a store is there.

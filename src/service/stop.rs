@@ -45,8 +45,8 @@ impl Stop {
     /// The end of a start, or a command, that the store failed; `what` could not be done.
     pub fn by_store(what: &str, error: &StoreError) -> Self {
         let code = match error {
+            StoreError::Disk(cause, _) | StoreError::Damaged(cause, _) => cause.row().exit,
             StoreError::Broken(_) => exit::SOFTWARE,
-            StoreError::Disk(cause, _) => cause.row().exit,
             _ => exit::IO,
         };
         Self::new(code, format!("{what}: {error}"))

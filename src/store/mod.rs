@@ -67,6 +67,9 @@ pub enum StoreError {
     /// What is stored breaks the ledger's own rules: serving must stop.
     #[error("the ledger is broken: {0}")]
     Broken(String),
+    /// Two looks at the store's file found it damaged, or no store: serving must stop.
+    #[error("the ledger is broken: {1}")]
+    Damaged(Cause, String),
     /// The store has been shut down.
     #[error("the store is closed")]
     Closed,

@@ -182,7 +182,15 @@ async fn where_the_time_is_not_known_mending_goes_on_once_it_is() {
         () = tokio::time::sleep(Duration::from_millis(300)) => {}
     }
     assert_eq!(site.outcomes().await, ["begun"]);
+    let waits = async || {
+        let shown = site.desk.perform("tester", Command::Clock).await;
+        let said = shown.text.contains("mending was cut off");
+        assert_eq!(shown.data["mending_waits"], said);
+        said
+    };
+    assert!(waits().await);
     assert!(site.clock().accept(-40 * DAY).is_ok());
     resumed.await;
+    assert!(!waits().await);
     assert_eq!(site.outcomes().await, ["begun", "done"]);
 }

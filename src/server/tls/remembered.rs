@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::lists::{ListAge, ListInForce};
 use super::{TlsError, Trust};
-use crate::durable;
+use crate::durable::Draft;
 use crate::pki::ListNumber;
+use crate::store::sqlite::give_to_owner;
 
 /// The most octets that are read of it.
 const BYTES_MAX: u64 = 1 << 20;
@@ -21,6 +22,7 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct ListMemory {
     path: PathBuf,
+    store: PathBuf,
 }
 
 /// One list, known by hashes. All are lower-case hexadecimal.
@@ -38,10 +40,13 @@ struct Remembered {
 }
 
 impl ListMemory {
-    /// In this file.
+    /// Beside the store.
     #[must_use]
-    pub fn at(path: PathBuf) -> Self {
-        Self { path }
+    pub fn beside(store: PathBuf) -> Self {
+        let mut path = store.clone().into_os_string();
+        path.push("-lists");
+        let path = path.into();
+        Self { path, store }
     }
 
     /// Refuses what is older than what was in force last. Where nothing is remembered all is taken.
@@ -83,7 +88,9 @@ impl ListMemory {
         if self.read().is_ok_and(|known| known == lists) {
             return Ok(());
         }
-        durable::replace(&self.path, &serde_json::to_vec_pretty(&lists)?, 0o600)
+        let draft = Draft::write(&self.path, &serde_json::to_vec_pretty(&lists)?, 0o600)?;
+        give_to_owner(draft.file(), &self.store)?;
+        draft.settle()
     }
 
     fn read(&self) -> Result<Vec<Remembered>, TlsError> {

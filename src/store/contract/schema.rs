@@ -149,11 +149,13 @@ async fn an_older_store_is_not_migrated_without_the_pepper() {
     rig.open(ANNE, 5).await;
     rig.shut_store();
     super::migration::take_back(&rig.path(), 5);
+    let before = fs::read(rig.path()).unwrap();
     let refused = SqliteStore::open(&rig.path(), dollars(), NEW_YEAR, Keyring::empty());
     assert!(
         matches!(refused, Err(OpenError::NoPepper(_))),
         "{refused:?}"
     );
+    assert!(fs::read(rig.path()).unwrap() == before, "it was changed");
     rig.open_store();
     rig.assert_clean().await;
 }

@@ -172,11 +172,11 @@ pub const CAUSES: [Row; 25] = [
     row(
         Cause::Passing,
         (
-            "read wrong once",
-            "what was not read right is whole at a second look",
+            "read wrong once, or looked at still",
+            "something was not read right, and no look has found it damaged",
         ),
         Some(true),
-        "nothing is lost; where it comes back, look at disk and memory",
+        "try again; where it comes back, look at disk and memory",
         74,
     ),
     row(
@@ -356,6 +356,8 @@ impl Cause {
             Some(Errno::ACCESS | Errno::PERM) => Self::NotPermitted,
             Some(Errno::MFILE | Errno::NFILE) => Self::Files,
             Some(Errno::NOMEM | Errno::AGAIN) => Self::Memory,
+            // The disk is well: what stands there is no file.
+            Some(Errno::ISDIR | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Self::Unexpected,
             Some(_) => other,
             None => Self::Unexpected,
         }

@@ -5,8 +5,8 @@
 //! ("Can applications recover from fsync failures?", Rebello et al., USENIX ATC 2020). A later
 //! commit that only followed upon such pages would be lost with them. So nothing is committed, and nothing
 //! of the journal given up, before all that counts was written anew: the journal over itself, which makes
-//! the system write those pages again and changes nothing that anybody reads, and into the store's file
-//! what was copied there already, since SQLite syncs that file only once all of the journal is in it. What
+//! the system write those pages again and changes nothing that anybody reads (each frame only if it reads as
+//! its checksum says), and into the store's file what was copied there already, since SQLite syncs that file only once all of the journal is in it. What
 //! stands behind the last commit is cut off, and both files are synced. Then the journal is copied and
 //! begun afresh, where nobody reads it. The same is done where a store is opened: the process before may
 //! have ended that way.
@@ -23,7 +23,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::causes::Cause;
-use super::journal::{FRAME_HEADER_BYTES, HEADER_BYTES};
+use super::journal::{FRAME_HEADER_BYTES, Form, HEADER_BYTES, word};
 use super::look::Looker;
 use super::open::beside;
 use super::wal;
@@ -72,17 +72,24 @@ impl Writable {
     /// A transaction failed: finds out why. Where it was the disk, or the store is damaged, what is there is
     /// in doubt.
     pub(super) fn failed(&self, error: StoreError) -> StoreError {
-        let was_of_storage = matches!(error, StoreError::Disk(..));
         let error = self.looker.judge(error);
         let in_doubt = match &error {
             StoreError::Disk(cause, _) => cause.is_of_disk(),
-            StoreError::Broken(_) => was_of_storage,
+            StoreError::Damaged(..) => true,
             _ => false,
         };
         if in_doubt {
             self.doubt(&error);
         }
         error
+    }
+
+    /// Has nothing written where the store is gone from its place: SQLite would go on in a file that no start finds.
+    pub(super) fn look_at_place(&self) {
+        if let Err(gone) = self.looker.stands() {
+            let cause = Cause::of_system(&gone, Cause::Reading);
+            self.failed(StoreError::Disk(cause, gone.to_string()));
+        }
     }
 
     fn doubt(&self, error: &StoreError) {
@@ -158,6 +165,12 @@ pub(super) enum Unsound {
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     System(#[from] io::Error),
+    /// At a read of the journal.
+    #[error("{0}")]
+    Read(io::Error),
+    /// A frame of the journal reads otherwise than it was written, for now or for good.
+    #[error("frame {0} of the journal is not as it was written")]
+    Misread(u64),
     /// At an `fsync`.
     #[error("{0}")]
     Synced(io::Error),
@@ -170,6 +183,10 @@ impl From<Unsound> for StoreError {
             Unsound::System(error) => {
                 Self::Disk(Cause::of_system(&error, Cause::Writing), error.to_string())
             }
+            Unsound::Read(error) => {
+                Self::Disk(Cause::of_system(&error, Cause::Reading), error.to_string())
+            }
+            Unsound::Misread(_) => Self::Disk(Cause::Reading, error.to_string()),
             Unsound::Synced(error) => {
                 Self::Disk(Cause::of_system(&error, Cause::Syncing), error.to_string())
             }
@@ -210,6 +227,8 @@ impl Written {
 /// Writes what counts of the journal over itself, and what of it was copied into the store there again;
 /// cuts off what follows, and syncs both.
 fn rewrite(looker: &Looker) -> Result<(), Unsound> {
+    // By its path it is opened anew: another store there must not be taken for this one.
+    looker.stands()?;
     let written = Written::read(looker.path())?;
     let path = beside(looker.path(), "-wal");
     // Nothing of SQLite's locks is on the journal: it may be opened and closed.
@@ -217,8 +236,8 @@ fn rewrite(looker: &Looker) -> Result<(), Unsound> {
     if written.frames == 0 {
         journal.set_len(0)?;
     } else {
-        let copied = rewrite_journal(&journal, &written)?;
-        copy_again(&journal, looker.store(), &written, copied)?;
+        let (form, copied) = rewrite_journal(&journal, &written)?;
+        copy_again((&journal, &form), looker.store(), &written, copied)?;
     }
     let synced = journal.sync_all().and_then(|()| looker.store().sync_all());
     let synced = synced.and_then(|()| durable::sync_folder_of(&path));
@@ -232,49 +251,74 @@ fn frame_at(written: &Written, frame: u64) -> u64 {
         .saturating_add(HEADER_BYTES as u64)
 }
 
-/// Writes the journal over itself; returns the frames that are the last of their page and were copied, by
-/// page.
-fn rewrite_journal(journal: &File, written: &Written) -> io::Result<HashMap<u32, u64>> {
+/// A frame that is the last of its page, and was copied.
+struct Copied {
+    number: u64,
+    /// The checksum that it follows upon.
+    before: (u32, u32),
+}
+
+/// Reads a frame that must be as it was written: one that is not would be made durable for right.
+fn read_frame(
+    (journal, form): (&File, &Form),
+    at: u64,
+    (number, before): (u64, (u32, u32)),
+    frame: &mut [u8],
+) -> Result<(u32, u32), Unsound> {
+    journal.read_exact_at(frame, at).map_err(Unsound::Read)?;
+    let sum = form.checked(before, frame);
+    sum.ok_or(Unsound::Misread(number.saturating_add(1)))
+}
+
+/// Writes the journal over itself; returns its form, and the frames that are to be copied again, by page.
+fn rewrite_journal(
+    journal: &File,
+    written: &Written,
+) -> Result<(Form, HashMap<u32, Copied>), Unsound> {
     let mut header = [0; HEADER_BYTES];
-    journal.read_exact_at(&mut header, 0)?;
+    journal
+        .read_exact_at(&mut header, 0)
+        .map_err(Unsound::Read)?;
+    let form = Form::of(&header).filter(|form| form.page_bytes == written.page_bytes);
+    let form = form.ok_or(Unsound::Misread(0))?;
     journal.write_all_at(&header, 0)?;
     let mut frame = vec![0; written.page_bytes.saturating_add(FRAME_HEADER_BYTES)];
-    let (mut last, mut pages) = (HashMap::new(), 0);
+    let (mut last, mut pages, mut before) = (HashMap::new(), 0, form.begins);
     for number in 0..written.frames {
         let at = frame_at(written, number);
-        journal.read_exact_at(&mut frame, at)?;
+        let sum = read_frame((journal, &form), at, (number, before), &mut frame)?;
         journal.write_all_at(&frame, at)?;
         // Page, and with a commit the store's size in pages (SQLite's file format, 4.1).
-        let word = |at: usize| {
-            frame
-                .get(at..at.saturating_add(4))
-                .and_then(|word| word.try_into().ok())
-        };
-        let word = |at| word(at).map_or(0, u32::from_be_bytes);
-        last.insert(word(0), number);
-        pages = match word(4) {
+        last.insert(word(&frame, 0), Copied { number, before });
+        before = sum;
+        pages = match word(&frame, 4) {
             0 => pages,
             size => size,
         };
     }
     journal.set_len(frame_at(written, written.frames))?;
-    last.retain(|page, frame| (1..=pages).contains(page) && *frame < written.copied);
-    Ok(last)
+    last.retain(|page, frame| (1..=pages).contains(page) && frame.number < written.copied);
+    Ok((form, last))
 }
 
 /// Nobody else writes these pages: whoever copies the journal goes on behind them.
 fn copy_again(
-    journal: &File,
+    journal: (&File, &Form),
     store: &File,
     written: &Written,
-    frames: HashMap<u32, u64>,
-) -> io::Result<()> {
-    let mut page = vec![0; written.page_bytes];
-    for (number, frame) in frames {
-        let at = frame_at(written, frame).saturating_add(FRAME_HEADER_BYTES as u64);
-        journal.read_exact_at(&mut page, at)?;
-        let before = u64::from(number).saturating_sub(1);
-        store.write_all_at(&page, before.saturating_mul(page.len() as u64))?;
+    frames: HashMap<u32, Copied>,
+) -> Result<(), Unsound> {
+    let mut frame = vec![0; written.page_bytes.saturating_add(FRAME_HEADER_BYTES)];
+    for (page, Copied { number, before }) in frames {
+        read_frame(
+            journal,
+            frame_at(written, number),
+            (number, before),
+            &mut frame,
+        )?;
+        let at = u64::from(page).saturating_sub(1);
+        let at = at.saturating_mul(written.page_bytes as u64);
+        store.write_all_at(frame.get(FRAME_HEADER_BYTES..).unwrap_or_default(), at)?;
     }
     Ok(())
 }
@@ -288,7 +332,7 @@ mod tests {
         let path = folder.join("bank.db");
         let connection = Connection::open(&path).unwrap();
         let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); \
-                   INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
+                   CREATE TABLE bank (name PRIMARY KEY, value); INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
                    UPDATE t SET a = randomblob(50000)";
         connection.execute_batch(sql).unwrap();
         let reader = Connection::open(&path).unwrap();
@@ -328,6 +372,47 @@ mod tests {
         writable.make_sure(&connection).unwrap();
         assert!(writable.get());
         drop(connection);
+    }
+
+    #[test]
+    fn a_frame_that_reads_wrong_is_written_nowhere_and_keeps_the_disk_in_doubt_until_it_reads_right()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, reader) = half_copied(folder.path());
+        let path = folder.path().join("bank.db");
+        let journal = beside(&path, "-wal");
+        let read = || [&path, &journal].map(|path| std::fs::read(path).unwrap());
+        let writable = Writable::sound(Looker::new(&path).unwrap());
+        writable.failed(StoreError::Disk(Cause::Syncing, "fault".to_owned()));
+        let frame_bytes = 4_096 + FRAME_HEADER_BYTES;
+        let frames = (read()[1].len() - HEADER_BYTES) / frame_bytes;
+        assert!(frames > 12);
+        // The header's size of a page, a page that was copied already, the mark and checksum of a frame, the last page.
+        let first_page = HEADER_BYTES + FRAME_HEADER_BYTES;
+        let last_page = HEADER_BYTES + (frames - 1) * frame_bytes + FRAME_HEADER_BYTES;
+        for at in [
+            10,
+            first_page,
+            first_page - 16,
+            first_page - 1,
+            last_page + 4_095,
+        ] {
+            let mut right = read();
+            right[1][at] ^= 1;
+            std::fs::write(&journal, &right[1]).unwrap();
+            let refused = writable.make_sure(&connection);
+            assert!(
+                matches!(refused, Err(StoreError::Disk(Cause::Reading, _))),
+                "{at}: {refused:?}"
+            );
+            assert!(!writable.get() && read() == right, "{at}");
+            right[1][at] ^= 1;
+            std::fs::write(&journal, &right[1]).unwrap();
+        }
+        drop(reader);
+        writable.make_sure(&connection).unwrap();
+        drop(connection);
+        assert!(is_whole(&Connection::open(&path).unwrap()));
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::{OpenError, SqliteStore, StoreLock, clock, journal, look, open, reports};
 use crate::access::pepper::PepperId;
 use crate::domain::{ClockMark, Currency, TerminalName};
+use crate::durable;
 use crate::store::StoreError;
 
 impl SqliteStore {
@@ -27,7 +30,10 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`], with the first file that it may not, and whose that is.
     pub fn may_use(path: &Path) -> Result<(), OpenError> {
-        let Some((cause, detail)) = look::not_permitted(path) else {
+        // It is replaced, never written to.
+        let (lists, folder) = (open::beside(path, "-lists"), durable::folder_of(path));
+        let lists = || look::refused(&lists, folder, Access::READ_OK);
+        let Some((cause, detail)) = look::not_permitted(path).or_else(lists) else {
             return Ok(());
         };
         Err(OpenError::Storage {

@@ -120,6 +120,11 @@ pub(super) fn judge(
     keep(&journal, &name).map(Some).map_err(system)
 }
 
+/// Whether there is something in the journal of the store at `path`.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
+}
+
 /// Copies the journal beside itself, durably, before SQLite empties it.
 fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
     let kept = beside(journal, &format!(".lost-{name}"));
@@ -186,29 +191,25 @@ fn lost(journal: &Path) -> io::Result<Option<(u64, [u8; 8])>> {
     if !fill(&mut reader, &mut header)? {
         return Ok(None);
     }
-    let mut salts = [0; 8];
-    salts.copy_from_slice(&header[16..24]);
+    let salts = salts_of(&header);
     let Some(form) = Form::of(&header) else {
         // It is synced before the first frame is written, and all frames are nothing without it.
         let frames = length > (HEADER_BYTES as u64).saturating_add(FRAME_HEADER_BYTES as u64);
         return Ok(frames.then_some((0, salts)));
     };
     let mut scan = Scan::default();
-    let mut previous = pair(&header, 24);
+    let mut previous = form.begins;
     let mut frame = vec![0; FRAME_HEADER_BYTES.saturating_add(form.page_bytes)];
     for number in 1.. {
         if !fill(&mut reader, &mut frame)? {
             break;
         }
-        let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
-        let stored = pair(head, 16);
-        let ours = head.get(8..16) == Some(&salts[..]) && word(head, 0) != 0;
-        let sum = form.checksum(form.checksum(previous, &head[..8]), page);
-        let further = scan.take(number, (word(head, 0), word(head, 4)), ours, sum == stored);
-        if further {
+        let says = (word(&frame, 0), word(&frame, 4));
+        let follows = form.sum(previous, &frame) == pair(&frame, 16);
+        if scan.take(number, says, form.is_marked(&frame), follows) {
             return Ok(Some((scan.whole, salts)));
         }
-        previous = stored;
+        previous = pair(&frame, 16);
     }
     Ok(None)
 }
@@ -263,22 +264,44 @@ impl Scan {
 }
 
 /// How a journal is to be read, as its header says.
-struct Form {
-    page_bytes: usize,
+pub(super) struct Form {
+    pub(super) page_bytes: usize,
     big_endian: bool,
+    /// What its frames are marked with.
+    salts: [u8; 8],
+    /// The checksum that the first frame follows upon.
+    pub(super) begins: (u32, u32),
 }
 
 impl Form {
     /// `None` where the header is damaged.
-    fn of(header: &[u8; HEADER_BYTES]) -> Option<Self> {
+    pub(super) fn of(header: &[u8; HEADER_BYTES]) -> Option<Self> {
         let (magic, page_bytes) = (word(header, 0), word(header, 8));
         let form = Self {
             page_bytes: usize::try_from(page_bytes).ok()?,
             big_endian: magic & 1 == 1,
+            salts: salts_of(header),
+            begins: pair(header, 24),
         };
         let fits = page_bytes.is_power_of_two() && (512..=65_536).contains(&page_bytes);
         let sound = magic & !1 == MAGIC && word(header, 4) == VERSION && fits;
-        (sound && form.checksum((0, 0), &header[..24]) == pair(header, 24)).then_some(form)
+        (sound && form.checksum((0, 0), &header[..24]) == form.begins).then_some(form)
+    }
+
+    /// The frame's checksum, where it is the right one of a frame of this journal that follows upon `before`.
+    pub(super) fn checked(&self, before: (u32, u32), frame: &[u8]) -> Option<(u32, u32)> {
+        let sum = self.sum(before, frame);
+        (self.is_marked(frame) && sum == pair(frame, 16)).then_some(sum)
+    }
+
+    fn is_marked(&self, frame: &[u8]) -> bool {
+        frame.get(8..16) == Some(&self.salts[..]) && word(frame, 0) != 0
+    }
+
+    fn sum(&self, before: (u32, u32), frame: &[u8]) -> (u32, u32) {
+        let part = |range| frame.get(range).unwrap_or_default();
+        let head = self.checksum(before, part(0..8));
+        self.checksum(head, part(FRAME_HEADER_BYTES..frame.len()))
     }
 
     fn checksum(&self, (mut one, mut two): (u32, u32), octets: &[u8]) -> (u32, u32) {
@@ -296,7 +319,13 @@ impl Form {
     }
 }
 
-fn word(octets: &[u8], at: usize) -> u32 {
+fn salts_of(header: &[u8; HEADER_BYTES]) -> [u8; 8] {
+    let mut salts = [0; 8];
+    salts.copy_from_slice(&header[16..24]);
+    salts
+}
+
+pub(super) fn word(octets: &[u8], at: usize) -> u32 {
     let four = octets.get(at..at.saturating_add(4));
     four.and_then(|four| four.try_into().ok())
         .map_or(0, u32::from_be_bytes)

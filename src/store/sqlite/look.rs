@@ -22,8 +22,8 @@ use super::open::beside;
 use crate::durable;
 use crate::store::StoreError;
 
-/// How long a call waits for the second look. Of a large store it takes longer: until it is done, calls that
-/// would need it fail as [`Cause::Passing`].
+/// How long calls wait for the second look since it was begun. Of a large store it takes longer: until it is done,
+/// calls that would need it fail as [`Cause::Passing`], at once.
 const WAIT: Duration = Duration::from_secs(2);
 /// Read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -45,7 +45,8 @@ pub(super) struct Looker {
 #[derive(Debug)]
 enum State {
     NotNeeded,
-    Looking,
+    /// Since then.
+    Looking(Instant),
     /// What was found, and when. Damage stays.
     Found(Cause, String, Instant),
 }
@@ -70,6 +71,19 @@ impl Looker {
         &self.store
     }
 
+    /// That it is still this file which stands at the path: a start would find no other.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::NotFound`] where it is gone, or another.
+    pub(super) fn stands(&self) -> io::Result<()> {
+        fs::symlink_metadata(&self.path)?;
+        if durable::is_same(&self.store, &self.path) {
+            return Ok(());
+        }
+        let words = format!("{} is another file now", self.path.display());
+        Err(io::Error::new(io::ErrorKind::NotFound, words))
+    }
+
     /// Finds the cause of an error of the disk, and says it in words.
     pub(super) fn judge(self: &Arc<Self>, error: StoreError) -> StoreError {
         let StoreError::Disk(guess, words) = error else {
@@ -81,7 +95,7 @@ impl Looker {
         };
         let told = cause.tell(&detail);
         match cause.is_damage() {
-            true => StoreError::Broken(told),
+            true => StoreError::Damaged(cause, told),
             false => StoreError::Disk(cause, told),
         }
     }
@@ -90,7 +104,7 @@ impl Looker {
     pub(super) fn damage(&self) -> Option<StoreError> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Found(cause, detail, _) if cause.is_damage() => {
-                Some(StoreError::Broken(cause.tell(detail)))
+                Some(StoreError::Damaged(*cause, cause.tell(detail)))
             }
             _ => None,
         }
@@ -98,21 +112,39 @@ impl Looker {
 
     /// One look at a time, whoever asks, on a thread of its own: the store is served on meanwhile.
     fn second_look(self: &Arc<Self>, guess: Cause, words: String) -> (Cause, String) {
-        let still = || (Cause::Passing, format!("{words}; it is looked at still"));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            // Whoever asked first waits for it: nobody else is kept waiting.
-            State::Looking => return still(),
+        let begun = match &*state {
+            State::Looking(begun) => *begun,
             State::Found(cause, detail, at) if cause.is_damage() || at.elapsed() < WAIT => {
                 return (*cause, detail.clone());
             }
-            State::Found(..) | State::NotNeeded => {}
+            State::Found(..) | State::NotNeeded => match self.begin_look(guess, &words) {
+                Ok(()) => Instant::now(),
+                Err(error) => return (Cause::of_system(&error, Cause::Memory), error.to_string()),
+            },
+        };
+        *state = State::Looking(begun);
+        let looking = |state: &mut State| matches!(state, State::Looking(_));
+        let rest = WAIT.saturating_sub(begun.elapsed());
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, rest, looking)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Found(cause, detail, _) => (*cause, detail.clone()),
+            State::Looking(_) | State::NotNeeded => {
+                (Cause::Passing, format!("{words}; it is looked at still"))
+            }
         }
+    }
+
+    /// Looks on a thread, which cannot say what it found before the state is let go here.
+    fn begin_look(self: &Arc<Self>, guess: Cause, words: &str) -> io::Result<()> {
         tracing::error!(
             reason = words,
             "a page is not as it should be: all are looked at"
         );
-        let (looker, asked) = (Arc::clone(self), words.clone());
+        let (looker, asked) = (Arc::clone(self), words.to_owned());
         let thread = thread::Builder::new().name("second-look".to_owned());
         let look = move || {
             let (cause, detail) = find(&looker.path, Some(&looker.store), guess, asked);
@@ -122,19 +154,7 @@ impl Looker {
                 State::Found(cause, detail, Instant::now());
             looker.changed.notify_all();
         };
-        match thread.spawn(look) {
-            Ok(_) => *state = State::Looking,
-            Err(error) => return (Cause::of_system(&error, Cause::Memory), error.to_string()),
-        }
-        let looking = |state: &mut State| matches!(state, State::Looking);
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, WAIT, looking)
-            .unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            State::Found(cause, detail, _) => (*cause, detail.clone()),
-            State::Looking | State::NotNeeded => still(),
-        }
+        thread.spawn(look).map(|_| ())
     }
 }
 
@@ -149,7 +169,8 @@ pub(super) fn find(
     match guess {
         Cause::Damaged | Cause::NotAStore => look_twice(path, store, words),
         Cause::NotPermitted | Cause::Reading | Cause::Writing | Cause::Syncing => {
-            let found = not_permitted(path).or_else(|| not_opened(path, store));
+            let found = not_permitted(path).or_else(|| no_file(path));
+            let found = found.or_else(|| not_opened(path, store));
             let found = found.or_else(|| limited(path).filter(|_| guess == Cause::Writing));
             let found = found.or_else(|| filled(path).filter(|_| guess == Cause::Writing));
             match found {
@@ -229,42 +250,62 @@ pub(super) fn not_permitted(path: &Path) -> Option<(Cause, String)> {
     let folder = durable::folder_of(path);
     let to_use = Access::READ_OK | Access::WRITE_OK;
     let files = ["", "-wal", "-shm", "-lock"].map(|part| (beside(path, part), to_use));
-    let all = std::iter::once((folder.to_owned(), to_use | Access::EXEC_OK)).chain(files);
-    for (file, needed) in all {
-        let refused = match access(&file, needed).map_err(io::Error::from) {
-            Err(error) => Cause::of_system(&error, Cause::Passing),
-            Ok(()) => continue,
-        };
-        if !matches!(refused, Cause::NotPermitted | Cause::ReadOnly) {
-            continue;
-        }
-        let (name, me) = (file.display(), geteuid().as_raw());
-        let owners = (fs::metadata(&file), fs::metadata(folder));
-        let detail = match owners {
-            (Ok(own), Ok(folder)) if own.uid() != folder.uid() => format!(
-                "{name} belongs to uid {}, and this process is uid {me}: chown {}:{} {name}",
-                own.uid(),
-                folder.uid(),
-                folder.gid()
-            ),
-            (Ok(own), _) => format!(
-                "{name} belongs to uid {}, its mode is {:o}, and this process is uid {me}",
-                own.uid(),
-                own.mode() & 0o7777
-            ),
-            (Err(_), _) => format!("{name}, by uid {me}"),
-        };
-        return Some((refused, detail));
-    }
-    None
+    let mut all = std::iter::once((folder.to_owned(), to_use | Access::EXEC_OK)).chain(files);
+    all.find_map(|(file, needed)| refused(&file, folder, needed))
 }
 
-/// Whether a file can be opened at all.
+/// That this process may not use the file, which is in `folder` or is it; whose it is, and what to do.
+pub(super) fn refused(file: &Path, folder: &Path, needed: Access) -> Option<(Cause, String)> {
+    let error = access(file, needed).err()?;
+    let cause = Cause::of_system(&error.into(), Cause::Passing);
+    if !matches!(cause, Cause::NotPermitted | Cause::ReadOnly) {
+        return None;
+    }
+    let (name, me) = (file.display(), geteuid().as_raw());
+    let detail = match (fs::metadata(file), fs::metadata(folder)) {
+        (Ok(own), Ok(folder)) if own.uid() != folder.uid() => format!(
+            "{name} belongs to uid {}, and this process is uid {me}: chown {}:{} {name}",
+            own.uid(),
+            folder.uid(),
+            folder.gid()
+        ),
+        (Ok(own), _) => format!(
+            "{name} belongs to uid {}, its mode is {:o}, and this process is uid {me}",
+            own.uid(),
+            own.mode() & 0o7777
+        ),
+        (Err(_), _) => format!("{name}, by uid {me}"),
+    };
+    Some((cause, detail))
+}
+
+/// The first of the store's files that is there and is none, such as a folder.
+fn no_file(path: &Path) -> Option<(Cause, String)> {
+    [
+        ("", Cause::NotAStore),
+        ("-wal", Cause::Unexpected),
+        ("-shm", Cause::Unexpected),
+    ]
+    .into_iter()
+    .find_map(|(part, cause)| {
+        let file = beside(path, part);
+        let is_other = fs::metadata(&file).is_ok_and(|found| !found.is_file());
+        is_other.then(|| (cause, format!("{} is no file", file.display())))
+    })
+}
+
+/// Whether a file can be opened at all. One that SQLite may have open is not opened here; its journal may be.
 fn not_opened(path: &Path, store: Option<&File>) -> Option<(Cause, String)> {
+    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
     let opened = match store {
         Some(_) if !path.exists() => Err(io::ErrorKind::NotFound.into()),
-        Some(_) => File::open(durable::folder_of(path)),
-        None => OpenOptions::new().read(true).write(true).open(path),
+        Some(_) => match open(&beside(path, "-wal")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                File::open(durable::folder_of(path))
+            }
+            opened => opened,
+        },
+        None => open(path),
     };
     let error = opened.err()?;
     let cause = Cause::of_system(&error, Cause::Reading);
@@ -322,7 +363,10 @@ mod tests {
         let looker = Looker::new(&path).unwrap();
         for _ in 0..2 {
             let judged = looker.judge(StoreError::Disk(Cause::Damaged, "words".to_owned()));
-            assert!(matches!(judged, StoreError::Broken(_)), "{judged:?}");
+            assert!(
+                matches!(judged, StoreError::Damaged(Cause::Damaged, _)),
+                "{judged:?}"
+            );
         }
     }
 

@@ -424,6 +424,7 @@ impl Store for SqliteStore {
 
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
         Box::pin(async move {
+            self.writable.look_at_place();
             let swept = self.write(move |books| books.sweep(&context)).await;
             if self.journal_bytes() > u64::from(wal::BYTES_MAX) {
                 self.writable.empty_journal();

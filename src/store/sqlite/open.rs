@@ -22,7 +22,7 @@ use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
 use crate::durable::{self, folder_of};
 use crate::store::seats::Seats;
-use crate::store::{Event, Note, StoreError};
+use crate::store::{Event, Note};
 
 /// "ATMb", in the file's header: this is a store of ours.
 const APPLICATION_ID: i32 = 0x4154_4d62;
@@ -186,6 +186,10 @@ pub(super) fn writer(
     let version = check_layout(&connection, path)?;
     if version > 0 {
         check_currency(&connection, path, currency)?;
+        // Before anything is changed: a part of the migrations would stand.
+        if version <= COVERED && keyring.is_empty() {
+            return Err(OpenError::NoPepper(path.to_owned()));
+        }
     }
     let kept = journal::judge(&connection, (path, looker.store()), version, accept_loss)?;
     settings(&connection).map_err(OpenError::of_sqlite(path))?;
@@ -364,11 +368,7 @@ fn cover(
         keyring,
         seats: &Seats::default(),
     };
-    books.cover_all(now).map_err(|error| match error {
-        StoreError::Disk(..) => OpenError::of_store(path)(error),
-        _ if keyring.is_empty() => OpenError::NoPepper(path.to_owned()),
-        error => OpenError::of_store(path)(error),
-    })
+    books.cover_all(now).map_err(OpenError::of_store(path))
 }
 
 fn begin_bank(connection: &Connection, currency: Currency, now: Timestamp) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use super::causes::Cause;
-use super::look;
+use super::{journal, look};
 use crate::store::StoreError;
 
 /// The store cannot be opened.
@@ -148,14 +148,15 @@ impl OpenError {
     /// That the store's own work upon the store at `path` failed.
     pub(super) fn of_store(path: &Path) -> impl Fn(StoreError) -> Self {
         move |error| match error {
-            StoreError::Disk(cause, detail) => Self::Storage {
+            StoreError::Disk(cause, detail) | StoreError::Damaged(cause, detail) => Self::Storage {
                 path: path.to_owned(),
                 cause,
                 detail,
             },
-            error => Self::System {
+            error => Self::Storage {
                 path: path.to_owned(),
-                source: io::Error::other(error),
+                cause: Cause::Unexpected,
+                detail: error.to_string(),
             },
         }
     }
@@ -180,6 +181,11 @@ impl OpenError {
         match cause {
             Cause::Missing => Self::Missing(path),
             Cause::NotAStore => Self::NotAStore(path),
+            // Each may be whole by itself, and no backup is needed.
+            Cause::Damaged if journal::is_there(&path) => Self::Apart {
+                path,
+                words: detail,
+            },
             cause => Self::Storage {
                 path,
                 cause,

@@ -188,8 +188,7 @@ pub(super) fn serve(
             seats,
         };
         match transact(&mut books, (writable, clock), &mut batch) {
-            // One call spoilt the batch: each goes again, alone.
-            Err(error) if batch.len() > 1 && !matches!(error, StoreError::Disk(..)) => {
+            Err(error) if batch.len() > 1 && may_be_of_one_call(&error) => {
                 tracing::warn!(%error, calls = batch.len(), "a batch was rolled back; each call is tried alone");
                 for job in batch {
                     let mut single = vec![job];
@@ -209,6 +208,18 @@ pub(super) fn serve(
         // Nor is the journal copied and given up when the connection closes.
         let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         let _ = connection.set_db_config(keep_journal, true);
+    }
+}
+
+/// Whether one call may have spoilt the commit of all, so that each goes again, alone and once. Where a row of one
+/// account breaks a rule, the others' orders, which need not touch it, are carried out before the server ends, and
+/// nobody is told of a fault that is not of their call. Storage itself fails each of them alike: to ask
+/// it anew for every call would only keep them all waiting.
+fn may_be_of_one_call(error: &StoreError) -> bool {
+    match error {
+        StoreError::Disk(cause, _) => *cause == Cause::Unexpected,
+        StoreError::Damaged(..) => false,
+        _ => true,
     }
 }
 
@@ -298,7 +309,9 @@ impl From<rusqlite::Error> for StoreError {
             (Some(cause), _) => Self::Disk(cause, text),
             // A rule of the schema; or not SQLite but a row that does not hold what its column promises.
             (None, Some(ErrorCode::ConstraintViolation) | None) => Self::Broken(text),
-            (None, Some(_)) => Self::Unavailable(text),
+            // Nobody waits for it any more.
+            (None, Some(ErrorCode::OperationInterrupted)) => Self::Unavailable(text),
+            (None, Some(_)) => Self::Disk(Cause::Unexpected, text),
         }
     }
 }
