@@ -2,7 +2,7 @@
 //! back.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -88,8 +88,11 @@ impl ListMemory {
         if self.read().is_ok_and(|known| known == lists) {
             return Ok(());
         }
-        let draft = Draft::write(&self.path, &serde_json::to_vec_pretty(&lists)?, 0o600)?;
-        give_to_owner(draft.file(), &self.store)?;
+        let text = serde_json::to_vec_pretty(&lists)?;
+        let draft = Draft::fill(&self.path, 0o600, |file| {
+            file.write_all(&text)?;
+            give_to_owner(file, &self.store)
+        })?;
         draft.settle()
     }
 
