@@ -171,7 +171,7 @@ mod tests {
             .config;
         let clock: Arc<dyn Surroundings> = Arc::new(System::default());
         let trust = Trust::load(&config.tls, &clock).unwrap();
-        let memory = ListMemory::at(folder.path().join("lists"));
+        let memory = ListMemory::beside(folder.path().join("bank.db"));
         memory.keep(&trust).unwrap();
         memory.refuse_to_go_back(&trust).unwrap();
         let text = std::fs::read_to_string(&memory.path).unwrap();
