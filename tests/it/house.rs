@@ -98,8 +98,10 @@ fn test_modules(files: &BTreeMap<String, String>) -> Vec<String> {
     for (file, text) in files {
         let stem = file.strip_suffix(".rs").unwrap();
         let folder = stem.strip_suffix("/mod").unwrap_or(stem);
-        for (_, after) in text
-            .match_indices("#[cfg(test)]\nmod ")
+        let starts = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub(crate) mod "];
+        for (_, after) in starts
+            .iter()
+            .flat_map(|start| text.match_indices(start))
             .map(|(at, path)| text.split_at(at + path.len()))
         {
             if let Some((name, _)) = after
