@@ -5,6 +5,7 @@
 //! also keeps what would be left of each file after a power cut.
 
 mod faults;
+mod serving;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ enum Disk {
     NotSyncing,
     NotReading,
     NotReadingOnce,
+    MisreadingOnce,
+    OnlyReading,
     NotWriting,
     NoMemory,
 }
@@ -79,6 +82,8 @@ impl Bank {
             Disk::NotSyncing => "sync fails",
             Disk::NotReading => "reads fail",
             Disk::NotReadingOnce => "1 read fails",
+            Disk::MisreadingOnce => "a page is read wrong",
+            Disk::OnlyReading => "nothing is to be written",
             Disk::NotWriting => "writes fail",
             Disk::NoMemory => "memory is used up",
         };

@@ -105,18 +105,6 @@ fn a_damaged_or_foreign_store_is_refused_in_words_and_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_or_another_currency_is_refused_with_78() {
-    let mut site = Site::new();
-    site.set("accounts.currency", "\"EUR\"");
-    site.start_refused().expect(78).saying("USD");
-    site.set("accounts.currency", "\"USD\"");
-    let store = rusqlite::Connection::open(site.path("data/bank.db")).unwrap();
-    store.pragma_update(None, "user_version", 99).unwrap();
-    drop(store);
-    site.start_refused().expect(78).saying("newer version");
-}
-
-#[test]
 fn an_unknown_key_or_a_wrong_value_is_refused_with_78_naming_its_line() {
     for (line, words) in [
         ("max_conections = 3", "max_conections"),

@@ -222,7 +222,7 @@ pub const CAUSES: [Row; 25] = [
             "another file, or one that was written over",
             "is not a bank's store",
         ),
-        None,
+        Some(false),
         "name the bank's store in [store] url; where this was it, keep a copy, and find out what wrote over it",
         78,
     ),

@@ -2,8 +2,9 @@
  *
  * DISK_FOLDER   files below it are on this disk
  * DISK_CONTROL  a file: begins with 'f': the disk is full; with 's': fsync fails; with 'r': no read works,
- *               with '1': the first does not; with 'w': no write works; with 'm': there is no memory to map
- *               files; else it is sound
+ *               with '1': the first does not; with 'a': the first page of a store is read wrong; with 'w': no
+ *               write works; with 'n': it is read-only; with 'm': there is no memory to map files; else it is
+ *               sound
  * DISK_SHADOW   a folder: each file as a power cut would leave it, kept page by page
  *
  * After a failed fsync the system takes pages for written that never were (every other one here),
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,12 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(result, name, ...) ((result(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name))
 
+static const char *below(const char *path, const char *folder) {
+    size_t prefix = strlen(folder);
+    if (strncmp(path, folder, prefix) != 0 || path[prefix] != '/') return NULL;
+    return path + prefix + 1;
+}
+
 /* The file's name below the folder, or NULL where it is elsewhere. */
 static const char *name_of(int fd, char *path) {
     const char *folder = getenv("DISK_FOLDER");
@@ -46,9 +54,7 @@ static const char *name_of(int fd, char *path) {
     ssize_t length = readlink(link, path, PATH_MAX - 1);
     if (length < 0) return NULL;
     path[length] = 0;
-    size_t prefix = strlen(folder);
-    if (strncmp(path, folder, prefix) != 0 || path[prefix] != '/') return NULL;
-    return path + prefix + 1;
+    return below(path, folder);
 }
 
 static char fault(void) {
@@ -130,9 +136,43 @@ ssize_t read(int fd, void *to, size_t count) {
     return REAL(ssize_t, read, int, void *, size_t)(fd, to, count);
 }
 
+static int reads_wrong(int fd, size_t count) {
+    static int once;
+    char path[PATH_MAX];
+    if (count < PAGE || !fails(fd, 'a')) return 0;
+    return strcmp(name_of(fd, path), "bank.db") == 0 && !__atomic_exchange_n(&once, 1, __ATOMIC_SEQ_CST);
+}
+
 ssize_t pread64(int fd, void *to, size_t count, off_t at) {
     if (read_fails(fd)) return errno = EIO, -1;
-    return REAL(ssize_t, pread64, int, void *, size_t, off_t)(fd, to, count, at);
+    ssize_t done = REAL(ssize_t, pread64, int, void *, size_t, off_t)(fd, to, count, at);
+    if (done > 0 && reads_wrong(fd, count)) memset(to, 0xa5, (size_t)done);
+    return done;
+}
+
+static int opens(const char *path, int flags, va_list more) {
+    const char *folder = getenv("DISK_FOLDER");
+    int makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+    mode_t mode = makes ? va_arg(more, mode_t) : 0;
+    int writes = (flags & O_ACCMODE) != O_RDONLY && folder != NULL && below(path, folder) != NULL;
+    if (writes && fault() == 'n') return errno = EROFS, -1;
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int open(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    int fd = opens(path, flags, more);
+    va_end(more);
+    return fd;
+}
+
+int open64(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    int fd = opens(path, flags, more);
+    va_end(more);
+    return fd;
 }
 
 ssize_t pread(int fd, void *to, size_t count, off_t at) {
@@ -151,6 +191,7 @@ void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t off
 ssize_t write(int fd, const void *from, size_t count) {
     if (fails(fd, 'f')) return errno = ENOSPC, -1;
     if (fails(fd, 'w')) return errno = EIO, -1;
+    if (fails(fd, 'n')) return errno = EROFS, -1;
     off_t at = lseek(fd, 0, SEEK_CUR);
     ssize_t done = REAL(ssize_t, write, int, const void *, size_t)(fd, from, count);
     if (at >= 0) wrote(fd, at, done);
@@ -160,6 +201,7 @@ ssize_t write(int fd, const void *from, size_t count) {
 ssize_t pwrite64(int fd, const void *from, size_t count, off_t at) {
     if (fails(fd, 'f')) return errno = ENOSPC, -1;
     if (fails(fd, 'w')) return errno = EIO, -1;
+    if (fails(fd, 'n')) return errno = EROFS, -1;
     ssize_t done = REAL(ssize_t, pwrite64, int, const void *, size_t, off_t)(fd, from, count, at);
     wrote(fd, at, done);
     return done;
