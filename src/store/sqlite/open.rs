@@ -20,7 +20,7 @@ use crate::access::pepper::PepperId;
 use crate::access::row_mac::Keyring;
 use crate::access::stand_in::StandInKey;
 use crate::domain::{Currency, Timestamp};
-use crate::durable::{self, folder_of};
+use crate::durable;
 use crate::store::seats::Seats;
 use crate::store::{Event, Note};
 
@@ -122,7 +122,7 @@ pub(super) fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
         Err(source) => return Err(system(source)),
     };
-    let folder = fs::canonicalize(folder_of(path)).map_err(system)?;
+    let folder = fs::canonicalize(durable::folder_of(path)).map_err(system)?;
     let is_link = path.file_name().map(|name| folder.join(name)) != Some(real.clone());
     if is_link && rustix::process::geteuid().is_root() {
         let link = fs::symlink_metadata(path).map_err(system)?;
@@ -149,7 +149,7 @@ pub(super) fn refuse_remains(path: &Path) -> Result<(), OpenError> {
 pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
     let system = OpenError::of_system(path);
     refuse_remains(path)?;
-    let folder = folder_of(path);
+    let folder = durable::folder_of(path);
     durable::make_folder(folder).map_err(system)?;
     let made = OpenOptions::new()
         .write(true)
