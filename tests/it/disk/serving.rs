@@ -39,6 +39,16 @@ impl Served {
         customer.await
     }
 
+    /// Deposits, and waits until all that was logged before the answer is there.
+    async fn deposit(&self, customer: &mut Terminal, code: u16) {
+        let said = self.server.log().len();
+        customer.deposit(1).await.expect_code(code);
+        let words = format!("op=\"deposit\" code={code}");
+        until("the answer in the log", || {
+            self.server.log()[said..].contains(&words).then_some(())
+        });
+    }
+
     fn on(&self, disk: Disk) -> Undo<'_> {
         self.bank.set(disk);
         Box::new(|| self.bank.set(Disk::Sound))
@@ -79,7 +89,7 @@ impl Served {
         fault: impl FnOnce() -> Undo<'a>,
     ) -> Undo<'a> {
         self.bank.set(Disk::NotSyncing);
-        customer.deposit(1).await.expect_code(51);
+        self.deposit(customer, 51).await;
         let undo = fault();
         self.bank.set(Disk::Sound);
         undo
@@ -170,7 +180,7 @@ async fn ask(customer: &mut Terminal, cause: Cause) -> u16 {
 
 /// The fault begins, is told in its row's words and no other's, is answered 51 meanwhile, and ends.
 async fn expect_51_and_no_harm(served: &Served, customer: &mut Terminal, cause: Cause) {
-    customer.deposit(1).await.expect_code(0);
+    served.deposit(customer, 0).await;
     let begun = served.begin(cause, customer).await;
     let undo = begun.unwrap_or_else(|| panic!("{cause:?} is not brought about"));
     let said = served.server.log().len();
