@@ -154,8 +154,8 @@ pub(super) struct HoldRow {
     pub(super) entry: Option<i64>,
     /// The kept answer that settled it.
     pub(super) settled_by: Option<i64>,
-    /// The address that asked for it. Set only for a new hold of a terminal without a certificate.
-    pub(super) made_from: Option<AddressBlock>,
+    /// The address that asked for it, and when. Set only for a new hold of a terminal without a certificate.
+    pub(super) made_from: Option<(AddressBlock, Timestamp)>,
 }
 
 /// Why staff made an entry.

@@ -34,8 +34,8 @@ pub(super) trait Operation {
     /// Decides by the loaded rows and changes them.
     ///
     /// # Errors
-    /// [`Stop`]. The engine keeps the changes that a refused operation made before its refusal, so a rule
-    /// saves a row only when nothing can refuse any more.
+    /// [`Stop`]. The engine keeps the changes that a refused operation made before its refusal: holds that
+    /// had expired stay expired. So a rule saves what it decides only when nothing can refuse it any more.
     fn execute(&self, rows: &mut WorkingSet) -> Result<Self::Answer, Stop>;
 }
 
@@ -72,7 +72,7 @@ impl Stop {
 /// Whether an account may be shown for a number that is nobody's.
 pub(super) type MayBeShown = fn(&CredentialRow) -> bool;
 
-/// The rows that an operation reads. [`Ends`] are always loaded.
+/// The rows that an operation reads, beside the numbers and the log's end in [`Ends`].
 #[derive(Debug, Default)]
 pub(super) struct Needs<'a> {
     /// The session that holds the account with this number.
@@ -140,16 +140,21 @@ impl<T> From<Option<T>> for Loaded<T> {
     }
 }
 
-/// Where tables and logs end.
-#[derive(Debug, Clone, Copy)]
+/// Where tables and logs end. The engine loads each part when an operation first needs it.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ends {
     /// The audit log's last record.
-    pub(super) log: LogHead,
+    pub(super) log: Option<LogHead>,
     /// How many numbers have tries.
-    pub(super) try_rows: u64,
+    pub(super) try_rows: Option<u64>,
     /// It is on record that they nearly fill their table.
     pub(super) is_tries_told: bool,
-    /// The last numbers that rows were given.
+    pub(super) numbers: Option<LastNumbers>,
+}
+
+/// The last numbers that rows were given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastNumbers {
     pub(super) account: i64,
     pub(super) terminal: i64,
     pub(super) entry: i64,
@@ -168,7 +173,7 @@ pub(super) struct Known {
     pub(super) changed: Vec<i64>,
     pub(super) customers: HashMap<AccountNumber, i64>,
     pub(super) terminals: HashMap<TerminalName, TerminalRow>,
-    pub(super) ends: Option<Ends>,
+    pub(super) ends: Ends,
 }
 
 /// Rows that were loaded for one operation.
@@ -314,7 +319,7 @@ impl WorkingSet {
     /// `changes` now, and the accounts in `known.changed` before it commits.
     pub(super) fn settle(&mut self) {
         let (known, changes) = (&mut self.known, &mut self.changes);
-        known.ends = changes.ends.or(known.ends);
+        known.ends = changes.ends.unwrap_or(known.ends);
         for (name, row) in &changes.terminals {
             known.terminals.insert(name.clone(), *row);
         }
@@ -425,14 +430,13 @@ impl WorkingSet {
     }
 
     /// The ends of tables and logs, to be advanced.
-    pub(super) fn ends(&mut self) -> Result<&mut Ends, Stop> {
-        let ends = self.changes.ends.or(self.known.ends);
-        Ok(self.changes.ends.insert(ends.ok_or(Stop::Missing)?))
+    pub(super) fn ends(&mut self) -> &mut Ends {
+        self.changes.ends.get_or_insert(self.known.ends)
     }
 
     /// The next number of a table.
     pub(super) fn next(&mut self, table: Numbered) -> Result<i64, Stop> {
-        let last = self.ends()?;
+        let last = self.ends().numbers.as_mut().ok_or(Stop::Missing)?;
         let number = match table {
             Numbered::Account => &mut last.account,
             Numbered::Terminal => &mut last.terminal,

@@ -13,7 +13,7 @@ super::on_every_store! {
     an_old_claim_neither_moves_money_nor_frees_the_account
     a_settlement_goes_on_though_its_session_is_over_and_shows_money_to_the_present_one_alone
     without_a_certificate_a_session_that_is_over_settles_nothing
-    a_released_claim_reads_no_balance_and_changes_no_pin
+    a_released_claim_reads_neither_balance_nor_history_and_changes_no_pin
     a_proof_is_void_once_the_pin_was_changed
     an_account_locked_by_staff_is_told_to_the_right_pin_only
     a_claim_is_over_once_staff_lock_the_account_or_give_it_a_pin
@@ -69,13 +69,15 @@ async fn an_old_claim_neither_moves_money_nor_frees_the_account(rig: Rig) {
     assert!(rig.deposit(&new, 5).await.is_ok());
 }
 
-async fn a_released_claim_reads_no_balance_and_changes_no_pin(rig: Rig) {
+async fn a_released_claim_reads_neither_balance_nor_history_and_changes_no_pin(rig: Rig) {
     rig.open(ANNE, 100).await;
     let claim = rig.log_in(ANNE).await;
     let proof = rig.proof(ANNE).await;
     rig.store().release(&claim);
     let read = rig.store().balance(&claim, rig.context()).await;
     assert_eq!(read.unwrap_err(), StoreError::Fenced);
+    let lines = rig.store().history(&claim, 1, None).await;
+    assert_eq!(lines.unwrap_err(), StoreError::Fenced);
     let hash = rig.hash("5093", CHEAP);
     let changed = rig
         .store()

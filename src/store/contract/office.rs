@@ -14,6 +14,7 @@ super::on_every_store! {
     an_adjustment_is_an_entry_with_a_reason
     an_adjustment_never_takes_what_is_held_or_not_there
     an_account_with_money_or_holds_cannot_be_closed
+    an_account_whose_last_hold_expires_while_it_is_closed_stays_open
     a_closed_account_is_left_alone_by_all_acts
     acts_upon_nobody_say_so
     a_statement_has_the_entries_of_its_time_oldest_first
@@ -221,6 +222,23 @@ async fn an_account_with_money_or_holds_cannot_be_closed(rig: Rig) {
     assert!(matches!(rig.act(close()).await, Done::Yes));
     assert_refused(&rig, close(), "the account is closed already").await;
     assert_eq!(rig.show(ANNE).await.status, "closed");
+    rig.assert_clean().await;
+}
+
+async fn an_account_whose_last_hold_expires_while_it_is_closed_stays_open(rig: Rig) {
+    rig.open(ANNE, 100).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.authorize(&anne, "h-1", 100).await.unwrap();
+    rig.advance(120_000);
+    rig.store().sweep(rig.context()).await.unwrap();
+    rig.authorize(&anne, "h-2", 100).await.unwrap();
+    assert!(rig.capture("h-1", 100).await.unwrap().late);
+    // Nobody has swept since it expired.
+    rig.advance(120_000);
+    let late = "the account has holds that can still be captured late";
+    assert_refused(&rig, Act::Close(number(ANNE)), late).await;
+    assert!(rig.capture("h-2", 100).await.unwrap().late);
+    assert_eq!(rig.show(ANNE).await.status, "open");
     rig.assert_clean().await;
 }
 

@@ -171,7 +171,9 @@ impl Books {
         new: Option<PinHash>,
     ) -> Result<PinChange, StoreError> {
         let number = proof.account();
-        let current = self.customers.get(&number).map(|known| known.pin.revision);
+        let known = self.customers.get(&number);
+        let open = known.filter(|known| known.status != Status::Closed);
+        let current = open.map(|known| known.pin.revision);
         if current != Some(proof.revision()) {
             return Ok(PinChange::Void);
         }

@@ -238,6 +238,7 @@ impl Store for MemoryStore {
         let before = before.map_or(i64::MAX, EntryNumber::get);
         Box::pin(async move {
             self.call(|books| {
+                self.fenced(claim)?;
                 let lines = books.lines(claim.account).into_iter().rev();
                 let older = lines.filter(|line| line.entry < before);
                 Ok(older.take(limit.into()).collect())

@@ -5,7 +5,7 @@ use crate::store::{LogHead, Note};
 
 /// Appends a record to the log.
 pub(in crate::store) fn append(rows: &mut WorkingSet, note: &Note) -> Result<(), Stop> {
-    let log = &mut rows.ends()?.log;
+    let log = rows.ends().log.as_mut().ok_or(Stop::Missing)?;
     let record = note.record(log.count.saturating_add(1));
     let hash = record.hash(&log.hash);
     *log = LogHead {

@@ -21,11 +21,12 @@ pub(in crate::store) struct ChangePin<'a> {
 impl Operation for ChangePin<'_> {
     type Answer = PinChange;
 
-    fn needs(&self, _: &WorkingSet) -> Needs<'_> {
+    fn needs(&self, rows: &WorkingSet) -> Needs<'_> {
         Needs {
             session: Some(self.session.number),
             credential: Some(self.number),
-            covered: Some(Covered::Account(self.session.row)),
+            // A wrong row is an alarm, so it is looked at only for a PIN that would be replaced.
+            covered: rows.credential_account().map(Covered::Account),
             ..Needs::default()
         }
     }

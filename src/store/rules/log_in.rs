@@ -73,10 +73,12 @@ impl CountTry<'_> {
     /// Counts one more row of the table of tries, if there is room. Tells staff when the table is nearly full.
     fn takes_another_row(&self, rows: &mut WorkingSet) -> Result<bool, Stop> {
         let context = self.context;
-        let ends = rows.ends()?;
-        let takes = ends.try_rows < context.terms.try_rows_max;
-        ends.try_rows = ends.try_rows.saturating_add(u64::from(takes));
-        if let Some(note) = context.fills_tries(ends.try_rows, &mut ends.is_tries_told) {
+        let ends = rows.ends();
+        let before = ends.try_rows.ok_or(Stop::Missing)?;
+        let takes = before < context.terms.try_rows_max;
+        let count = before.saturating_add(u64::from(takes));
+        ends.try_rows = Some(count);
+        if let Some(note) = context.fills_tries(count, &mut ends.is_tries_told) {
             tracing::error!("ALARM: the table of wrong PINs is nearly full");
             audit::append(rows, &note)?;
         }

@@ -13,6 +13,8 @@ use crate::store::{Context, Order, OrderKind, Receipt, StoreError};
 /// One order of a session.
 pub(in crate::store) struct CarryOut<'a> {
     pub(in crate::store) session: SessionFence,
+    /// The first order of a call compares the fence for all of them: they stand or fall together.
+    pub(in crate::store) is_first: bool,
     pub(in crate::store) order: &'a Order,
     pub(in crate::store) context: &'a Context,
 }
@@ -24,7 +26,7 @@ impl Operation for CarryOut<'_> {
         let row = self.session.row;
         let due = (row, self.context.now, usize::MAX);
         let mut needs = Needs {
-            session: Some(self.session.number),
+            session: self.is_first.then_some(self.session.number),
             account: Some(row),
             answer: Some((row, &self.order.key)),
             terminal: Some(&self.context.terminal),
@@ -35,9 +37,12 @@ impl Operation for CarryOut<'_> {
             OrderKind::Deposit | OrderKind::Withdraw => {}
             OrderKind::Transfer(to) => needs.customer = Some(*to),
             OrderKind::Authorize(_) => {
-                needs.open_holds = Some(row);
-                let kept = rows.answer().ok().flatten().and_then(|kept| kept.hold);
-                needs.hold_made = kept.map(|hold| (hold, row));
+                // A new hold needs the counts, and a repeat the hold that it made.
+                match rows.answer() {
+                    Err(_) => {}
+                    Ok(None) => needs.open_holds = Some(row),
+                    Ok(Some(kept)) => needs.hold_made = kept.hold.map(|hold| (hold, row)),
+                }
             }
         }
         needs
@@ -46,7 +51,7 @@ impl Operation for CarryOut<'_> {
     fn execute(&self, rows: &mut WorkingSet) -> Result<Receipt, Stop> {
         // The fence comes first, inside the transaction: another session may hold the account by now, and
         // nothing of it may be shown or moved.
-        if !rows.is_present(self.session)? {
+        if self.is_first && !rows.is_present(self.session)? {
             return Err(StoreError::Fenced.into());
         }
         let mut account = rows.account(self.session.row)?;
@@ -174,7 +179,7 @@ fn authorize(
         captured: 0,
         entry: None,
         settled_by: None,
-        made_from: context.address,
+        made_from: context.address.map(|address| (address, context.now)),
     });
     Ok(id)
 }

@@ -61,9 +61,12 @@ impl Operation for StaffAct<'_> {
             _ => {}
         }
         if let Ok(Some(account)) = rows.customer() {
-            needs.covered = Some(Covered::Account(account.id));
-            needs.due = Some((account.id, self.context.now, usize::MAX));
-            needs.late_holds = Some((account.id, self.context.now));
+            let now = self.context.now;
+            let closes = matches!(self.act, Act::Close(_));
+            let adjusts = matches!(self.act, Act::Adjust { .. });
+            needs.covered = (!adjusts).then_some(Covered::Account(account.id));
+            needs.due = (closes || adjusts).then_some((account.id, now, usize::MAX));
+            needs.late_holds = closes.then_some((account.id, now));
         }
         needs
     }
@@ -152,14 +155,15 @@ impl StaffAct<'_> {
         if !rows.is_as_written()? {
             return Ok(Done::forged());
         }
-        expire_due(rows, &mut account, self.context.now)?;
+        let just_expired = expire_due(rows, &mut account, self.context.now)?;
         if account.balance != 0 {
             return Ok(refused("the account's balance is not 0"));
         }
         if account.held != 0 {
             return Ok(refused("the account has open holds"));
         }
-        if rows.has_late_holds()? {
+        // The engine looked for late holds before these expired.
+        if just_expired > 0 || rows.has_late_holds()? {
             let why = "the account has holds that can still be captured late";
             return Ok(refused(why));
         }
@@ -239,8 +243,10 @@ impl StaffAct<'_> {
         name: &TerminalName,
         disabled: bool,
     ) -> Result<Done, Stop> {
-        // Disabling is never refused, and makes the row whole again.
-        if !disabled && rows.terminal(name)?.is_some() && !rows.is_as_written()? {
+        // The row is always looked at, since a wrong one is an alarm. Disabling is never refused, and makes
+        // the row whole again.
+        let is_right = rows.terminal(name)?.is_none() || rows.is_as_written()?;
+        if !is_right && !disabled {
             return Ok(Done::forged_terminal());
         }
         let opening = rows.named()?;
@@ -274,4 +280,35 @@ fn set_status(rows: &mut WorkingSet, account: &AccountRow, status: i64) {
     let account = account.id;
     let change = CoveredChange::Status { account, status };
     rows.changes.covered.push(change);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::state::TerminalRow;
+    use crate::store::working::Loaded;
+
+    #[test]
+    fn a_terminals_row_is_looked_at_before_it_is_disabled_too() {
+        let (name, terms) = ("t-1".parse().unwrap(), crate::bank::test_bank::TERMS);
+        let context = Context {
+            now: Timestamp::from_unix_ms(0),
+            terminal: TerminalName::anonymous(),
+            connection: None,
+            address: None,
+            terms,
+            busy: false,
+        };
+        let disabled = true;
+        let act = StaffAct {
+            act: &Act::Terminal { name, disabled },
+            actor: "uid 0",
+            context: &context,
+        };
+        let mut rows = WorkingSet::default();
+        let row = TerminalRow { id: 7, cash: 8 };
+        rows.loaded.terminal = Loaded::Row(row);
+        assert_eq!(act.needs(&rows).covered, Some(Covered::Terminal(7)));
+        assert!(matches!(act.execute(&mut rows), Err(Stop::Missing)));
+    }
 }

@@ -241,9 +241,8 @@ impl Books<'_> {
 
     pub(super) fn fewer_tries(&mut self, removed: usize) {
         let removed = u64::try_from(removed).unwrap_or(u64::MAX);
-        if let Some(ends) = &mut self.memory.rows.known.ends {
-            ends.try_rows = ends.try_rows.saturating_sub(removed);
-        }
+        let rows = &mut self.memory.rows.known.ends.try_rows;
+        *rows = rows.map(|rows| rows.saturating_sub(removed));
     }
 
     /// Whether a hold of the account can still be captured late.

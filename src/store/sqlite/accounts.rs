@@ -49,7 +49,9 @@ impl Books<'_> {
         self.make_room()?;
         self.know_account(id)?;
         let known = self.memory.rows.known.accounts.get(&id);
-        known.cloned().ok_or(StoreError::Closed)
+        known
+            .cloned()
+            .ok_or_else(|| StoreError::Broken("an account is not known".to_owned()))
     }
 
     /// The row of the customer's account of that number, closed or not, which is known then.
@@ -136,7 +138,8 @@ impl Books<'_> {
     /// Forgets accounts where too many are remembered. Never within an operation, which counts on those
     /// that were loaded for it.
     pub(super) fn make_room(&mut self) -> Result<(), StoreError> {
-        if self.memory.rows.known.accounts.len() < REMEMBERED_MAX {
+        let known = &self.memory.rows.known;
+        if known.accounts.len().max(known.customers.len()) < REMEMBERED_MAX {
             return Ok(());
         }
         self.write_accounts()?;

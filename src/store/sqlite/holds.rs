@@ -24,11 +24,9 @@ pub(super) struct FromAddresses(HashMap<AddressBlock, Vec<(HoldName, Timestamp)>
 impl FromAddresses {
     /// Remembers a hold that was made.
     pub(super) fn add(&mut self, row: &HoldRow) {
-        let Some(address) = row.made_from else {
+        let Some((address, now)) = row.made_from else {
             return;
         };
-        // Made just now.
-        let now = row.hold.authorized_at;
         if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
             let is_open = |(_, ends): &(HoldName, Timestamp)| *ends > now;
             self.0.retain(|_, made| made.iter().any(is_open));

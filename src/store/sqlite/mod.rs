@@ -359,14 +359,14 @@ impl Store for SqliteStore {
         };
         Box::pin(self.write_burden(burden, move |books| {
             let context = &context;
-            let carry_out = |order| CarryOut {
+            let carry_out = |(index, order)| CarryOut {
                 session,
+                is_first: index == 0,
                 order,
                 context,
             };
-            let each = orders.iter();
-            each.map(|order| books.execute(&carry_out(order), context))
-                .collect()
+            let each = orders.iter().enumerate().map(carry_out);
+            each.map(|one| books.execute(&one, context)).collect()
         }))
     }
 
@@ -395,7 +395,13 @@ impl Store for SqliteStore {
     ) -> Reply<'a, Vec<Line>> {
         let (row, limit) = (claim.row, usize::from(limit));
         let before = before.map_or(i64::MAX, EntryNumber::get);
-        Box::pin(self.read(move |read| postings::newest_first(read, row, before, limit)))
+        let (seats, account, fence) = (Arc::clone(&self.seats), claim.account, claim.fence);
+        Box::pin(self.read(move |read| {
+            if !seats.holds(account, fence) {
+                return Err(StoreError::Fenced);
+            }
+            postings::newest_first(read, row, before, limit)
+        }))
     }
 
     fn change_pin<'a>(
@@ -434,31 +440,7 @@ impl Store for SqliteStore {
     }
 
     fn office<'a>(&'a self, office: &'a Office, act: Act, context: Context) -> Reply<'a, Done> {
-        Box::pin(async move {
-            match act {
-                act if act.only_reads() => {
-                    let keyring = self.keyring.clone();
-                    let read = move |connection: &Connection| {
-                        reports::read(connection, &act, &context, &keyring)
-                    };
-                    self.read_apart(read).await
-                }
-                Act::Backup(to) => {
-                    self.read_apart(move |connection| backup::copy(connection, &to))
-                        .await
-                }
-                act => {
-                    let (actor, seats) = (office.actor().to_owned(), Arc::clone(&self.seats));
-                    // Where it is written, so that it is done though nobody waits for the answer.
-                    self.write(move |books| {
-                        let done = books.office(&actor, &act, &context);
-                        seats.evict_where(act.shuts_out(), &done);
-                        done
-                    })
-                    .await
-                }
-            }
-        })
+        Box::pin(self.act(office.actor().to_owned(), act, context))
     }
 
     fn is_writable(&self) -> bool {

@@ -1,9 +1,48 @@
 //! What the bank's staff ask of the ledger.
 
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
 use super::writer::Books;
+use super::{SqliteStore, backup, reports};
 use crate::store::rules::opening::{MayOpen, OpenAccount};
 use crate::store::rules::staff::StaffAct;
 use crate::store::{Act, Context, Done, NewAccount, StoreError};
+
+impl SqliteStore {
+    /// Does one act of the staff.
+    pub(super) async fn act(
+        &self,
+        actor: String,
+        act: Act,
+        context: Context,
+    ) -> Result<Done, StoreError> {
+        match act {
+            act if act.only_reads() => {
+                let keyring = self.keyring.clone();
+                let read = move |connection: &Connection| {
+                    reports::read(connection, &act, &context, &keyring)
+                };
+                self.read_apart(read).await
+            }
+            Act::Backup(to) => {
+                let read = move |connection: &Connection| backup::copy(connection, &to);
+                self.read_apart(read).await
+            }
+            act => {
+                let seats = Arc::clone(&self.seats);
+                // The writer ends the sessions, so that it is done although nobody waits for the answer.
+                self.write(move |books| {
+                    let done = books.office(&actor, &act, &context);
+                    seats.evict_where(act.shuts_out(), &done);
+                    done
+                })
+                .await
+            }
+        }
+    }
+}
 
 impl Books<'_> {
     /// Acts that write, each with its record. Those that only read go to `reports`.

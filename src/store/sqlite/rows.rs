@@ -13,7 +13,7 @@ use crate::domain::{IdempotencyKey, TerminalName};
 use crate::store::state::{
     EntryRow, HoldRow, KeptAnswer, NewAnswer, OpenedAccount, PostingRow, TerminalRow,
 };
-use crate::store::working::{Changes, Ends, Needs, Operation, Stop, WorkingSet};
+use crate::store::working::{Changes, LastNumbers, Needs, Operation, Stop, WorkingSet};
 use crate::store::{Balances, Context, Judged, StoreError};
 
 /// Terminals remembered at most; more are looked up again.
@@ -82,7 +82,7 @@ impl Books<'_> {
         &mut self,
         rule: impl FnOnce(&mut WorkingSet) -> Result<T, Stop>,
     ) -> Result<T, StoreError> {
-        self.know_ends()?;
+        self.know_log()?;
         match rule(&mut self.memory.rows) {
             Ok(done) => self.keep(done),
             Err(stop) => {
@@ -93,7 +93,8 @@ impl Books<'_> {
     }
 
     fn load(&mut self, needs: &Needs<'_>, context: &Context) -> Result<(), StoreError> {
-        self.know_ends()?;
+        self.know_log()?;
+        self.know_numbers()?;
         if let Some(number) = needs.session {
             self.memory.rows.loaded.session = self.seats.fence(number).into();
         }
@@ -133,7 +134,11 @@ impl Books<'_> {
     }
 
     fn load_for_admission(&mut self, needs: &Needs<'_>) -> Result<(), StoreError> {
+        let asked = &self.memory.rows.loaded;
+        let (is_credential_new, is_covered_new) =
+            (!asked.credential.is_asked(), !asked.as_written.is_asked());
         if let Some(number) = needs.tries {
+            self.know_try_rows()?;
             self.memory.rows.loaded.tries = self.tries(number)?.into();
         }
         let mut another = 0;
@@ -142,10 +147,14 @@ impl Books<'_> {
             another = beside;
             self.memory.rows.loaded.decoy = decoy.into();
         }
-        if let Some(number) = needs.credential {
+        if let Some(number) = needs.credential
+            && is_credential_new
+        {
             self.memory.rows.loaded.credential = self.credential(number, another)?.into();
         }
-        if let Some(covered) = needs.covered {
+        if let Some(covered) = needs.covered
+            && is_covered_new
+        {
             self.memory.rows.loaded.as_written = Some(self.is_as_written(covered)?).into();
         }
         let mut retired = Vec::new();
@@ -162,7 +171,9 @@ impl Books<'_> {
         if let Some(name) = needs.named {
             self.memory.rows.loaded.named = Some(self.know_named(name)?).into();
         }
-        if let Some(number) = needs.report {
+        if let Some(number) = needs.report
+            && !self.memory.rows.loaded.report.is_asked()
+        {
             let of = "account.number = ?1";
             let found = reports::reports(self.connection, of, [number.as_str()], context)?.pop();
             self.memory.rows.loaded.report = found.into();
@@ -174,25 +185,38 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn know_ends(&mut self) -> Result<(), StoreError> {
-        if self.memory.rows.known.ends.is_some() {
+    fn know_numbers(&mut self) -> Result<(), StoreError> {
+        if self.memory.rows.known.ends.numbers.is_some() {
             return Ok(());
         }
         let last = |table: &str| {
             let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
             self.connection.query_row(&sql, [], |row| row.get(0))
         };
-        let tries = "SELECT count(*) FROM try";
-        self.memory.rows.known.ends = Some(Ends {
-            log: records::head(self.connection)?,
-            try_rows: self.connection.query_row(tries, [], |row| row.get(0))?,
-            is_tries_told: false,
+        self.memory.rows.known.ends.numbers = Some(LastNumbers {
             account: last("account")?,
             terminal: last("terminal")?,
             entry: last("entry")?,
             hold: last("hold")?,
             answer: last("request")?,
         });
+        Ok(())
+    }
+
+    fn know_log(&mut self) -> Result<(), StoreError> {
+        let log = &mut self.memory.rows.known.ends.log;
+        if log.is_none() {
+            *log = Some(records::head(self.connection)?);
+        }
+        Ok(())
+    }
+
+    fn know_try_rows(&mut self) -> Result<(), StoreError> {
+        let rows = &mut self.memory.rows.known.ends.try_rows;
+        if rows.is_none() {
+            let sql = "SELECT count(*) FROM try";
+            *rows = Some(self.connection.query_row(sql, [], |row| row.get(0))?);
+        }
         Ok(())
     }
 
