@@ -24,7 +24,7 @@ pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
 use crate::domain::IdempotencyKey;
-use crate::durable::{self, Draft};
+use crate::durable;
 use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
@@ -362,12 +362,12 @@ fn own_uid() -> u32 {
 
 fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
     let path = folder.join(format!("{}.{SUFFIX}", Uuid::now_v7()));
-    let draft = Draft::fill(&path, 0o600, |file| {
+    // Where it fails there is no file, since its request is not going to be sent.
+    let file = durable::create_with(&path, 0o600, |file| {
         fcntl_setfl(&*file, OFlags::APPEND)?;
         append(file, record, false)
     })?;
-    // Where it fails there is no file, since its request is not going to be sent.
-    Ok((draft.settle_new()?, path))
+    Ok((file, path))
 }
 
 /// Appends a line, on disk when this returns where it is `synced`; what a crash leaves of half a
