@@ -272,9 +272,14 @@ impl Lock {
     pub(crate) fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(make).truncate(false).mode(0o600);
-        // A link that somebody put there leads nowhere.
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(path)?;
+        // A link that somebody put there leads nowhere, and nobody waits at a pipe.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = options
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("what stands there is no file"));
+        }
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {

@@ -235,6 +235,23 @@ fn a_link_that_cannot_take_the_draft_s_name_away_leaves_nothing_in_the_place() {
 }
 
 #[test]
+fn a_lock_waits_at_no_pipe_and_takes_none_for_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let take = || {
+        let (told, tells) = std::sync::mpsc::sync_channel(1);
+        let path = path.clone();
+        thread::spawn(move || told.send(Lock::take(&path, true, Duration::ZERO).is_err()));
+        tells.recv_timeout(Duration::from_secs(5))
+    };
+    assert_eq!(take(), Ok(true));
+    let mut options = OpenOptions::new();
+    let _reader = options.read(true).write(true).open(&path).unwrap();
+    assert_eq!(take(), Ok(true));
+}
+
+#[test]
 fn folders_are_made_for_their_owner_and_those_that_stand_are_left() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
