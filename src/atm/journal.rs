@@ -28,8 +28,9 @@ use crate::durable;
 use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
-/// What `durable` names a file that has not its own name yet.
+/// What `durable` names a file that has not its own name yet, and what older terminals did.
 const UNBORN_SUFFIX: &str = ".draft";
+const UNBORN_PREFIX: &str = "new-";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 65_536;
@@ -346,7 +347,10 @@ fn prepare(folder: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(folder)?.flatten() {
         let name = entry.file_name();
-        let unborn = name.to_string_lossy().ends_with(UNBORN_SUFFIX);
+        let name = name.to_string_lossy();
+        let id = name.strip_prefix(UNBORN_PREFIX);
+        let unborn =
+            name.ends_with(UNBORN_SUFFIX) || id.is_some_and(|id| id.parse::<Uuid>().is_ok());
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         // Its request was never sent: it is sent only after the file has its name.
         if unborn && age > UNBORN_FOR {
