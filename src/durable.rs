@@ -2,8 +2,13 @@
 //!
 //! A file is written beside its place, flushed to disk, and only then given its name; then the folder
 //! is flushed, or the name could be gone after a power cut. Whenever this is cut off, its place holds
-//! what it held before. What takes a file's place belongs to whom that did. A link in its place stays a
-//! link, and what it leads to is replaced; root follows none of another user's.
+//! what it held before.
+//!
+//! A new file belongs to whoever makes it. What is written over a file keeps its owner, where root writes
+//! and the folder is that owner's too: whoever else may write there could have put the file there to be
+//! given the next. A link in its place stays a link, and what it leads to is replaced; root follows one
+//! only if it, and each that it leads over, is root's. That says nothing of the folders on the way: links
+//! among them are followed, whosever they are. A mere `rename` keeps neither owner nor link.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -19,6 +24,8 @@ use rustix::io::Errno;
 
 /// How often a lock that another holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(10);
+/// As many as the system follows.
+const LINKS_MAX: usize = 40;
 
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]
@@ -27,7 +34,6 @@ pub struct Draft {
     place: PathBuf,
     /// Locked, so that nobody else takes the draft for one that was left behind.
     file: File,
-    done: bool,
 }
 
 impl Draft {
@@ -39,18 +45,30 @@ impl Draft {
         Self::fill(place, mode, |file| file.write_all(content))
     }
 
-    /// Has a file beside `place` filled, with exactly this mode, and flushes it to disk. A draft that is
-    /// there already was left by a process that died.
+    /// Has a file beside `place` filled, with exactly this mode, and flushes it to disk.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::WouldBlock`] where another process is writing the same file.
+    /// The system's; [`io::ErrorKind::WouldBlock`] where another process is writing the same file;
+    /// [`io::ErrorKind::PermissionDenied`] where a private file of another's cannot stay his.
     pub fn fill(
         place: &Path,
         mode: u32,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<Self> {
         let place = real_path(place)?;
-        let draft = beside(&place, "draft");
+        Self::make(&place, mode, |file| {
+            keep_owner(file, &place, mode)?;
+            fill(file)
+        })
+    }
+
+    /// A draft that is there already was left by a process that died.
+    fn make(
+        place: &Path,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let draft = beside(place, "draft");
         remove_left(&draft)?;
         let mut options = OpenOptions::new();
         let file = options
@@ -65,16 +83,11 @@ impl Draft {
         }
         let mut written = Self {
             draft,
-            place,
+            place: place.to_owned(),
             file,
-            done: false,
         };
         // Again, because the umask may have taken from the mode.
         written.file.set_permissions(Permissions::from_mode(mode))?;
-        match fs::metadata(&written.place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            stands => keep_owner(&written.file, &stands?, mode)?,
-        }
         fill(&mut written.file)?;
         written.file.sync_all()?;
         Ok(written)
@@ -84,42 +97,43 @@ impl Draft {
     ///
     /// # Errors
     /// The system's.
-    pub fn settle(mut self) -> io::Result<()> {
+    pub fn settle(self) -> io::Result<()> {
         fs::rename(&self.draft, &self.place)?;
-        self.done = true;
         sync_folder_of(&self.place)
     }
 
-    /// Puts the file in its place, where nothing may stand. Returns it, locked.
-    ///
-    /// # Errors
-    /// The system's; [`io::ErrorKind::AlreadyExists`] where something stands there.
-    pub fn settle_new(mut self) -> io::Result<File> {
+    fn settle_new(self) -> io::Result<File> {
         let file = self.file.try_clone()?;
         match renameat_with(CWD, &self.draft, CWD, &self.place, RenameFlags::NOREPLACE) {
             // Not every file system knows that; those that do not know links.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                fs::hard_link(&self.draft, &self.place)?;
-                fs::remove_file(&self.draft)?;
-            }
+            Err(Errno::INVAL | Errno::NOSYS) => link_new(&self.draft, &self.place)?,
             renamed => renamed?,
         }
-        self.done = true;
-        sync_folder_of(&self.place).inspect_err(|_| {
-            // Whoever is told that it failed must not find it later.
-            let _ = fs::remove_file(&self.place);
-        })?;
+        or_undone(sync_folder_of(&self.place), &self.place)?;
         Ok(file)
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.done && is_same(&self.file, &self.draft) {
+        // Unless it has its own name by now.
+        if is_same(&self.file, &self.draft) {
             // The error that brought us here is the one to tell.
             let _ = fs::remove_file(&self.draft);
         }
     }
+}
+
+fn link_new(draft: &Path, place: &Path) -> io::Result<()> {
+    fs::hard_link(draft, place)?;
+    or_undone(fs::remove_file(draft), place)
+}
+
+/// Whoever is told that it failed must not find it later.
+fn or_undone(done: io::Result<()>, place: &Path) -> io::Result<()> {
+    done.inspect_err(|_| {
+        let _ = fs::remove_file(place);
+    })
 }
 
 fn remove_left(draft: &Path) -> io::Result<()> {
@@ -137,36 +151,46 @@ fn remove_left(draft: &Path) -> io::Result<()> {
     fs::remove_file(draft)
 }
 
-/// Where the file stands, whatever links lead to it. Root follows no link of another user's: whoever may
-/// write its folder could have root work elsewhere.
+/// Where the file stands, whatever links lead from one to the next. Root follows no link of another
+/// user's: whoever may write its folder could have root work elsewhere.
 fn real_path(path: &Path) -> io::Result<PathBuf> {
-    let link = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => found,
-        _ => return Ok(path.to_owned()),
-    };
-    if link.uid() != 0 && rustix::process::geteuid().is_root() {
-        let reason = "it is a link of another user, which root does not follow";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    let is_root = rustix::process::geteuid().is_root();
+    let mut real = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let found = match fs::symlink_metadata(&real) {
+            // It leads nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
+            found => found?,
+        };
+        if !found.is_symlink() {
+            return Ok(real);
+        }
+        if found.uid() != 0 && is_root {
+            let reason = "a link of another user, which root does not follow, is in its place";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+        }
+        real = folder_of(&real).join(fs::read_link(&real)?);
     }
-    match fs::canonicalize(path) {
-        // It leads nowhere.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
-        real => real,
-    }
+    Err(Errno::LOOP.into())
 }
 
-/// Gives a file to the owner of what stood there. Only root can; who cannot must not take from an owner
-/// what the owner alone may read.
-fn keep_owner(file: &File, stands: &fs::Metadata, mode: u32) -> io::Result<()> {
-    let is_own = file.metadata()?.uid() == stands.uid();
-    match give(file, stands) {
-        Err(error)
-            if error.kind() == io::ErrorKind::PermissionDenied && (is_own || mode & 0o077 != 0) =>
-        {
-            Ok(())
-        }
-        given => given,
+/// Gives a draft to the owner of what stands in its place, where the folder is that owner's too. Who
+/// cannot must not take from an owner what the owner alone may read.
+fn keep_owner(file: &File, place: &Path, mode: u32) -> io::Result<()> {
+    let stands = match fs::metadata(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        stands => stands?,
+    };
+    let (own, owner) = (file.metadata()?.uid(), stands.uid());
+    let folder = fs::metadata(folder_of(place))?.uid();
+    let kept = (own == owner || folder == owner) && give(file, &stands).is_ok();
+    if kept || own == owner || mode & 0o077 != 0 {
+        return Ok(());
     }
+    let reason = format!(
+        "it belongs to user {owner}, its folder to user {folder}; mend it with chown {own}, or remove it"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
 }
 
 /// Gives a file to this owner and group.
@@ -201,9 +225,26 @@ pub fn replace(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// Makes a file where none may stand.
 ///
 /// # Errors
-/// The system's.
+/// The system's; [`io::ErrorKind::AlreadyExists`] where something stands there, be it a link.
 pub fn create(place: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    Draft::write(place, content, mode)?.settle_new().map(drop)
+    create_with(place, mode, |file| file.write_all(content)).map(drop)
+}
+
+/// Has a file filled where none may stand. Returns it, locked.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_with(
+    place: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
+    match fs::symlink_metadata(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Draft::make(place, mode, fill)?.settle_new()
+        }
+        found => Err(found.err().unwrap_or(Errno::EXIST.into())),
+    }
 }
 
 /// Gives a file that is on disk another name in its folder, over what was there, for good.
@@ -231,9 +272,14 @@ impl Lock {
     pub(crate) fn take(path: &Path, make: bool, wait: Duration) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(make).truncate(false).mode(0o600);
-        // A link that somebody put there leads nowhere.
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(path)?;
+        // A link that somebody put there leads nowhere, and nobody waits at a pipe.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = options
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("what stands there is no file"));
+        }
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {
@@ -295,157 +341,4 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{chown, lchown, symlink};
-
-    use rustix::fs::{FileType, Mode, mknodat};
-    use rustix::process::Uid;
-    use rustix::thread::set_thread_res_uid;
-
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let found = fs::read_dir(folder).unwrap();
-        let mut names: Vec<String> = found
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_file_is_whole_and_has_its_mode_and_a_new_one_takes_no_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        create(&path, b"one", 0o644).unwrap();
-        assert_eq!(
-            (fs::read(&path).unwrap(), mode(&path)),
-            (b"one".to_vec(), 0o644)
-        );
-        let again = create(&path, b"two", 0o600).unwrap_err();
-        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        replace(&path, b"two", 0o600).unwrap();
-        assert_eq!(
-            (fs::read(&path).unwrap(), mode(&path)),
-            (b"two".to_vec(), 0o600)
-        );
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_no_obstacle_and_what_a_living_one_writes_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(beside(&path, "draft"), "half").unwrap();
-        let draft = Draft::write(&path, b"whole", 0o600).unwrap();
-        let other = create(&path, b"other", 0o600).unwrap_err();
-        assert_eq!(other.kind(), io::ErrorKind::WouldBlock);
-        draft.settle_new().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"whole");
-        assert_eq!(names(folder.path()), ["a"]);
-        drop(Draft::write(&path, b"never", 0o600).unwrap());
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    fn what_is_put_where_the_draft_goes_is_neither_written_through_nor_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let (path, draft) = (at("a"), beside(&at("a"), "draft"));
-        fs::write(at("victim"), "another's").unwrap();
-        symlink(at("victim"), &draft).unwrap();
-        replace(&path, b"one", 0o600).unwrap();
-        symlink(at("nowhere"), &draft).unwrap();
-        replace(&path, b"two", 0o600).unwrap();
-        mknodat(CWD, &draft, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        replace(&path, b"three", 0o600).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert_eq!(fs::read(at("victim")).unwrap(), b"another's");
-        assert_eq!(names(folder.path()), ["a", "victim"]);
-    }
-
-    #[test]
-    fn a_link_in_its_place_stays_one_and_one_that_leads_nowhere_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::create_dir(at("real")).unwrap();
-        fs::write(at("real/a"), "old").unwrap();
-        symlink("real/a", at("a")).unwrap();
-        replace(&at("a"), b"new", 0o600).unwrap();
-        assert!(fs::symlink_metadata(at("a")).unwrap().is_symlink());
-        assert_eq!(fs::read(at("real/a")).unwrap(), b"new");
-        symlink("real/b", at("b")).unwrap();
-        for link in ["a", "b"] {
-            let refused = create(&at(link), b"other", 0o600).unwrap_err();
-            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        }
-        replace(&at("b"), b"here", 0o600).unwrap();
-        assert!(fs::symlink_metadata(at("b")).unwrap().is_file());
-        assert_eq!(names(&at("real")), ["a"]);
-    }
-
-    #[test]
-    fn root_follows_no_link_of_another_user_and_leaves_each_file_its_owner() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: only root gives files away");
-            return;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("a"), folder.path().join("link"));
-        fs::write(&path, "old").unwrap();
-        chown(&path, Some(4_711), Some(4_712)).unwrap();
-        replace(&path, b"new", 0o600).unwrap();
-        let found = fs::metadata(&path).unwrap();
-        assert_eq!((found.uid(), found.gid()), (4_711, 4_712));
-        symlink(&path, &link).unwrap();
-        replace(&link, b"newer", 0o600).unwrap();
-        lchown(&link, Some(4_711), Some(4_712)).unwrap();
-        let refused = replace(&link, b"newest", 0o600).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(fs::read(&path).unwrap(), b"newer");
-    }
-
-    /// Another user's name for the thread, which ends with it.
-    #[test]
-    fn nobody_takes_from_an_owner_what_the_owner_alone_may_read() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: only root has files of two users");
-            return;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, "root's").unwrap();
-        let (secret, open) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                let user = Uid::from_raw(4_711);
-                set_thread_res_uid(user, user, user).unwrap();
-                let secret = replace(&path, b"other", 0o600).map_err(|error| error.kind());
-                (secret, replace(&path, b"other", 0o644))
-            });
-            other.join().unwrap()
-        });
-        assert_eq!(secret, Err(io::ErrorKind::PermissionDenied));
-        open.unwrap();
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    fn folders_are_made_for_their_owner_and_those_that_stand_are_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("a/b/c");
-        make_folder(&deep).unwrap();
-        assert!([&deep, deep.parent().unwrap()].map(mode) == [0o700; 2]);
-        fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
-        make_folder(&deep).unwrap();
-        assert_eq!(mode(&deep), 0o755);
-        fs::write(folder.path().join("file"), "").unwrap();
-        assert!(make_folder(&folder.path().join("file/d")).is_err());
-        make_folder(Path::new("")).unwrap();
-    }
-}
+mod tests;

@@ -24,12 +24,13 @@ pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
 use crate::domain::IdempotencyKey;
-use crate::durable::{self, Draft};
+use crate::durable;
 use crate::wire::answer::Answer;
 
 const SUFFIX: &str = "json";
-/// What `durable` names a file that has not its own name yet.
+/// What `durable` names a file that has not its own name yet, and what older terminals did.
 const UNBORN_SUFFIX: &str = ".draft";
+const UNBORN_PREFIX: &str = "new-";
 const UNBORN_FOR: Duration = Duration::from_secs(3_600);
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 65_536;
@@ -346,7 +347,10 @@ fn prepare(folder: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(folder)?.flatten() {
         let name = entry.file_name();
-        let unborn = name.to_string_lossy().ends_with(UNBORN_SUFFIX);
+        let name = name.to_string_lossy();
+        let id = name.strip_prefix(UNBORN_PREFIX);
+        let unborn =
+            name.ends_with(UNBORN_SUFFIX) || id.is_some_and(|id| id.parse::<Uuid>().is_ok());
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         // Its request was never sent: it is sent only after the file has its name.
         if unborn && age > UNBORN_FOR {
@@ -362,12 +366,12 @@ fn own_uid() -> u32 {
 
 fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
     let path = folder.join(format!("{}.{SUFFIX}", Uuid::now_v7()));
-    let draft = Draft::fill(&path, 0o600, |file| {
+    // Where it fails there is no file, since its request is not going to be sent.
+    let file = durable::create_with(&path, 0o600, |file| {
         fcntl_setfl(&*file, OFlags::APPEND)?;
         append(file, record, false)
     })?;
-    // Where it fails there is no file, since its request is not going to be sent.
-    Ok((draft.settle_new()?, path))
+    Ok((file, path))
 }
 
 /// Appends a line, on disk when this returns where it is `synced`; what a crash leaves of half a

@@ -15,7 +15,7 @@ use super::open::sqlite_path;
 use super::stop::{Stop, exit};
 use super::{ask_server, perform_here};
 use crate::config::Config;
-use crate::durable::{self, Draft};
+use crate::durable;
 use crate::operator::{Command, Report, is_staged, staged_name};
 use crate::surroundings::{Surroundings as _, System};
 
@@ -97,10 +97,7 @@ fn bring(from: &Path, to: &Path) -> io::Result<()> {
         let reason = "what the server put there is no file of its own";
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
-    let draft = Draft::fill(to, 0o600, |target| {
-        io::copy(&mut source, target).map(|_| ())
-    });
-    draft?.settle_new().map(drop)
+    durable::create_with(to, 0o600, |target| io::copy(&mut source, target).map(drop)).map(drop)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::access::row_mac::Keyring;
 use crate::bank::note_of_start;
 use crate::config::Config;
 use crate::domain::TerminalName;
-use crate::durable::{self, Draft};
+use crate::durable;
 use crate::server::tls::is_credential;
 use crate::store::sqlite::{SqliteStore, beside, give_to_owner};
 use crate::store::{Act, Context, Event, Note, Office, Store as _};
@@ -153,11 +153,11 @@ fn copy(from: &Path, to: &Path, store: &Path) -> Result<(), Stop> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let draft = Draft::fill(to, 0o600, |target| {
+        let made = durable::create_with(to, 0o600, |target| {
             give_to_owner(target, store)?;
             io::copy(&mut source, target).map(drop)
         });
-        draft?.settle_new().map(drop)
+        made.map(drop)
     };
     copying().map_err(|error| cannot_write(to, &error))
 }

@@ -354,6 +354,27 @@ fn a_folder_where_others_may_write_is_not_used() {
     }
 }
 
+#[test]
+fn what_was_left_half_made_goes_after_an_hour_under_its_old_name_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let id = Uuid::now_v7();
+    let left = [format!(".{id}.json.draft"), format!("new-{id}")];
+    for name in left.iter().map(String::as_str).chain(["new-notes"]) {
+        fs::write(path(name), "zz-99999").unwrap();
+    }
+    open(folder.path());
+    assert!(left.iter().all(|name| path(name).exists()));
+    for name in left.iter().map(String::as_str).chain(["new-notes"]) {
+        let file = File::options().write(true).open(path(name)).unwrap();
+        let then = std::time::SystemTime::now() - 2 * UNBORN_FOR;
+        file.set_modified(then).unwrap();
+    }
+    open(folder.path());
+    assert!(left.iter().all(|name| !path(name).exists()));
+    assert!(path("new-notes").exists());
+}
+
 /// Gives the file to somebody else, which only root can.
 fn give_away(path: &Path) -> bool {
     let given = std::os::unix::fs::chown(path, Some(own_uid() + 1), None).is_ok();
