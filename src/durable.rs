@@ -174,16 +174,21 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// Gives a draft to the owner of what stands in its place, where the folder is that owner's too. Who
-/// cannot must not take from an owner what the owner alone may read.
+/// Gives a draft to the owner of what stands in its place, where the folder is that owner's too, or is
+/// root's and nobody else may put a file there. Who cannot must not take from an owner what the owner alone
+/// may read.
 fn keep_owner(file: &File, place: &Path, mode: u32) -> io::Result<()> {
     let stands = match fs::metadata(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         stands => stands?,
     };
     let (own, owner) = (file.metadata()?.uid(), stands.uid());
-    let folder = fs::metadata(folder_of(place))?.uid();
-    let kept = (own == owner || folder == owner) && give(file, &stands).is_ok();
+    let folder = fs::metadata(folder_of(place))?;
+    let is_only_roots = folder.uid() == 0 && folder.mode() & 0o022 == 0;
+    let folder = folder.uid();
+    // Whoever may write the folder may have put the file there, to be given what replaces it.
+    let is_trusted = own == owner || folder == owner || is_only_roots;
+    let kept = is_trusted && give(file, &stands).is_ok();
     if kept || own == owner || mode & 0o077 != 0 {
         return Ok(());
     }

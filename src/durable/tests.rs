@@ -146,6 +146,10 @@ fn root_leaves_a_file_its_owner_where_the_folder_is_his_too_and_gives_none_away_
     chown(folder.path(), Some(0), None).unwrap();
     replace(&path, b"for all", 0o644).unwrap();
     assert_eq!(owner(&path).unwrap().0, 0);
+    chown(&path, Some(OTHER), Some(OTHER)).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    replace(&path, b"handed over", 0o600).unwrap();
+    assert_eq!(owner(&path).unwrap(), (OTHER, OTHER));
     assert_eq!(names(folder.path()), ["a"]);
 }
 
