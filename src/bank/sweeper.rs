@@ -11,10 +11,10 @@ impl Bank {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        // First, whatever else goes wrong; and the service manager hears from the store by it.
+        self.call(self.store.look()).await?;
         self.write_waiting(false).await?;
         if !self.knows_the_time() {
-            // It writes nothing: the service manager hears from the store all the same.
-            self.note_all(Vec::new()).await?;
             return Ok(Swept::default());
         }
         let context = self.context(&TerminalName::anonymous(), None);

@@ -1,7 +1,5 @@
 //! The bank's clock, for staff: what it shows, and taking the wall's.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::json;
 
 use super::Report;
@@ -18,7 +16,7 @@ impl Desk {
             return Err(unexpected());
         };
         let ends = self.floor.ends_between(state.trusted, state.wall);
-        let waits = self.mending_waits.load(Ordering::Relaxed);
+        let waits = self.left_undone(office).await.is_some();
         Ok(Report::clock(state, &effects, ends, waits))
     }
 
@@ -73,13 +71,11 @@ impl Desk {
             return;
         };
         if !self.bank.knows_the_time() {
-            tracing::warn!(%was, "mending was cut off; it goes on once the bank knows the time");
-            // However long that takes: nothing is mended by a time that nobody knows, and staff see that it waits.
-            self.mending_waits.store(true, Ordering::Relaxed);
+            tracing::warn!(%was, "mending is not done; it goes on once the bank knows the time");
+            // However long that takes: nothing is mended by a time that nobody knows.
             while !self.bank.knows_the_time() {
                 tokio::time::sleep(limits::CLOCK_LOOK_INTERVAL).await;
             }
-            self.mending_waits.store(false, Ordering::Relaxed);
             // Where staff took the wall clock meanwhile, theirs is mended with it.
             if self.left_undone(&office).await != begun {
                 return;
@@ -99,7 +95,7 @@ impl Desk {
         let accepted = self.accepted(office).await.inspect_err(|report| {
             tracing::error!(
                 reason = report.text,
-                "whether mending was cut off cannot be read; mend: bank_server clock accept"
+                "whether mending is done cannot be read; mend: bank_server clock accept"
             );
         });
         let mut accepted = accepted.ok()?;
@@ -169,7 +165,7 @@ impl Report {
         };
         let mut text = format!("bank   {trusted}\nwall   {wall}\nstate  {why}");
         if mending_waits {
-            text.push_str("\nmending was cut off, and goes on once the bank knows the time");
+            text.push_str("\nmending is not done; it goes on in a server that knows the time");
         }
         let mut lines = effect_lines(effects);
         match ends {

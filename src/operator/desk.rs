@@ -4,7 +4,6 @@ mod peppers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -81,8 +80,6 @@ pub struct Desk {
     pub(super) floor: Arc<dyn Floor>,
     /// Held while a terminal is let in or put out, so that store and floor agree.
     pub(super) terminals: tokio::sync::Mutex<()>,
-    /// Mending that a crash cut off goes on once the time is known.
-    pub(super) mending_waits: AtomicBool,
     pepper_file: Option<Arc<PepperFile>>,
 }
 
@@ -97,7 +94,6 @@ impl Desk {
             bank,
             floor,
             terminals,
-            mending_waits: AtomicBool::new(false),
             pepper_file: None,
         }
     }

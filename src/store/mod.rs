@@ -383,6 +383,11 @@ pub trait Store: Send + Sync + 'static {
     /// that call's own transaction; this is for the rest.
     fn note(&self, notes: Vec<Note>) -> Reply<'_, ()>;
 
+    /// Looks whether what is committed would be found by the next start; else nothing is written from then on.
+    fn look(&self) -> Reply<'_, ()> {
+        self.note(Vec::new())
+    }
+
     /// Frees holds whose time is over, forgets keys, holds and tries past theirs. No hold is forgotten
     /// before the answers that may name it.
     fn sweep(&self, context: Context) -> Reply<'_, Swept>;

@@ -10,8 +10,8 @@ use crate::access::row_mac::Keyring;
 use crate::bank::test_bank::TestBank;
 use crate::domain::{ClockMark, ClockPolicy, ClockReading};
 use crate::operator::{Command, NoFloor};
-use crate::store::Audit;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{Cause, SqliteStore};
+use crate::store::{Audit, StoreError};
 use crate::surroundings::{Surroundings, System};
 
 const NOON: i64 = 1_767_268_800_000;
@@ -21,7 +21,7 @@ const JUMP_MS: u64 = 60_000;
 struct Site {
     wall_ms: Arc<AtomicI64>,
     desk: Desk,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Site {
@@ -55,7 +55,7 @@ impl Site {
         Self {
             wall_ms,
             desk: Desk::new(bank, Arc::new(NoFloor)),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -159,11 +159,18 @@ async fn a_start_goes_on_with_what_a_crash_cut_off_after_the_clock_was_taken() {
     let faults = audit.faults.join("\n");
     assert!(faults.contains("1 enrolment codes"), "{faults}");
     assert!(audit.noted.join("\n").contains("is not mended yet"));
+    // Also where no server started since.
+    let waits = async || {
+        let shown = site.desk.perform("tester", Command::Clock).await;
+        shown.data["mending_waits"].clone()
+    };
+    assert_eq!(waits().await, true);
     site.desk.resume_clock().await;
     assert_eq!(site.verify().await.faults, Vec::<String>::new());
     assert_eq!(site.outcomes().await, ["begun", "done", "begun", "done"]);
     let last = site.accepted().await.pop().unwrap();
     assert!(last.detail.starts_with(&format!("was {was}, ")));
+    assert_eq!(waits().await, false);
     // There is nothing left to go on with.
     site.desk.resume_clock().await;
     assert_eq!(site.accepted().await.len(), 4);
@@ -184,7 +191,7 @@ async fn where_the_time_is_not_known_mending_goes_on_once_it_is() {
     assert_eq!(site.outcomes().await, ["begun"]);
     let waits = async || {
         let shown = site.desk.perform("tester", Command::Clock).await;
-        let said = shown.text.contains("mending was cut off");
+        let said = shown.text.contains("mending is not done");
         assert_eq!(shown.data["mending_waits"], said);
         said
     };
@@ -193,4 +200,16 @@ async fn where_the_time_is_not_known_mending_goes_on_once_it_is() {
     resumed.await;
     assert!(!waits().await);
     assert_eq!(site.outcomes().await, ["begun", "done"]);
+}
+
+#[tokio::test]
+async fn also_where_the_time_is_not_known_a_journal_that_is_gone_is_noticed() {
+    let stamps = Timestamp::from_unix_ms(NOON + 40 * DAY);
+    let site = Site::begun(Some(ClockMark::of_stamps(stamps)));
+    assert!(!site.desk.bank.knows_the_time());
+    site.desk.bank.sweep().await.unwrap();
+    std::fs::remove_file(site.folder.path().join("bank.db-wal")).unwrap();
+    let swept = site.desk.bank.sweep().await;
+    let gone = matches!(swept, Err(StoreError::Disk(Cause::JournalGone, _)));
+    assert!(gone, "{swept:?}");
 }

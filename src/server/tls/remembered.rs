@@ -180,4 +180,19 @@ mod tests {
         let refused = memory.refuse_to_go_back(&trust);
         assert!(matches!(refused, Err(TlsError::Forgotten { .. })), "{odd}");
     }
+
+    #[test]
+    fn what_may_not_be_read_and_what_makes_no_sense_each_have_their_own_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = ListMemory::beside(folder.path().join("bank.db"));
+        std::fs::write(&memory.path, "no lists").unwrap();
+        let told = memory.read().unwrap_err().to_string();
+        assert!(told.contains("and remove it"), "{told}");
+        std::fs::remove_file(&memory.path).unwrap();
+        // The system refuses to read it, as it does where it is another user's.
+        std::fs::create_dir(&memory.path).unwrap();
+        let told = memory.read().unwrap_err().to_string();
+        assert!(told.contains("see to its owner and mode"), "{told}");
+        assert!(!told.contains("remove it"), "{told}");
+    }
 }

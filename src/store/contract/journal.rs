@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::rig::*;
-use crate::store::sqlite::{OpenError, SqliteStore, beside};
+use crate::store::StoreError;
+use crate::store::sqlite::{Cause, OpenError, SqliteStore, beside};
 
 /// Flips of a bit before the last transaction, and within it; more where there is time for more.
 fn flips() -> usize {
@@ -86,7 +89,7 @@ async fn a_bit_that_flips_before_the_journals_last_transaction_is_refused_and_ch
         journal[octet] ^= 1 << bit;
         crash.put(&rig.path(), &journal);
         match open(&rig, None) {
-            Err(OpenError::Loss { .. } | OpenError::Apart { .. }) => {}
+            Err(OpenError::Loss { .. }) => {}
             other => panic!("octet {octet}, bit {bit}: {other:?}"),
         }
         assert_eq!(fs::read(rig.path()).unwrap(), crash.store);
@@ -175,7 +178,10 @@ async fn a_backup_that_was_copied_over_a_store_beside_its_journal_is_refused_and
     crash.put(&rig.path(), &crash.journal);
     fs::copy(&copy, rig.path()).unwrap();
     let refused = open(&rig, None);
-    assert!(refused.is_err(), "{refused:?}");
+    assert!(
+        matches!(refused, Err(OpenError::Apart { .. })),
+        "{refused:?}"
+    );
     assert_eq!(fs::read(rig.path()).unwrap(), fs::read(&copy).unwrap());
     assert_eq!(
         fs::read(beside(&rig.path(), "-wal")).unwrap(),
@@ -186,6 +192,89 @@ async fn a_backup_that_was_copied_over_a_store_beside_its_journal_is_refused_and
     rig.open_store();
     let audit = rig.verify(None).await;
     assert_eq!((audit.faults, audit.entries), (Vec::new(), 2 + 200 + 30));
+}
+
+#[tokio::test]
+async fn a_page_that_rots_in_the_store_is_damage_also_beside_a_journal_of_its_own() {
+    let mut rig = Rig::sqlite();
+    for index in 1..=200 {
+        rig.open(&format!("zz-{index:05}"), 1_000).await;
+    }
+    rig.shut_store();
+    rig.open_store();
+    let mut crash = deposits(&mut rig).await;
+    crash.put(&rig.path(), &crash.journal);
+    let connection = Connection::open(rig.path()).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'credential'";
+    let page: usize = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    drop(connection);
+    crash.store[(page - 1) * 4_096..page * 4_096].fill(7);
+    crash.put(&rig.path(), &crash.journal);
+    let refused = open(&rig, None).unwrap_err();
+    assert_eq!(refused.cause(), Cause::Damaged, "{refused}");
+    assert_eq!(fs::read(rig.path()).unwrap(), crash.store);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_another_name_of_a_file_is_refused_and_that_file_is_left_alone() {
+    let mut rig = Rig::sqlite();
+    rig.shut_store();
+    let (journal, victim) = (beside(&rig.path(), "-wal"), beside(&rig.path(), "-other"));
+    fs::write(&victim, "not the bank's").unwrap();
+    fs::hard_link(&victim, &journal).unwrap();
+    let refused = open(&rig, None);
+    assert!(refused.is_err());
+    assert_eq!(fs::read(&victim).unwrap(), b"not the bank's");
+    fs::remove_file(&journal).unwrap();
+    assert!(open(&rig, None).is_ok());
+}
+
+/// With what was opened beside it meanwhile, as by a command.
+async fn gone_from_its_place(suffix: &str, cause: Cause, put_back: bool) {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let anne = rig.log_in(ANNE).await;
+    rig.deposit(&anne, 1).await.unwrap();
+    let (place, elsewhere) = (beside(&rig.path(), suffix), beside(&rig.path(), "-gone"));
+    fs::rename(&place, &elsewhere).unwrap();
+    rig.deposit(&anne, 1).await.unwrap();
+    fs::write(&place, "").unwrap();
+    for words in ["it is another file", "the store holds all"] {
+        let Err(StoreError::Disk(told, text)) = rig.store().look().await else {
+            panic!("it is not noticed");
+        };
+        assert_eq!(told, cause, "{text}");
+        assert!(text.contains(words) || cause == Cause::Missing, "{text}");
+        assert!(!rig.store().is_writable());
+        let refused = rig.try_withdraw(&anne, 1).await;
+        assert!(matches!(refused, Err(StoreError::Disk(..))), "{refused:?}");
+    }
+    if put_back {
+        fs::rename(&elsewhere, &place).unwrap();
+        rig.store().look().await.unwrap();
+        rig.deposit(&anne, 1).await.unwrap();
+        assert_eq!(rig.verify(None).await.entries, 4);
+    }
+    rig.shut_store();
+    rig.open_store();
+    let audit = rig.verify(None).await;
+    let entries = if put_back { 4 } else { 3 };
+    assert_eq!((audit.faults, audit.entries), (Vec::new(), entries));
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_from_its_place_takes_nothing_until_it_is_back() {
+    gone_from_its_place("", Cause::Missing, true).await;
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_from_its_place_takes_nothing_until_it_is_back() {
+    gone_from_its_place("-wal", Cause::JournalGone, true).await;
+}
+
+#[tokio::test]
+async fn of_a_journal_that_was_removed_under_a_server_nothing_is_lost_with_the_next_start() {
+    gone_from_its_place("-wal", Cause::JournalGone, false).await;
 }
 
 #[tokio::test]

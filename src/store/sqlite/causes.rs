@@ -34,6 +34,7 @@ pub enum Cause {
     Currency,
     NoPepper,
     Missing,
+    JournalGone,
     Orphan,
     Unfinished,
     Link,
@@ -79,7 +80,7 @@ const LOOK_AT_DISK: &str =
     "look at the disk (dmesg, smartctl); nothing shows that the store is damaged";
 
 /// A row for each cause.
-pub const CAUSES: [Row; 25] = [
+pub const CAUSES: [Row; 26] = [
     row(
         Cause::Full,
         ("ENOSPC", "the disk is full"),
@@ -255,6 +256,17 @@ pub const CAUSES: [Row; 25] = [
         66,
     ),
     row(
+        Cause::JournalGone,
+        (
+            "the journal was moved or removed while it is served",
+            "the journal is gone from its place",
+        ),
+        Some(true),
+        "put the same file back while the server runs; where it was removed, restart the server, but only once it says \
+         that the store holds all: what the journal alone holds ends with the process",
+        66,
+    ),
+    row(
         Cause::Orphan,
         (
             "the file is gone, and its journal is there",
@@ -302,6 +314,11 @@ impl Cause {
     /// Whether it may be that what was written is not kept.
     pub(super) fn is_of_disk(self) -> bool {
         !matches!(self, Self::Locked | Self::Passing | Self::Unexpected)
+    }
+
+    /// Whether a file of the store that is served is not at its place.
+    pub(super) fn is_gone(self) -> bool {
+        matches!(self, Self::Missing | Self::JournalGone)
     }
 
     /// Whether the store itself is to blame, and nothing that passes.
@@ -356,8 +373,8 @@ impl Cause {
             Some(Errno::ACCESS | Errno::PERM) => Self::NotPermitted,
             Some(Errno::MFILE | Errno::NFILE) => Self::Files,
             Some(Errno::NOMEM | Errno::AGAIN) => Self::Memory,
-            // The disk is well: what stands there is no file.
-            Some(Errno::ISDIR | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Self::Unexpected,
+            // The disk is well: what stands there is no file. A disk that was pulled out is ENXIO.
+            Some(Errno::ISDIR | Errno::NOTDIR | Errno::LOOP) => Self::Unexpected,
             Some(_) => other,
             None => Self::Unexpected,
         }
@@ -401,6 +418,12 @@ mod tests {
             "the manual does not show:\n{}",
             shown()
         );
+    }
+
+    #[test]
+    fn a_disk_that_was_pulled_out_is_not_called_well() {
+        let pulled = io::Error::from(Errno::NXIO);
+        assert_eq!(Cause::of_system(&pulled, Cause::Reading), Cause::Reading);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! have ended that way.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -25,7 +25,6 @@ use rusqlite::{Connection, OpenFlags};
 use super::causes::Cause;
 use super::journal::{FRAME_HEADER_BYTES, Form, HEADER_BYTES, word};
 use super::look::Looker;
-use super::open::beside;
 use super::wal;
 use crate::durable;
 use crate::store::StoreError;
@@ -84,14 +83,6 @@ impl Writable {
         error
     }
 
-    /// Has nothing written where the store is gone from its place: SQLite would go on in a file that no start finds.
-    pub(super) fn look_at_place(&self) {
-        if let Err(gone) = self.looker.stands() {
-            let cause = Cause::of_system(&gone, Cause::Reading);
-            self.failed(StoreError::Disk(cause, gone.to_string()));
-        }
-    }
-
     fn doubt(&self, error: &StoreError) {
         if self.state.swap(IN_DOUBT, Ordering::Relaxed) != IN_DOUBT {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
@@ -116,6 +107,9 @@ impl Writable {
         if let Some(damage) = self.looker.damage() {
             return Err(damage);
         }
+        self.looker
+            .stands()
+            .map_err(|gone| rescue(connection, gone))?;
         make_sound(connection, &self.looker)?;
         self.state.store(PROVING, Ordering::Relaxed);
         let proven = prove(connection);
@@ -137,6 +131,19 @@ impl Writable {
     }
 }
 
+/// Where the journal is gone from its place, it ends with this process: what it alone holds is copied into the store.
+fn rescue(connection: &Connection, gone: StoreError) -> StoreError {
+    let StoreError::Disk(Cause::JournalGone, words) = gone else {
+        return gone;
+    };
+    let held = match wal::copy(connection) {
+        Ok(true) => "the store holds all that was committed".to_owned(),
+        Ok(false) => "the store does not hold all yet, since somebody reads".to_owned(),
+        Err(error) => format!("the store does not hold all: {error}"),
+    };
+    StoreError::Disk(Cause::JournalGone, format!("{words}; {held}"))
+}
+
 /// Only a commit shows that commits are kept: one that would change nothing writes nothing.
 fn prove(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
@@ -145,7 +152,7 @@ fn prove(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Has all that was committed written anew and synced, whoever reads the store meanwhile.
-pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<(), Unsound> {
+pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<(), StoreError> {
     // Meanwhile nobody else commits, or begins the journal afresh.
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let rewritten = rewrite(looker);
@@ -160,7 +167,7 @@ pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<(),
 
 /// Why what was committed cannot be made sure of.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unsound {
+enum Unsound {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
@@ -171,6 +178,9 @@ pub(super) enum Unsound {
     /// A frame of the journal reads otherwise than it was written, for now or for good.
     #[error("frame {0} of the journal is not as it was written")]
     Misread(u64),
+    /// Store or journal is not at its place.
+    #[error("{0}")]
+    Gone(StoreError),
     /// At an `fsync`.
     #[error("{0}")]
     Synced(io::Error),
@@ -186,6 +196,7 @@ impl From<Unsound> for StoreError {
             Unsound::Read(error) => {
                 Self::Disk(Cause::of_system(&error, Cause::Reading), error.to_string())
             }
+            Unsound::Gone(error) => error,
             Unsound::Misread(_) => Self::Disk(Cause::Reading, error.to_string()),
             Unsound::Synced(error) => {
                 Self::Disk(Cause::of_system(&error, Cause::Syncing), error.to_string())
@@ -227,20 +238,18 @@ impl Written {
 /// Writes what counts of the journal over itself, and what of it was copied into the store there again;
 /// cuts off what follows, and syncs both.
 fn rewrite(looker: &Looker) -> Result<(), Unsound> {
-    // By its path it is opened anew: another store there must not be taken for this one.
-    looker.stands()?;
+    let journal = looker.journal()?;
+    // By its path it is opened anew: another there must not be taken for this one.
+    looker.stands().map_err(Unsound::Gone)?;
     let written = Written::read(looker.path())?;
-    let path = beside(looker.path(), "-wal");
-    // Nothing of SQLite's locks is on the journal: it may be opened and closed.
-    let journal = OpenOptions::new().read(true).write(true).open(&path)?;
     if written.frames == 0 {
         journal.set_len(0)?;
     } else {
-        let (form, copied) = rewrite_journal(&journal, &written)?;
-        copy_again((&journal, &form), looker.store(), &written, copied)?;
+        let (form, copied) = rewrite_journal(journal, &written)?;
+        copy_again((journal, &form), looker.store(), &written, copied)?;
     }
     let synced = journal.sync_all().and_then(|()| looker.store().sync_all());
-    let synced = synced.and_then(|()| durable::sync_folder_of(&path));
+    let synced = synced.and_then(|()| durable::sync_folder_of(looker.path()));
     synced.map_err(Unsound::Synced)
 }
 
@@ -326,6 +335,7 @@ fn copy_again(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::beside;
 
     /// A store of one table, with a journal of which some is copied already beside somebody who reads.
     fn half_copied(folder: &Path) -> (Connection, Connection) {

@@ -9,12 +9,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;
+use rustix::fs::OFlags;
 
 use super::causes::Cause;
 use super::look;
@@ -65,34 +67,34 @@ pub(super) fn judge(
     accepted: Option<&str>,
 ) -> Result<Option<PathBuf>, OpenError> {
     let system = OpenError::of_system(path);
-    let journal = beside(path, "-wal");
-    let length = match fs::metadata(&journal) {
-        Ok(found) => found.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(system(error)),
+    let journal = match open(OpenOptions::new().read(true), path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(system)?,
     };
+    let length = journal.metadata().map_err(system)?.len();
     if length == 0 {
         return Ok(None);
     }
-    let apart = |words: String| OpenError::Apart {
-        path: path.to_owned(),
-        words,
-    };
     let size = fs::metadata(path).map_err(system)?.len();
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
     if let Some(words) = misfit(connection, path, whole)? {
         // The disk may have failed for a moment: all is read, and then looked at again.
         look::read_all(path, Some(store)).map_err(system)?;
-        return Err(match misfit(connection, path, whole)? {
-            Some(words) => apart(words),
-            None => OpenError::Storage {
-                path: path.to_owned(),
-                cause: Cause::Passing,
-                detail: words,
-            },
+        let (cause, detail) = match misfit(connection, path, whole)? {
+            Some(words) if look::is_whole_alone(path) => {
+                let path = path.to_owned();
+                return Err(OpenError::Apart { path, words });
+            }
+            Some(words) => (Cause::Damaged, words),
+            None => (Cause::Passing, words),
+        };
+        return Err(OpenError::Storage {
+            path: path.to_owned(),
+            cause,
+            detail,
         });
     }
-    let Some((frame, salts)) = lost(&journal).map_err(system)? else {
+    let Some((frame, salts)) = lost(&journal, length).map_err(system)? else {
         return Ok(None);
     };
     let entry = match version {
@@ -117,20 +119,45 @@ pub(super) fn judge(
             name,
         });
     }
-    keep(&journal, &name).map(Some).map_err(system)
+    keep(path, &journal, &name).map(Some).map_err(system)
+}
+
+/// Opens the journal of the store at `path`: a file that is nothing else too. Whoever may write its folder could have
+/// root read another's file, or empty it.
+///
+/// # Errors
+/// The system's.
+pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let place = beside(path, "-wal");
+    // Nobody waits at a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options
+        .custom_flags(flags.bits().cast_signed())
+        .open(&place)?;
+    let (own, store) = (file.metadata()?, fs::symlink_metadata(path)?);
+    let is_owners = own.uid() == store.uid() || !rustix::process::geteuid().is_root();
+    match own.is_file() && own.nlink() == 1 && is_owners {
+        true => Ok(file),
+        false => Err(io::Error::other(format!(
+            "{} is no file of the store's owner alone",
+            place.display()
+        ))),
+    }
 }
 
 /// Whether there is something in the journal of the store at `path`.
 pub(super) fn is_there(path: &Path) -> bool {
-    fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
+    fs::symlink_metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
 }
 
 /// Copies the journal beside itself, durably, before SQLite empties it.
-fn keep(journal: &Path, name: &str) -> io::Result<PathBuf> {
-    let kept = beside(journal, &format!(".lost-{name}"));
+fn keep(path: &Path, journal: &File, name: &str) -> io::Result<PathBuf> {
+    let kept = beside(path, &format!("-wal.lost-{name}"));
     let draft = Draft::fill(&kept, 0o600, |copy| {
-        give_to_owner(copy, journal)?;
-        io::copy(&mut File::open(journal)?, copy).map(drop)
+        give_to_owner(copy, path)?;
+        let mut journal = journal;
+        journal.rewind()?;
+        io::copy(&mut journal, copy).map(drop)
     });
     draft?.settle()?;
     Ok(kept)
@@ -183,10 +210,8 @@ fn fits(connection: &Connection, whole: bool) -> rusqlite::Result<String> {
 }
 
 /// The last whole transaction's last frame, and the frames' mark, where commits may be gone behind it.
-fn lost(journal: &Path) -> io::Result<Option<(u64, [u8; 8])>> {
-    let file = File::open(journal)?;
-    let length = file.metadata()?.len();
-    let mut reader = BufReader::with_capacity(1 << 16, file);
+fn lost(journal: &File, length: u64) -> io::Result<Option<(u64, [u8; 8])>> {
+    let mut reader = BufReader::with_capacity(1 << 16, journal);
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut reader, &mut header)? {
         return Ok(None);
@@ -341,5 +366,47 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_of_the_owner_alone_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.db");
+        let (place, other) = (beside(&path, "-wal"), folder.path().join("other"));
+        fs::write(&path, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let opened = || open(OpenOptions::new().read(true).write(true), &path).is_ok();
+        let made: [&dyn Fn(); 3] = [
+            &|| symlink(&other, &place).unwrap(),
+            &|| fs::hard_link(&other, &place).unwrap(),
+            &|| {
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &place,
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::RUSR,
+                    0,
+                )
+                .unwrap();
+            },
+        ];
+        for make in made {
+            make();
+            assert!(!opened());
+            fs::remove_file(&place).unwrap();
+        }
+        fs::write(&place, "").unwrap();
+        assert!(opened());
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(65_534), None).unwrap();
+            assert!(!opened());
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::causes::Cause;
 use super::disk::LOCK_TIMEOUT;
+use super::journal;
 use super::open::beside;
 use crate::durable;
 use crate::store::StoreError;
@@ -37,6 +38,8 @@ pub(super) struct Looker {
     /// The store, to be read past SQLite. Open for as long as SQLite has it: when a process closes a file, all of
     /// its locks on it go, SQLite's too.
     store: File,
+    /// The journal, as SQLite has it for as long as it has the store.
+    journal: OnceLock<File>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -56,6 +59,7 @@ impl Looker {
         Ok(Arc::new(Self {
             path: path.to_owned(),
             store: OpenOptions::new().read(true).write(true).open(path)?,
+            journal: OnceLock::new(),
             state: Mutex::new(State::NotNeeded),
             changed: Condvar::new(),
         }))
@@ -71,17 +75,40 @@ impl Looker {
         &self.store
     }
 
-    /// That it is still this file which stands at the path: a start would find no other.
+    /// The journal, to be read and written past SQLite, which has it open.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::NotFound`] where it is gone, or another.
-    pub(super) fn stands(&self) -> io::Result<()> {
-        fs::symlink_metadata(&self.path)?;
-        if durable::is_same(&self.store, &self.path) {
-            return Ok(());
+    /// The system's.
+    pub(super) fn journal(&self) -> io::Result<&File> {
+        if let Some(known) = self.journal.get() {
+            return Ok(known);
         }
-        let words = format!("{} is another file now", self.path.display());
-        Err(io::Error::new(io::ErrorKind::NotFound, words))
+        let opened = journal::open(OpenOptions::new().read(true).write(true), &self.path)?;
+        Ok(self.journal.get_or_init(|| opened))
+    }
+
+    /// That store and journal stand at their paths still: a start would find no others. SQLite would go on in files
+    /// that end with the process.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`]; [`Cause::Missing`] or [`Cause::JournalGone`] where one is gone, or another.
+    pub(super) fn stands(&self) -> Result<(), StoreError> {
+        let journal = beside(&self.path, "-wal");
+        let files = [
+            (Some(&self.store), &self.path, Cause::Missing),
+            (self.journal.get(), &journal, Cause::JournalGone),
+        ];
+        for (file, path, gone) in files {
+            let (cause, why) = match fs::symlink_metadata(path) {
+                _ if file.is_none_or(|file| durable::is_same(file, path)) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (gone, error.to_string()),
+                Err(error) => (Cause::of_system(&error, Cause::Reading), error.to_string()),
+                Ok(_) => (gone, "it is another file".to_owned()),
+            };
+            let words = format!("{}: {why}", path.display());
+            return Err(StoreError::Disk(cause, words));
+        }
+        Ok(())
     }
 
     /// Finds the cause of an error of the disk, and says it in words.
@@ -89,9 +116,11 @@ impl Looker {
         let StoreError::Disk(guess, words) = error else {
             return error;
         };
-        let (cause, detail) = match guess.is_damage() {
-            true => self.second_look(guess, words),
-            false => find(&self.path, Some(&self.store), guess, words),
+        let (cause, detail) = match self.stands() {
+            // Whatever SQLite read then: it was not all of the store.
+            Err(StoreError::Disk(gone, place)) if guess != gone && gone.is_gone() => (gone, place),
+            _ if guess.is_damage() => self.second_look(guess, words),
+            _ => find(&self.path, Some(&self.store), guess, words),
         };
         let told = cause.tell(&detail);
         match cause.is_damage() {
@@ -215,7 +244,7 @@ pub(super) fn read_all(path: &Path, store: Option<&File>) -> io::Result<()> {
         Some(store) => read_file(store),
         None => File::open(path).and_then(|store| read_file(&store)),
     }?;
-    match File::open(beside(path, "-wal")) {
+    match journal::open(OpenOptions::new().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         journal => read_file(&journal?),
     }
@@ -234,10 +263,18 @@ fn read_file(file: &File) -> io::Result<()> {
     }
 }
 
+/// Whether the store's file makes sense without its journal, which then is another's.
+pub(super) fn is_whole_alone(path: &Path) -> bool {
+    let path = path.as_os_str().as_encoded_bytes();
+    let octets = path.iter().map(|octet| format!("%{octet:02x}"));
+    let alone = format!("file:{}?immutable=1", octets.collect::<String>());
+    matches!(check_all(Path::new(&alone)), Ok(None))
+}
+
 /// What SQLite finds wrong, over a new connection.
 fn check_all(path: &Path) -> rusqlite::Result<Option<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_URI)?;
     connection.busy_timeout(LOCK_TIMEOUT)?;
     // A quick check does not find what an index lacks.
     let sql = "PRAGMA integrity_check(1)";
@@ -296,16 +333,17 @@ fn no_file(path: &Path) -> Option<(Cause, String)> {
 
 /// Whether a file can be opened at all. One that SQLite may have open is not opened here; its journal may be.
 fn not_opened(path: &Path, store: Option<&File>) -> Option<(Cause, String)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true);
     let opened = match store {
         Some(_) if !path.exists() => Err(io::ErrorKind::NotFound.into()),
-        Some(_) => match open(&beside(path, "-wal")) {
+        Some(_) => match journal::open(options, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 File::open(durable::folder_of(path))
             }
             opened => opened,
         },
-        None => open(path),
+        None => options.open(path),
     };
     let error = opened.err()?;
     let cause = Cause::of_system(&error, Cause::Reading);

@@ -38,7 +38,7 @@ mod sweep;
 mod wal;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -81,7 +81,6 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
 /// A bank's store in one file.
 pub struct SqliteStore {
-    path: PathBuf,
     keyring: Keyring,
     seats: Arc<Seats>,
     writable: Writable,
@@ -155,10 +154,9 @@ impl SqliteStore {
                 .spawn({
                     let (writable, seats) = (writable.clone(), Arc::clone(&seats));
                     let (committed, keyring) = (Arc::clone(&committed), keyring.clone());
-                    let serve = writer::serve;
                     move || {
                         let known = (&*seats, &clock as &clock::Clock);
-                        serve((&writing, &keyring), jobs, &writable, known, &committed);
+                        writer::serve((&writing, &keyring), jobs, &writable, known, &committed);
                     }
                 })
                 .map_err(system)?,
@@ -172,7 +170,6 @@ impl SqliteStore {
                 .map_err(system)?,
         ];
         Ok(Self {
-            path: path.to_owned(),
             keyring,
             seats,
             writable,
@@ -234,8 +231,8 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let read = apart::read(&self.path, work).await;
-        self.judged(read).await
+        self.judged(apart::read(self.looker.path(), work).await)
+            .await
     }
 }
 
@@ -257,7 +254,7 @@ impl Drop for SqliteStore {
 
 impl std::fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SqliteStore({})", self.path.display())
+        write!(f, "SqliteStore({})", self.looker.path().display())
     }
 }
 
@@ -428,9 +425,13 @@ impl Store for SqliteStore {
         Box::pin(self.write(move |books| books.append_all(&notes)))
     }
 
+    fn look(&self) -> Reply<'_, ()> {
+        let looker = Arc::clone(&self.looker);
+        Box::pin(self.write(move |_| looker.stands()))
+    }
+
     fn sweep(&self, context: Context) -> Reply<'_, Swept> {
         Box::pin(async move {
-            self.writable.look_at_place();
             let swept = self.write(move |books| books.sweep(&context)).await;
             if self.journal_bytes() > u64::from(wal::BYTES_MAX) {
                 self.writable.empty_journal();
@@ -452,7 +453,7 @@ impl Store for SqliteStore {
     }
 
     fn journal_bytes(&self) -> u64 {
-        wal::bytes(&self.path)
+        wal::bytes(self.looker.path())
     }
 
     fn warranted(

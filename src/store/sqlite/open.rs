@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::disk::{LOCK_TIMEOUT, Unsound, make_sound};
+use super::disk::{LOCK_TIMEOUT, make_sound};
 use super::look::Looker;
 use super::open_error::OpenError;
 use super::owner::give_to_owner;
@@ -199,10 +199,7 @@ pub(super) fn writer(
         let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
         record(&mut connection, path, &note)?;
     }
-    make_sound(&connection, looker).map_err(|error| match error {
-        Unsound::Sqlite(error) => failed(error),
-        error => OpenError::of_store(path)(error.into()),
-    })?;
+    make_sound(&connection, looker).map_err(OpenError::of_store(path))?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
         .set_db_config(keep_journal, false)

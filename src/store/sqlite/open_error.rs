@@ -181,11 +181,13 @@ impl OpenError {
         match cause {
             Cause::Missing => Self::Missing(path),
             Cause::NotAStore => Self::NotAStore(path),
-            // Each may be whole by itself, and no backup is needed.
-            Cause::Damaged if journal::is_there(&path) => Self::Apart {
-                path,
-                words: detail,
-            },
+            // The store is whole by itself, and no backup is needed.
+            Cause::Damaged if journal::is_there(&path) && look::is_whole_alone(&path) => {
+                Self::Apart {
+                    path,
+                    words: detail,
+                }
+            }
             cause => Self::Storage {
                 path,
                 cause,

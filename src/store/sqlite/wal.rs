@@ -49,19 +49,21 @@ pub(super) fn copied_with_commits(
     }))
 }
 
+/// Copies of the journal into the store's file what nobody reads; whether that is all.
+pub(super) fn copy(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        // A wait for others; pages that are there, and those that are copied.
+        let [busy, pages, copied] = [row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?];
+        Ok(busy == 0 && pages == copied)
+    })
+}
+
 /// Copies the journal into the store's file and empties it, where nobody reads it just then: nobody is
 /// waited for.
 pub(super) fn empty(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::ZERO)?;
-    let checkpoint = |mode: &str| {
-        let sql = format!("PRAGMA wal_checkpoint({mode})");
-        connection.query_row(&sql, [], |row| {
-            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })
-    };
-    // Pages that are there, and those that are copied: what somebody reads is not.
-    let emptied = checkpoint("PASSIVE").and_then(|(pages, copied)| match pages == copied {
-        true => checkpoint("TRUNCATE").map(|_| ()),
+    let emptied = copy(connection).and_then(|all| match all {
+        true => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
         false => Ok(()),
     });
     connection.busy_timeout(LOCK_TIMEOUT)?;

@@ -230,6 +230,8 @@ fn start_with(cause: Cause, crashed: &Crashed) -> Option<Ran> {
             fs::remove_file(crashed.without_journal()).unwrap();
             site.run(&["account", "list"])
         }
+        // A start needs no journal.
+        Cause::JournalGone => return None,
         Cause::Orphan => {
             fs::remove_file(crashed.data("bank.db")).unwrap();
             site.start_refused()
