@@ -15,6 +15,7 @@ mod questions;
 mod quick_start;
 mod restore;
 mod run;
+mod signals;
 mod stop;
 mod supervisor;
 
