@@ -362,7 +362,7 @@ impl Reader {
 
     fn store(&mut self) -> StoreConfig {
         let url = self.store_url().unwrap_or_else(|| {
-            let mend = "write \"sqlite:data/bank.db\", or \"postgres://…\": a path, without options, spaces at its ends, and any of ~ $ ? # ; % \\";
+            let mend = "write \"sqlite:data/bank.db\", or \"postgres://…\": a path, without options, without spaces at its ends, and without ~ $ ? # ; % \\";
             // The text may hold a password, and is not repeated.
             self.fault(keys::STORE_URL.name, "not the URL of a store", mend);
             StoreUrl::Sqlite(PathBuf::from("data/bank.db"))
