@@ -11,9 +11,10 @@
 //! among them are followed, whosever they are. A mere `rename` keeps neither owner nor link.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _, fchown,
 };
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,6 +27,64 @@ use rustix::io::Errno;
 const LOCK_POLL: Duration = Duration::from_millis(10);
 /// As many as the system follows.
 const LINKS_MAX: usize = 40;
+
+/// Opens a file to be read, and refuses what is none: nobody waits at a pipe that stands in its place.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::InvalidInput`] where something else stands there.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    let options = options.custom_flags(flags.bits().cast_signed());
+    let file = match options.read(true).open(path) {
+        // So a socket answers.
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            return Err(no_file("a socket or a device"));
+        }
+        file => file?,
+    };
+    refuse_others(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Refuses what is no file, as [`open`] does, without opening it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn must_be_file(path: &Path) -> io::Result<()> {
+    refuse_others(fs::metadata(path)?.file_type())
+}
+
+fn refuse_others(kind: fs::FileType) -> io::Result<()> {
+    match kind.is_file() {
+        true => Ok(()),
+        false if kind.is_fifo() => Err(no_file("a pipe")),
+        false if kind.is_dir() => Err(no_file("a folder")),
+        false => Err(no_file("a socket or a device")),
+    }
+}
+
+fn no_file(what: &str) -> io::Error {
+    let reason = format!("it is {what}, not a file");
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
+/// Reads a file whole.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open(path)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Whether nothing is in this place. Where that cannot be told it is not so, and whoever then opens the file is
+/// told why: what cannot be seen is never taken for what is not there. A link that leads nowhere is something.
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
 
 /// A file written in full beside its place, not yet in it. Dropped, it is gone.
 #[derive(Debug)]

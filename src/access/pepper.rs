@@ -5,7 +5,6 @@
 //! the others serve hashes made before. Blank lines and lines that start with `#` are skipped.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -107,7 +106,7 @@ impl Peppers {
             source,
         };
         // The mode of the file that is read, whatever stands at the path by then.
-        let mut file = fs::File::open(path).map_err(unreadable)?;
+        let mut file = durable::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
         let forbidden = if group_may_read { 0o037 } else { 0o077 };
         if mode & forbidden != 0 {
@@ -245,6 +244,8 @@ fn read_line(line: &str) -> Option<(PepperId, Zeroizing<[u8; 32]>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::surroundings::System;
 

@@ -1,8 +1,7 @@
 //! Changing the pepper file: a new current pepper, or one less. The file is on disk, whole, before
 //! any hash may need what is in it.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -168,11 +167,14 @@ impl PepperFile {
     }
 
     fn text(&self) -> Result<Zeroizing<String>, PepperError> {
-        let text = fs::read_to_string(&self.path).map_err(|source| PepperError::Unreadable {
+        let unreadable = |source| PepperError::Unreadable {
             path: self.path.clone(),
             source,
-        })?;
-        Ok(Zeroizing::new(text))
+        };
+        let mut text = Zeroizing::new(String::new());
+        let mut file = durable::open(&self.path).map_err(unreadable)?;
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        Ok(text)
     }
 
     fn replace(&self, parts: &[&str]) -> Result<(), ChangeError> {
@@ -198,6 +200,7 @@ impl PepperFile {
 mod tests {
     use super::*;
     use crate::surroundings::System;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     struct Desk {

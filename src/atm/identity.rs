@@ -140,7 +140,7 @@ impl Pair {
 
 /// Whether the first certificate of a file is for this key.
 fn is_for(certificate: &Path, key: &KeyPair) -> bool {
-    let found = fs::read(certificate).ok();
+    let found = durable::read(certificate).ok();
     let found = found.and_then(|text| pem::read(&text, Wanted::Certificates).ok());
     let own = found.and_then(|found| found.into_iter().next());
     own.is_some_and(|own| {
@@ -151,7 +151,7 @@ fn is_for(certificate: &Path, key: &KeyPair) -> bool {
 
 /// The key in a file; `None` where there is none that can be used.
 fn read_key(path: &Path) -> Option<KeyPair> {
-    let text = fs::read(path).map(Zeroizing::new).ok()?;
+    let text = durable::read(path).map(Zeroizing::new).ok()?;
     let key = pem::read(&text, Wanted::PrivateKey)
         .ok()?
         .into_iter()

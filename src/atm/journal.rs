@@ -417,7 +417,7 @@ fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
     let opened = OpenOptions::new()
         .read(true)
         .append(true)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path);
     let mut file = match opened {
         Ok(file) => file,

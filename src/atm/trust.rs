@@ -19,6 +19,7 @@ use super::error::Error;
 use super::identity::Pair;
 use crate::domain::TerminalName;
 use crate::domain::pem::{self, Block, Wanted};
+use crate::durable;
 use crate::wire::ALPN;
 
 /// Larger certificate and key files are none.
@@ -179,7 +180,7 @@ impl TrustFiles {
 }
 
 fn open(path: &Path, mend: &'static str) -> Result<File, Error> {
-    File::open(path).map_err(|source| Error::NoFile {
+    durable::open(path).map_err(|source| Error::NoFile {
         path: path.into(),
         source,
         mend,

@@ -362,7 +362,7 @@ impl Reader {
 
     fn store(&mut self) -> StoreConfig {
         let url = self.store_url().unwrap_or_else(|| {
-            let mend = "write \"sqlite:data/bank.db\", or \"postgres://…\": a path, without \"?\" and options, and without \"~\"";
+            let mend = "write \"sqlite:data/bank.db\", or \"postgres://…\": a path, without options, without spaces at its ends, and without ~ $ ? # ; % \\";
             // The text may hold a password, and is not repeated.
             self.fault(keys::STORE_URL.name, "not the URL of a store", mend);
             StoreUrl::Sqlite(PathBuf::from("data/bank.db"))
@@ -384,8 +384,11 @@ impl Reader {
         // bank that forgets everything is none.
         let special = file.starts_with(':') || file.starts_with("file:");
         let is_file = !file.ends_with('/') && Path::new(file).file_name().is_some();
-        // Nobody means these for parts of a file's name: options, and a home that a shell would fill in.
-        let meant_otherwise = file.contains(['?', '\0']) || file.starts_with('~');
+        // Nobody means these for parts of a file's name: options, escapes, another system's separators, and
+        // what a shell would fill in.
+        let meant_otherwise = file.contains(['?', '#', ';', '%', '$', '\\', '\0'])
+            || file.starts_with('~')
+            || file.trim() != file;
         let usable = is_file && !special && !meant_otherwise;
         usable.then(|| StoreUrl::Sqlite(PathBuf::from(file)))
     }

@@ -64,10 +64,13 @@ impl Reader {
         if text.is_empty() || text.contains('\0') {
             let reason = format!("\"{}\" is no path", shown(&text));
             self.fault(key.name, reason, "write a path, or leave the key out");
-        } else if text == "~" || text.starts_with("~/") {
-            // A shell would fill in the home; here a folder of that name would be made.
-            let reason = format!("\"{}\": nothing fills in \"~\" here", shown(&text));
+        } else if text == "~" || text.starts_with("~/") || text.contains('$') {
+            // A shell would fill these in; here a folder of that name would be made.
+            let reason = format!("\"{}\": nothing fills in \"~\" or \"$\" here", shown(&text));
             self.fault(key.name, reason, "write the path in full");
+        } else if text.trim() != text {
+            let reason = format!("\"{}\" begins or ends with a space", shown(&text));
+            self.fault(key.name, reason, "write the path without");
         }
         PathBuf::from(text)
     }

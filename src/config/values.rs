@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -16,6 +15,7 @@ use super::fault::{ConfigFault, Place, shown};
 use super::keys::{self, Key, Name, Number, Text};
 use super::nearest::nearest;
 use super::{Overrides, PREFIX};
+use crate::durable;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
 /// Values that were set.
@@ -320,11 +320,11 @@ fn variable_mend(typed: &str) -> String {
 
 fn read(path: &Path) -> Result<String, (Option<usize>, Refused)> {
     let unreadable = |error: std::io::Error| {
-        let mend = "name a file that can be read with --config, or leave the flag out";
+        let mend = "make it a file that this user may read, or name another with --config";
         (None, (format!("cannot be read: {error}"), mend.to_owned()))
     };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = durable::open(path).map_err(unreadable)?;
     file.take(CONFIG_FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;

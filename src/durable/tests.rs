@@ -44,6 +44,41 @@ fn a_file_is_whole_and_has_its_mode_and_a_new_one_takes_no_place() {
 }
 
 #[test]
+fn only_a_file_is_opened_and_what_cannot_be_seen_is_not_called_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), "content").unwrap();
+    symlink(at("file"), at("link")).unwrap();
+    for name in ["file", "link"] {
+        assert_eq!(read(&at(name)).unwrap(), b"content");
+    }
+    mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    for (name, what) in [
+        ("pipe", "a pipe"),
+        ("socket", "a socket or a device"),
+        ("folder", "a folder"),
+        ("/dev/zero", "a socket or a device"),
+    ] {
+        let refused = open(&at(name)).unwrap_err().to_string();
+        assert_eq!(must_be_file(&at(name)).unwrap_err().to_string(), refused);
+        assert_eq!(refused, format!("it is {what}, not a file"));
+        assert!(!is_absent(&at(name)));
+    }
+    symlink("loop", at("loop")).unwrap();
+    symlink("none", at("astray")).unwrap();
+    for there in ["loop", "astray", "loop/x", "file/x"] {
+        assert!(
+            open(&at(there)).is_err() && !is_absent(&at(there)),
+            "{there}"
+        );
+    }
+    let none = open(&at("none")).unwrap_err();
+    assert!(none.kind() == io::ErrorKind::NotFound && is_absent(&at("none")));
+}
+
+#[test]
 fn what_a_killed_process_left_is_no_obstacle_and_what_a_living_one_writes_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");

@@ -1,6 +1,6 @@
 //! Files of keys and certificates: never half written, keys never readable by others.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub(super) fn read_octets(
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
+    let file = match durable::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -121,7 +121,7 @@ fn store(path: &Path, config: &Config, report: &mut CheckReport) {
     });
     report.note(looked_over);
     let pepper_file = &config.pin.pepper_file;
-    if !pepper_file.exists() {
+    if durable::is_absent(pepper_file) {
         if path.exists() {
             report.errors.push(format!(
                 "there is a store but no pepper file {}",

@@ -15,6 +15,7 @@ use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, StoreUrl};
+use crate::durable;
 
 /// The steps that were taken, and those that the system refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,7 +132,7 @@ fn writable_folders(config: &Config) -> Vec<PathBuf> {
     if let StoreUrl::Sqlite(store) = &config.store.url {
         files.push(store.clone());
     }
-    if !config.tls.ca.exists() && !config.tls.cert.exists() {
+    if durable::is_absent(&config.tls.ca) && durable::is_absent(&config.tls.cert) {
         files.push(config.tls.dir.join("ca.pem"));
     }
     // What a link leads to is changed where it really is, with its other files beside it.

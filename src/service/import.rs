@@ -1,8 +1,11 @@
 //! Hashing the PINs that staff bring: on all cores, before anything is sent anywhere.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use zeroize::Zeroizing;
 
 use super::open::{no_store, peppers, sqlite_path};
 use super::questions;
@@ -10,6 +13,7 @@ use super::stop::{Stop, exit};
 use crate::access::pin::Kiln;
 use crate::config::Config;
 use crate::domain::{AccountNumber, Pin};
+use crate::durable;
 use crate::operator::accounts_file::AccountLine;
 use crate::operator::{HashText, OpenAccount, TOO_MUCH, is_too_much};
 use crate::surroundings::{Surroundings, System};
@@ -38,7 +42,8 @@ pub fn hash_accounts(
     done: &(dyn Fn() + Sync),
 ) -> Result<Vec<OpenAccount>, Stop> {
     let system = System::default();
-    let peppers = Arc::new(peppers(config, !sqlite_path(config)?.exists(), &system)?);
+    let without_store = durable::is_absent(&sqlite_path(config)?);
+    let peppers = Arc::new(peppers(config, without_store, &system)?);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = lines.len().div_ceil(threads).max(1);
     let failed = AtomicBool::new(false);
@@ -86,14 +91,30 @@ pub fn hash_accounts(
 pub fn hash_pin(config: &Config, pin: &Pin, make: bool) -> Result<HashText, Stop> {
     let system = System::default();
     let store = sqlite_path(config)?;
-    let without_store = !store.exists();
-    if without_store && !make && !config.pin.pepper_file.exists() {
+    let without_store = durable::is_absent(&store);
+    if without_store && !make && durable::is_absent(&config.pin.pepper_file) {
         return Err(no_store(&store));
     }
     let peppers = Arc::new(peppers(config, without_store, &system)?);
     let hash = Kiln::new(peppers, config.pin.cost).hash(pin, &system);
     hash.map(|hash| HashText::from(&hash))
         .map_err(|error| Stop::new(exit::SOFTWARE, error.to_string()))
+}
+
+/// The text of a file of accounts, which may be the pipe that a shell hands over.
+///
+/// # Errors
+/// [`Stop`] where it cannot be read.
+pub fn read_accounts(file: &Path) -> Result<Zeroizing<Vec<u8>>, Stop> {
+    let handed_over = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
+    let text = match handed_over.iter().any(|place| file.starts_with(place)) {
+        true => std::fs::read(file),
+        false => durable::read(file),
+    };
+    text.map(Zeroizing::new).map_err(|error| {
+        let reason = format!("cannot read {}: {error}", file.display());
+        Stop::new(exit::NO_INPUT, reason)
+    })
 }
 
 /// Digits of a one-time PIN.

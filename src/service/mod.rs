@@ -15,6 +15,7 @@ mod questions;
 mod quick_start;
 mod restore;
 mod run;
+mod signals;
 mod stop;
 mod supervisor;
 
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use backup::backup;
 pub use check::{CheckReport, check};
 pub use confinement::{Confinement, close, confine};
-pub use import::{hash_accounts, hash_pin, one_time_pin, refuse_too_much};
+pub use import::{hash_accounts, hash_pin, one_time_pin, read_accounts, refuse_too_much};
 pub use invite::invite;
 pub use open::OpenBank;
 pub use process::threads_can_be_had;
@@ -33,6 +34,7 @@ pub use run::{RunOptions, run};
 pub use stop::{Stop, exit};
 
 use crate::config::{Config, DEFAULT_FILE, Loaded, Overrides};
+use crate::durable;
 use crate::operator::{Command, Desk, Report, socket};
 
 /// Where the configuration comes from.
@@ -45,10 +47,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// The file that is read: the one named, or the default one where it stands.
+    /// The file that is read: the one named, or the default one unless nothing stands there.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file());
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| !durable::is_absent(path));
         self.file.clone().or_else(default)
     }
 

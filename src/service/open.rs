@@ -11,6 +11,7 @@ use crate::access::pin::PinHasher;
 use crate::access::row_mac::Keyring;
 use crate::bank::Bank;
 use crate::config::{Config, StoreUrl};
+use crate::durable;
 use crate::server::tls::{ListMemory, is_credential};
 use crate::store::Store;
 use crate::store::sqlite::{Cause, SqliteStore};
@@ -53,7 +54,7 @@ impl OpenBank {
     /// # Errors
     /// [`Stop`], in words that say what to do.
     pub fn open_to_verify(config: &Config) -> Result<Self, Stop> {
-        let lost = !config.pin.pepper_file.exists();
+        let lost = durable::is_absent(&config.pin.pepper_file);
         let how = How {
             without_pepper: lost,
             ..How::default()
@@ -148,7 +149,7 @@ pub(super) fn no_store(path: &Path) -> Stop {
 /// it must not be taken for a new bank without a word.
 pub(super) fn refuse_empty(path: &Path) -> Result<(), Stop> {
     match fs::metadata(path) {
-        Ok(found) if found.len() == 0 => {
+        Ok(found) if found.is_file() && found.len() == 0 => {
             let reason = format!(
                 "the store {0} is an empty file; mend: look for the one that stood there; there is none? restore the last backup, or remove it \
                  to begin a new bank: rm {0}",
@@ -183,7 +184,7 @@ pub(super) fn peppers(
     surroundings: &dyn Surroundings,
 ) -> Result<Peppers, Stop> {
     let path = &config.pin.pepper_file;
-    if path.exists() {
+    if !durable::is_absent(path) {
         return Ok(Peppers::load(path, is_credential(path))?);
     }
     if no_store {

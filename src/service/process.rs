@@ -45,15 +45,23 @@ pub fn threads_can_be_had() -> Result<(), Stop> {
 }
 
 /// Signals that would end the process by default and mean nothing here: a file that grew beyond a limit
-/// (writing fails then too, and is told as a full disk is), an alarm, and what people send to see
-/// whether it does anything.
+/// (writing fails then too, and is told as a full disk is), a soft limit on its time, alarms, and what people
+/// send to see whether it does anything.
 pub(super) fn overheard() -> Result<Vec<Signal>, Stop> {
+    use rustix::process::Signal as Raw;
     let kinds = [
-        SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()),
-        SignalKind::alarm(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
+        Raw::XFSZ,
+        Raw::XCPU,
+        Raw::ALARM,
+        Raw::VTALARM,
+        Raw::PROF,
+        Raw::IO,
+        Raw::POWER,
+        Raw::STKFLT,
+        Raw::USR1,
+        Raw::USR2,
     ];
+    let kinds = kinds.map(|kind| SignalKind::from_raw(kind.as_raw()));
     let kept = kinds.into_iter().map(signal).collect::<Result<_, _>>();
     kept.map_err(|error| Stop::new(exit::SYSTEM, format!("cannot listen for signals: {error}")))
 }

@@ -11,6 +11,7 @@ use super::open::sqlite_path;
 use super::run::bound;
 use super::stop::{Stop, exit};
 use crate::config::Config;
+use crate::durable;
 use crate::store::sqlite::SqliteStore;
 
 /// Folders that must be writable, and the operator's socket: each fault that is found.
@@ -44,7 +45,7 @@ pub(super) fn places(config: &Config) -> Vec<Stop> {
         }
         Ok(store) => faults.extend(folder_of(&store, exit::IO)),
     }
-    if !config.pin.pepper_file.exists() {
+    if durable::is_absent(&config.pin.pepper_file) {
         faults.extend(folder_of(&config.pin.pepper_file, exit::CONFIG));
     }
     faults

@@ -10,6 +10,7 @@ use super::stop::{Stop, exit};
 use crate::config::Config;
 use crate::domain::pin::DEMO_ACCOUNTS;
 use crate::domain::printable;
+use crate::durable;
 use crate::operator::Command;
 use crate::operator::accounts_file;
 use crate::pki::{CertificateFolder, MakeRequest};
@@ -56,13 +57,14 @@ impl Made {
 pub(super) fn is_untouched(config: &Config) -> Result<bool, Stop> {
     let tls = &config.tls;
     let certificates = [&tls.ca, &tls.cert, &tls.key, &tls.crl];
-    Ok(!certificates.iter().any(|path| path.exists()) && !sqlite_path(config)?.exists())
+    let none = certificates.iter().all(|path| durable::is_absent(path));
+    Ok(none && durable::is_absent(&sqlite_path(config)?))
 }
 
 /// Makes the certificates where there are none.
 pub(super) fn make_certificates(config: &Config, made: &mut Made) -> Result<(), Stop> {
     let tls = &config.tls;
-    if tls.ca.exists() || tls.cert.exists() {
+    if !durable::is_absent(&tls.ca) || !durable::is_absent(&tls.cert) {
         return Ok(());
     }
     let terminal = DEMO_TERMINAL
@@ -86,7 +88,13 @@ pub(super) async fn import_demo(
     open: &OpenBank,
     made: &mut Made,
 ) -> Result<(), Stop> {
-    let text = std::fs::read(Path::new(DEMO_FILE)).unwrap_or_else(|_| DEMO_ACCOUNTS.into());
+    let demo = Path::new(DEMO_FILE);
+    let text = match durable::is_absent(demo) {
+        true => DEMO_ACCOUNTS.into(),
+        false => durable::read(demo).map_err(|error| {
+            Stop::new(exit::NO_INPUT, format!("cannot read {DEMO_FILE}: {error}"))
+        })?,
+    };
     let lines = accounts_file::parse(&text, config.accounts.currency).map_err(|bad| {
         let reasons: Vec<String> = bad
             .iter()

@@ -147,7 +147,7 @@ fn make_folder(path: &Path) -> Result<(), Stop> {
 /// Copies to a new file, which belongs to whom the store at `store` does, or its folder.
 fn copy(from: &Path, to: &Path, store: &Path) -> Result<(), Stop> {
     let copying = || -> io::Result<()> {
-        let mut source = fs::File::open(from)?;
+        let mut source = durable::open(from)?;
         // What an interrupted restore left. Never written through: it may be a link by now.
         match fs::remove_file(to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::backup::remove_stale;
@@ -16,9 +15,9 @@ use super::confinement::{Confinement, lock_memory};
 use super::open::{self, How, OpenBank, list_memory, pepper_file, sqlite_path};
 use super::process::{log_panics, overheard};
 use super::quick_start::{self, Made};
+use super::signals::{Reloading, Signals};
 use super::stop::{Stop, exit};
 use super::{Source, issuing, questions, supervisor};
-use crate::access::pepper_file::{ChangeError, PepperFile};
 use crate::bank::Bank;
 use crate::config::{Config, Loaded};
 use crate::domain::{TerminalName, Timestamp};
@@ -366,7 +365,7 @@ pub(super) fn bound(address: SocketAddr) -> Result<RawSocket, Stop> {
 
 /// Raises the soft limit on open files to the hard one, and lowers what is promised where even
 /// that is too low.
-fn raise_open_files(config: &mut Config) {
+pub(super) fn raise_open_files(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -388,90 +387,5 @@ fn raise_open_files(config: &mut Config) {
         );
         config.server.max_connections = room;
         config.server.max_connections_per_ip = config.server.max_connections_per_ip.min(room);
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Stop> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Stop::new(exit::SYSTEM, format!("cannot listen for signals: {error}"))
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the end; reloads meanwhile.
-    async fn wait(&mut self, reloading: &Reloading) -> Result<(), Stop> {
-        let mut broken = reloading.bank.watch_broken();
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Ok(()),
-                _ = self.interrupt.recv() => return Ok(()),
-                _ = self.hang_up.recv() => reload(reloading.clone()).await,
-                Ok(found) = broken.wait_for(Option::is_some) => {
-                    let reason = found.clone().unwrap_or_default();
-                    tracing::error!(reason, "the ledger is broken: serving stops");
-                    return Err(Stop::new(exit::SOFTWARE, format!("serving stopped: {reason}")));
-                }
-            }
-        }
-    }
-}
-
-/// What a reload reads, and whom it gives it to.
-#[derive(Clone)]
-struct Reloading {
-    server: Arc<Server>,
-    bank: Arc<Bank>,
-    source: Source,
-    peppers: Arc<PepperFile>,
-}
-
-impl Reloading {
-    fn perform(&self) -> Result<(), String> {
-        let mut config = self.source.load().map_err(|stop| stop.reason)?.config;
-        raise_open_files(&mut config);
-        let hasher = self.bank.hasher();
-        let words = |error: ChangeError| error.to_string();
-        // Looked at before anything is changed, and taken once all else was.
-        self.peppers.check(hasher).map_err(words)?;
-        let policy = config.clock;
-        self.server
-            .reload(config)
-            .map_err(|error| error.to_string())?;
-        if let Some(clock) = self.bank.surroundings().guarded() {
-            clock.set_policy(policy);
-        }
-        self.peppers.reread(hasher).map_err(words)
-    }
-}
-
-async fn reload(reloading: Reloading) {
-    let bank = Arc::clone(&reloading.bank);
-    let note = |event| Note::new(event, bank.surroundings().now());
-    match tokio::task::spawn_blocking(move || reloading.perform()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(reason)) => {
-            tracing::error!(reason, "reload refused; everything stays as it was");
-            bank.note_soon(note(Event::Reload).outcome("refused").detail(reason));
-        }
-        Err(_) => {
-            tracing::error!("reload failed; everything stays as it was");
-            bank.note_soon(note(Event::Reload).outcome("failed"));
-        }
-    }
-    if let Err(error) = bank.write_waiting(false).await {
-        tracing::error!(%error, "audit records wait to be written");
     }
 }

@@ -18,7 +18,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         "bank",
         &["store", "access", "domain", "surroundings", "limits"],
     ),
-    ("config", &["domain", "access", "store", "limits"]),
+    (
+        "config",
+        &["domain", "durable", "access", "store", "limits"],
+    ),
     ("telemetry", &["wire", "config", "domain"]),
     ("enroll", &["bank", "pki", "store", "domain"]),
     (

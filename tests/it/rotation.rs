@@ -1,5 +1,6 @@
 //! Certificates, authorities and revocations that change while customers are served.
 
+mod pipes;
 mod rollover;
 
 use std::fs;

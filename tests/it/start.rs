@@ -190,7 +190,18 @@ async fn a_manager_whose_socket_has_no_file_is_told_that_the_server_is_ready() {
 async fn signals_that_mean_nothing_end_nothing_and_a_limit_on_files_is_answered_51() {
     let site = Site::new();
     let server = site.start();
-    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XFSZ] {
+    for signal in [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::XFSZ,
+        Signal::XCPU,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+    ] {
         server.signal(signal);
     }
     let mut customer = server.customer("terminal-1", "zz-99999", "9999").await;

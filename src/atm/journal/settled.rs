@@ -55,7 +55,7 @@ fn open(folder: &Path) -> io::Result<File> {
             .create(true)
             .append(true)
             .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(&path)
     };
     let file = open()?;

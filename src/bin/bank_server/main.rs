@@ -15,7 +15,8 @@ use atm_bank::domain::{AccountNumber, Pin, printable};
 use atm_bank::operator::{Command, HashText, OpenAccount, Report, accounts_file};
 use atm_bank::service::{
     Confinement, Restored, RunOptions, Source, Stop, backup, check, confine, exit, hash_accounts,
-    hash_pin, invite, one_time_pin, perform, refuse_too_much, restore, run, threads_can_be_had,
+    hash_pin, invite, one_time_pin, perform, read_accounts, refuse_too_much, restore, run,
+    threads_can_be_had,
 };
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
@@ -301,12 +302,7 @@ fn check_report(source: &Source, config_only: bool, json: bool) -> Result<u8, St
 }
 
 async fn import(config: &Config, file: &Path, json: bool) -> Result<u8, Stop> {
-    let bytes = std::fs::read(file).map(Zeroizing::new).map_err(|error| {
-        Stop::new(
-            exit::NO_INPUT,
-            format!("cannot read {}: {error}", file.display()),
-        )
-    })?;
+    let bytes = read_accounts(file)?;
     let lines = accounts_file::parse(&bytes, config.accounts.currency).map_err(|bad| {
         let reasons: Vec<String> = bad
             .iter()

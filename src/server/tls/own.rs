@@ -13,6 +13,7 @@ use rustls::{CertificateError, Error, RootCertStore};
 use super::TlsError;
 use super::moments::{judged_at, unix_time};
 use crate::config::TlsConfig;
+use crate::durable;
 use crate::pki::{self, CertificateFacts};
 use crate::surroundings::Surroundings;
 
@@ -46,7 +47,7 @@ pub(super) fn refuse_what_terminals_would(
         let why = "it names no server (subject alternative names of DNS or IP); mend: gen-certs renew --server-name NAME";
         return Err(refused(why.to_owned()));
     }
-    if !config.ca.exists() {
+    if durable::is_absent(&config.ca) {
         return Ok(());
     }
     let mut roots = RootCertStore::empty();

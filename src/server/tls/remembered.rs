@@ -1,7 +1,6 @@
 //! Which revocation lists were in force, kept beside the store, so that no restart brings an older one
 //! back.
 
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lists::{ListAge, ListInForce};
 use super::{TlsError, Trust};
-use crate::durable::Draft;
+use crate::durable::{self, Draft};
 use crate::pki::ListNumber;
 use crate::store::sqlite::give_to_owner;
 
@@ -98,7 +97,7 @@ impl ListMemory {
 
     fn read(&self) -> Result<Vec<Remembered>, TlsError> {
         let unreadable = |source| self.forgotten(source);
-        let file = match File::open(&self.path) {
+        let file = match durable::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             file => file.map_err(unreadable)?,
         };
@@ -190,9 +189,13 @@ mod tests {
         assert!(told.contains("and remove it"), "{told}");
         std::fs::remove_file(&memory.path).unwrap();
         // The system refuses to read it, as it does where it is another user's.
-        std::fs::create_dir(&memory.path).unwrap();
+        std::os::unix::fs::symlink(&memory.path, &memory.path).unwrap();
         let told = memory.read().unwrap_err().to_string();
         assert!(told.contains("see to its owner and mode"), "{told}");
         assert!(!told.contains("remove it"), "{told}");
+        std::fs::remove_file(&memory.path).unwrap();
+        std::fs::create_dir(&memory.path).unwrap();
+        let told = memory.read().unwrap_err().to_string();
+        assert!(told.contains("it is a folder"), "{told}");
     }
 }

@@ -1,6 +1,5 @@
 //! What can be asked of a store that is not opened to be served: by a start, by `check`, by a restore.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -80,7 +79,7 @@ impl SqliteStore {
         };
         let judged = || {
             // Open for longer than SQLite has it: what closes a file loses its locks on it.
-            let store = File::open(&path).map_err(OpenError::of_system(&path))?;
+            let store = durable::open(&path).map_err(OpenError::of_system(&path))?;
             let connection = open::reader(&path)?;
             let version = open::check_layout(&connection, &path)?;
             journal::judge(&connection, (&path, &store), version, None).map(|_| ())

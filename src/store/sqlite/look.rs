@@ -242,7 +242,7 @@ fn look_twice(path: &Path, store: Option<&File>, words: String) -> (Cause, Strin
 pub(super) fn read_all(path: &Path, store: Option<&File>) -> io::Result<()> {
     match store {
         Some(store) => read_file(store),
-        None => File::open(path).and_then(|store| read_file(&store)),
+        None => durable::open(path).and_then(|store| read_file(&store)),
     }?;
     match journal::open(OpenOptions::new().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -65,7 +65,7 @@ pub struct StoreLock {
 pub(super) fn lock(path: &Path) -> Result<StoreLock, OpenError> {
     let beside = lock_beside(path)?;
     let system = OpenError::of_system(path);
-    let store = match File::open(path) {
+    let store = match durable::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         store => Some(store.map_err(system)?),
     };
@@ -91,9 +91,10 @@ fn lock_beside(path: &Path) -> Result<File, OpenError> {
             made
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // A link that somebody put there leads nowhere.
-            let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-            open(OpenOptions::new().custom_flags(no_link)).map_err(system)?
+            // A link that somebody put there leads nowhere, and nobody waits at a pipe.
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let flags = flags.bits().cast_signed();
+            open(OpenOptions::new().custom_flags(flags)).map_err(system)?
         }
         Err(error) => return Err(system(error)),
     };
@@ -229,6 +230,8 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
+    // SQLite would wait at a pipe.
+    durable::must_be_file(path).map_err(OpenError::of_system(path))?;
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OWN_THREAD)
             .map_err(failed)?;
