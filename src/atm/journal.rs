@@ -6,20 +6,18 @@
 //! is to be repeated. A lock on it says that its terminal lives. No PIN is ever in it.
 
 mod age;
+mod files;
 mod record;
 mod settled;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::fs::{OFlags, fcntl_setfl};
 use uuid::Uuid;
 
 use age::Kept;
+use files::{Found, adopt, append, append_line, create, files_of, prepare};
 pub use record::{Order, Origin, Outcome, Record};
 
 use super::clock::Stamp;
@@ -27,13 +25,6 @@ use crate::domain::IdempotencyKey;
 use crate::durable;
 use crate::wire::answer::Answer;
 
-const SUFFIX: &str = "json";
-/// What `durable` names a file that has not its own name yet, and what older terminals did.
-const UNBORN_SUFFIX: &str = ".draft";
-const UNBORN_PREFIX: &str = "new-";
-const UNBORN_FOR: Duration = Duration::from_secs(3_600);
-/// Larger files are none of ours.
-const FILE_BYTES_MAX: u64 = 65_536;
 const WARNINGS_MAX: usize = 100;
 
 /// A new idempotency key: a UUID of version 7.
@@ -54,18 +45,10 @@ pub struct Journal {
     in_memory: Vec<Pending>,
     warnings: Vec<String>,
     warned: bool,
+    /// Whether the lasting record lacks lines, which wait in files of their own.
+    behind: bool,
     /// The files that a warning was about.
     told_of: BTreeSet<PathBuf>,
-}
-
-/// What becomes of a file.
-enum Found {
-    /// This process works on it from now on.
-    Taken(Pending),
-    /// It is for another bank, terminal or customer.
-    Left(Record, Kept),
-    /// Another process works on it, or has just finished it.
-    Busy,
 }
 
 /// One request in flight, locked by this process. Dropping it leaves its file for later.
@@ -74,6 +57,8 @@ pub struct Pending {
     record: Record,
     kept: Kept,
     file: Option<(File, PathBuf)>,
+    /// The line that the lasting record lacks of it; its file has it too.
+    unrecorded: Option<Vec<u8>>,
 }
 
 impl Journal {
@@ -87,12 +72,16 @@ impl Journal {
             in_memory: Vec::new(),
             warnings: Vec::new(),
             warned: false,
+            behind: false,
             told_of: BTreeSet::new(),
         };
         match folder {
             None => journal.warn("there is no folder for it; name one with --journal DIR"),
             Some(folder) => match prepare(&folder) {
-                Ok(()) => journal.folder = Some(folder),
+                Ok(()) => {
+                    journal.catch_up(&folder);
+                    journal.folder = Some(folder);
+                }
                 Err(error) => journal.warn(&format!("{}: {error}", folder.display())),
             },
         }
@@ -125,7 +114,8 @@ impl Journal {
         self.warnings.push(warning);
     }
 
-    /// Writes the request down, on disk when this returns, before it is sent.
+    /// Writes the request down, on disk when this returns, before it is sent. One that lets cash out is
+    /// written only where there is room for all that follows: its outcome, and that on record.
     pub fn begin(&mut self, record: Record) -> Pending {
         let file = self
             .folder
@@ -145,6 +135,7 @@ impl Journal {
             record,
             kept: Kept::from_now(),
             file,
+            unrecorded: None,
         }
     }
 
@@ -186,34 +177,90 @@ impl Journal {
         answer: Option<&Answer>,
         now: Stamp,
     ) {
-        self.note(&pending.record, outcome.name(), answer, now);
+        self.note(pending, outcome.name(), answer, now);
         pending.record.outcome = Some(outcome);
         let Some((file, path)) = &mut pending.file else {
             return;
         };
         if let Err(error) = append(file, &pending.record, false) {
-            let text = format!("{}: {error}", path.display());
-            self.warn(&text);
+            let path = path.display();
+            self.tell(format!(
+                "what became of a request cannot be written to disk; after a crash the bank is asked \
+                 again: {path}: {error}"
+            ));
         }
     }
 
-    /// Adds a line to the lasting record.
-    pub fn note(&mut self, record: &Record, outcome: &str, answer: Option<&Answer>, now: Stamp) {
-        let Some(folder) = &self.folder else {
+    /// Adds a line to the lasting record. Where that fails the request's file keeps the line until it
+    /// can be added.
+    pub fn note(
+        &mut self,
+        pending: &mut Pending,
+        outcome: &str,
+        answer: Option<&Answer>,
+        now: Stamp,
+    ) {
+        let Some(folder) = self.folder.clone() else {
             return;
         };
-        if let Err(error) = settled::note(folder, record, outcome, answer, now) {
-            let text = format!("{}: {error}", folder.display());
-            self.warn(&text);
+        let noted = settled::line(&pending.record, outcome, answer, now).and_then(|line| {
+            let added = settled::append(&folder, &line);
+            pending.unrecorded = added.is_err().then_some(line);
+            added
+        });
+        let Err(error) = noted else {
+            if std::mem::take(&mut self.behind) {
+                self.catch_up(&folder);
+            }
+            return;
+        };
+        let kept = match (&mut pending.file, &pending.unrecorded) {
+            (Some((file, _)), Some(line)) => append_line(file, line, false).is_ok(),
+            _ => false,
+        };
+        let where_to = match kept {
+            true => "is kept beside it until it can".to_owned(),
+            false => format!("is lost; it was {outcome}: {}", pending.record.named()),
+        };
+        self.tell(format!(
+            "what became of a request cannot be added to the lasting record, and {where_to}: {}: {error}",
+            folder.display()
+        ));
+    }
+
+    /// Adds to the lasting record what it lacks.
+    fn catch_up(&mut self, folder: &Path) {
+        if let Err(error) = settled::catch_up(folder) {
+            self.behind = true;
+            self.tell(format!(
+                "the lasting record lacks what became of some requests: {}: {error}",
+                folder.display()
+            ));
         }
     }
 
-    /// The customer knows what became of it, or nobody will ever ask.
+    /// The customer knows what became of it, or nobody will ever ask. What the lasting record lacks
+    /// stays until it can be added.
     pub fn finish(&mut self, pending: Pending) {
-        if let Some((_locked, path)) = &pending.file
-            && let Err(error) = fs::remove_file(path)
-        {
-            self.warn(&format!("{}: {error}", path.display()));
+        let Some((_locked, path)) = &pending.file else {
+            return;
+        };
+        let line = pending.unrecorded.as_deref();
+        let added = line.map_or(Ok(()), |line| {
+            settled::append(durable::folder_of(path), line)
+        });
+        let done = match added {
+            Ok(()) => fs::remove_file(path),
+            Err(_) => {
+                self.behind = true;
+                durable::rename(path, &path.with_extension(settled::UNRECORDED))
+            }
+        };
+        if let Err(error) = done {
+            self.tell(format!(
+                "a request that is settled stays in the journal: {}: {error}",
+                path.display()
+            ));
         }
     }
 
@@ -272,8 +319,8 @@ impl Journal {
     }
 
     /// Puts aside what can never be settled by repeating it, for the bank's staff to look at.
-    pub fn set_aside(&mut self, pending: Pending, reason: &str, now: Stamp) {
-        self.note(&pending.record, Outcome::ForStaff.name(), None, now);
+    pub fn set_aside(&mut self, mut pending: Pending, reason: &str, now: Stamp) {
+        self.note(&mut pending, Outcome::ForStaff.name(), None, now);
         let Some((_locked, path)) = &pending.file else {
             // No file will tell it later.
             let named = pending.record.named();
@@ -328,143 +375,6 @@ impl Pending {
         let doubt = self.kept.doubt(self.record.at, now);
         doubt.filter(|_| !self.record.order.needs_no_login())
     }
-}
-
-fn prepare(folder: &Path) -> io::Result<()> {
-    durable::make_folder(folder)?;
-    let (metadata, own) = (fs::metadata(folder)?, own_uid());
-    if metadata.uid() != own {
-        return Err(io::Error::other(format!(
-            "it belongs to user {}, and this terminal runs as user {own}; mend it with chown, or \
-             name another with --journal",
-            metadata.uid()
-        )));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other(
-            "others may write there; mend it with chmod go-w",
-        ));
-    }
-    for entry in fs::read_dir(folder)?.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let id = name.strip_prefix(UNBORN_PREFIX);
-        let unborn =
-            name.ends_with(UNBORN_SUFFIX) || id.is_some_and(|id| id.parse::<Uuid>().is_ok());
-        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        // Its request was never sent: it is sent only after the file has its name.
-        if unborn && age > UNBORN_FOR {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-fn create(folder: &Path, record: &Record) -> io::Result<(File, PathBuf)> {
-    let path = folder.join(format!("{}.{SUFFIX}", Uuid::now_v7()));
-    // Where it fails there is no file, since its request is not going to be sent.
-    let file = durable::create_with(&path, 0o600, |file| {
-        fcntl_setfl(&*file, OFlags::APPEND)?;
-        append(file, record, false)
-    })?;
-    Ok((file, path))
-}
-
-/// Appends a line, on disk when this returns where it is `synced`; what a crash leaves of half a
-/// line is not read.
-fn append(file: &mut File, record: &Record, synced: bool) -> io::Result<()> {
-    let mut line = record.to_line()?;
-    line.push(b'\n');
-    let metadata = file.metadata()?;
-    if metadata.nlink() == 0 {
-        return Err(io::Error::other("it was removed"));
-    }
-    let size_bytes = metadata.len();
-    let written = file.write_all(&line).and_then(|()| match synced {
-        true => file.sync_all(),
-        false => Ok(()),
-    });
-    if written.is_err() {
-        // Half a line would spoil the next one.
-        file.set_len(size_bytes)?;
-    }
-    written
-}
-
-fn files_of(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == SUFFIX)
-        })
-        .collect();
-    // Names are UUIDs of version 7, so this is the order of time.
-    paths.sort();
-    paths
-}
-
-/// The file's request, locked where it is `wanted`.
-fn adopt(path: &Path, wanted: impl Fn(&Record) -> bool) -> io::Result<Found> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Busy),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    if metadata.uid() != own_uid() || !metadata.is_file() {
-        return Err(io::Error::other("it is not a file of this user's own"));
-    }
-    let kept = Kept::since(metadata.modified()?);
-    // Looked at before it is locked, so that it is not withheld from whom it concerns.
-    let (record, _) = read_record(&mut file)?;
-    if !wanted(&record) {
-        return Ok(Found::Left(record, kept));
-    }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Ok(Found::Busy),
-        Err(fs::TryLockError::Error(error)) => return Err(error),
-    }
-    // Between opening and locking its process may have finished it.
-    if file.metadata()?.nlink() == 0 {
-        return Ok(Found::Busy);
-    }
-    let (record, whole_bytes) = read_record(&mut file)?;
-    if file.metadata()?.len() > whole_bytes {
-        // Half a line would spoil the next one.
-        file.set_len(whole_bytes)?;
-    }
-    Ok(Found::Taken(Pending {
-        record,
-        kept,
-        file: Some((file, path.into())),
-    }))
-}
-
-/// The last request in the file, and how many bytes its whole lines have.
-fn read_record(file: &mut File) -> io::Result<(Record, u64)> {
-    let mut text = String::new();
-    file.rewind()?;
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    let whole_bytes = text.rfind('\n').map_or(0, |at| at.saturating_add(1));
-    let whole = text.get(..whole_bytes).unwrap_or_default();
-    let record = whole.lines().rev().find_map(Record::from_line);
-    let record = record.ok_or_else(|| io::Error::other("it holds no request"))?;
-    Ok((record, u64::try_from(whole_bytes).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -7,11 +7,18 @@ mod view;
 mod worker;
 
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::panic;
 use std::time::{Duration, Instant};
 
-use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::{DefaultTerminal, Terminal};
 use tokio::sync::mpsc;
 
 use self::keyboard::{Keyboard, Pressed};
@@ -46,20 +53,46 @@ pub async fn run(teller: &mut Teller, stop: &Stop, kiosk: bool) -> Result<(), Er
 }
 
 /// The window, as it was before once this is dropped; a panic restores it too.
-struct Window(DefaultTerminal);
+///
+/// The library's terminal is never dropped, and none of its hooks is set: where the window is gone they
+/// print to stderr, which is mostly that window, and panic within a panic.
+struct Window(ManuallyDrop<DefaultTerminal>);
 
-impl Drop for Window {
-    fn drop(&mut self) {
-        let _ = execute!(io::stdout(), DisableBracketedPaste);
-        // Of a window that is gone nothing is to be restored, and nobody could be told.
-        let _ = ratatui::try_restore();
+impl Window {
+    fn open() -> io::Result<Self> {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            restore();
+            hook(info);
+        }));
+        // What is pasted comes as one event, and is told from what is typed.
+        enable_raw_mode()
+            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste))
+            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())))
+            .map(|terminal| Self(ManuallyDrop::new(terminal)))
+            .inspect_err(|_| restore())
     }
 }
 
+impl Drop for Window {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Of a window that is gone nothing is to be restored, and nobody could be told.
+fn restore() {
+    let _ = execute!(
+        io::stdout(),
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        Show
+    );
+    let _ = disable_raw_mode();
+}
+
 async fn show(worker: &mut Worker<'_>, stop: &Stop, kiosk: bool) -> Result<(), Error> {
-    let mut window = Window(ratatui::try_init().map_err(Error::Output)?);
-    // What is pasted comes as one event, and is told from what is typed.
-    execute!(io::stdout(), EnableBracketedPaste).map_err(Error::Output)?;
+    let mut window = Window::open().map_err(Error::Output)?;
     let mut keyboard = Keyboard::start().map_err(Error::Output)?;
     let (say, said) = mpsc::channel(WAITING_MAX);
     let (hear, heard) = mpsc::channel(WAITING_MAX);

@@ -296,7 +296,7 @@ impl Teller {
     /// Writes a request down. One that lets cash out is not made where it cannot be: after a crash
     /// nobody would know of it. Once cash is out its capture is sent all the same.
     fn begin(&mut self, order: Order) -> Result<Pending, Error> {
-        let lets_cash_out = matches!(order, Order::Withdraw(_) | Order::Authorize(_));
+        let lets_cash_out = order.lets_cash_out();
         let pending = self.journal.begin(Record {
             order,
             account: self.session.map(|session| session.account),
@@ -317,8 +317,8 @@ impl Teller {
             let order = &pending.record().order;
             if matches!(order, Order::Authorize(_)) && answer.code == Code::Done {
                 // Whoever asked for the hold settles it. Until they know of it, it is in flight.
-                let (record, now) = (pending.record(), self.clock.now());
-                self.journal.note(record, "held", Some(&answer), now);
+                let now = self.clock.now();
+                self.journal.note(&mut pending, "held", Some(&answer), now);
             } else {
                 let outcome = outcome(order, &answer);
                 self.keep_outcome(&mut pending, outcome, &answer);

@@ -28,6 +28,8 @@ const USAGE: u8 = 64;
 const GRACE: Duration = Duration::from_millis(400);
 /// Then all is over, also where something blocks: goodbye included, within a second of the wish.
 const END: Duration = Duration::from_millis(900);
+/// Where a window takes nothing any more, its end is known so soon.
+const LOST: Duration = Duration::from_millis(100);
 /// As much as the main thread has.
 const STACK_BYTES: usize = 8 * 1_024 * 1_024;
 /// A thread that panicked, as Rust ends a process.
@@ -371,12 +373,20 @@ async fn serve(mode: Mode, json: bool, mut teller: Teller, stop: &Stop) -> Resul
         stop.wished().await;
         tokio::time::sleep(GRACE).await;
     };
+    let is_script = matches!(mode, Mode::Script(_));
     let outcome = tokio::select! {
         outcome = Box::pin(serve_in_mode(mode, json, &mut teller, stop)) => outcome,
         () = given_up => Ok(stop.exit_code()),
     };
     teller.farewell().await;
-    outcome
+    // A window that is gone is the wish to stop, whoever hears of it first.
+    let is_gone = matches!(outcome, Err(Error::Output(_)))
+        && tokio::time::timeout(LOST, stop.wished()).await.is_ok();
+    match is_gone {
+        true if is_script => Ok(stop.exit_code()),
+        true => Ok(0),
+        false => outcome,
+    }
 }
 
 async fn serve_in_mode(

@@ -7,6 +7,7 @@ mod conversation;
 mod ends;
 mod fake_bank;
 mod losses;
+mod room;
 mod screen;
 mod trust;
 mod window;

@@ -173,6 +173,12 @@ impl Order {
         }
     }
 
+    /// Whether cash goes out for it, now or later.
+    #[must_use]
+    pub const fn lets_cash_out(&self) -> bool {
+        matches!(self, Self::Withdraw(_) | Self::Authorize(_))
+    }
+
     /// Whether it is about a hold, which only the terminal that made it may settle.
     #[must_use]
     pub const fn is_of_hold(&self) -> bool {

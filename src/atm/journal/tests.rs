@@ -1,5 +1,10 @@
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+
 use proptest::prelude::*;
 
+use super::files::{UNBORN_FOR, own_uid};
 use super::*;
 use crate::domain::{RequestedAmount, Timestamp};
 use crate::wire::request::Keyed;
@@ -11,7 +16,7 @@ pub(super) fn keyed(minor: i64) -> Keyed {
     }
 }
 
-fn origin(bank: &str) -> Origin {
+pub(super) fn origin(bank: &str) -> Origin {
     Origin {
         bank: vec![bank.into()],
         terminal: Some("terminal-1".parse().unwrap()),
@@ -40,7 +45,7 @@ pub(super) fn stamp(days: u64) -> Stamp {
     }
 }
 
-fn open(folder: &Path) -> Journal {
+pub(super) fn open(folder: &Path) -> Journal {
     let mut journal = Journal::open(Some(folder.into()));
     assert_eq!(journal.take_warnings(), Vec::<String>::new());
     journal
@@ -61,7 +66,7 @@ fn a_request_is_on_disk_for_its_owner_only_until_it_is_finished() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     journal.finish(pending);
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    assert!(files_of(&folder).is_empty());
 }
 
 #[test]
@@ -318,6 +323,7 @@ fn what_has_no_file_or_a_full_disk_cannot_go_on_to_a_capture_but_to_a_release() 
             record: authorize.clone(),
             kept: Kept::from_now(),
             file,
+            unrecorded: None,
         };
         assert!(!journal.advance(&mut pending, capture()));
         assert_eq!(pending.record, authorize);

@@ -94,19 +94,53 @@ fn a_signal_ends_the_terminal_whatever_it_waits_for() {
     }
 }
 
+/// How a terminal ends whose window is closed once it shows this, after these keys.
+fn closed_at(bank: &FakeBank, mode: &[&str], own: bool, typed: &[(&str, &str)], shown: &str) {
+    let (terminal, journal) = terminal(bank, mode);
+    let mut window = Window::open(terminal, own);
+    for (words, keys) in typed {
+        window.wait_for(words);
+        window.type_in(keys);
+    }
+    window.wait_for(shown);
+    let (status, took) = window.close();
+    assert!(took < SOON, "{mode:?} {own} {shown}: {took:?}");
+    assert_eq!(status.code(), Some(0), "{mode:?} {own} {shown}: {status}");
+    // Of a withdrawal that nobody was told about the next log-in tells.
+    for name in super::files_in(journal.path()) {
+        let kept = std::fs::read_to_string(journal.path().join(name)).unwrap();
+        assert!(
+            kept.ends_with('\n') && kept.contains(r#""outcome":"did_not_happen""#),
+            "{kept}"
+        );
+    }
+}
+
 #[test]
-fn a_window_that_is_closed_at_the_welcome_or_the_menu_ends_the_terminal_too() {
+fn a_window_that_is_closed_anywhere_ends_the_terminal_in_good_order_though_stderr_is_gone_too() {
+    let (account, pin) = ("Please type your account number", "Account zz-99999");
+    let menu = "What would you like to do?";
+    // Withdraw, the first amount, and yes.
+    let typed = [(account, "zz-99999\r"), (pin, "8264\r"), (menu, "1\r\r")];
     for own in [true, false] {
         let bank = FakeBank::start(agreeable);
-        let (at_welcome, _journal) = terminal(&bank, &[]);
-        let mut window = Window::open(at_welcome, own);
-        window.wait_for("Please type your account number");
-        assert!(window.close().1 < SOON);
-        let (at_menu, _journal) = terminal(&bank, &[]);
-        let mut window = Window::open(at_menu, own);
-        window.log_in("zz-99999", "8264");
-        window.wait_for("What would you like to do?");
-        assert!(window.close().1 < SOON);
+        for mode in [&[][..], &["--kiosk"]] {
+            closed_at(&bank, mode, own, &[], account);
+            closed_at(&bank, mode, own, &typed[..1], pin);
+            closed_at(&bank, mode, own, &typed[..2], menu);
+            closed_at(&bank, mode, own, &typed, "You can still cancel");
+        }
+        assert_eq!(bank.asked("logout").len(), 4);
+        assert_eq!(
+            (bank.asked("authorize").len(), bank.asked("release").len()),
+            (2, 2)
+        );
+        let bank = FakeBank::start(agreeable);
+        let plain = &["--plain"][..];
+        closed_at(&bank, plain, own, &[], "Account:");
+        closed_at(&bank, plain, own, &[("Account:", "zz-99999\n")], "PIN:");
+        let in_session = [("Account:", "zz-99999\n"), ("PIN:", "8264\r")];
+        closed_at(&bank, plain, own, &in_session, menu);
         assert_eq!(bank.asked("logout").len(), 1);
     }
 }

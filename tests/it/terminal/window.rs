@@ -79,7 +79,7 @@ impl Window {
             .env_remove("ATM_PIN")
             .env("TERM", "xterm")
             .current_dir(terminal.folder.path());
-        command.stdin(slave()).stdout(slave()).stderr(Stdio::null());
+        command.stdin(slave()).stdout(slave()).stderr(slave());
         let child = command.spawn().unwrap();
         drop(command);
         let master = Arc::new(File::from(master));
