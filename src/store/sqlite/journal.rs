@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use rustix::fs::OFlags;
 
 use super::causes::Cause;
+use super::generation;
 use super::look;
 use super::open::beside;
 use super::open_error::OpenError;
@@ -74,6 +75,17 @@ pub(super) fn judge(
     let length = journal.metadata().map_err(system)?.len();
     if length == 0 {
         return Ok(None);
+    }
+    let other = || match version {
+        0 => Ok(None),
+        _ => generation::misfit(connection, path).map_err(OpenError::of_sqlite(path)),
+    };
+    if other()?.is_some() {
+        look::read_all(path, Some(store)).map_err(system)?;
+        if let Some(words) = other()? {
+            let path = path.to_owned();
+            return Err(OpenError::Apart { path, words });
+        }
     }
     let size = fs::metadata(path).map_err(system)?.len();
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;

@@ -18,6 +18,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::causes::Cause;
 use super::disk::LOCK_TIMEOUT;
+use super::generation;
 use super::journal;
 use super::open::beside;
 use crate::durable;
@@ -265,10 +266,8 @@ fn read_file(file: &File) -> io::Result<()> {
 
 /// Whether the store's file makes sense without its journal, which then is another's.
 pub(super) fn is_whole_alone(path: &Path) -> bool {
-    let path = path.as_os_str().as_encoded_bytes();
-    let octets = path.iter().map(|octet| format!("%{octet:02x}"));
-    let alone = format!("file:{}?immutable=1", octets.collect::<String>());
-    matches!(check_all(Path::new(&alone)), Ok(None))
+    let checked = generation::open_alone(path).and_then(|alone| check(&alone));
+    matches!(checked, Ok(None))
 }
 
 /// What SQLite finds wrong, over a new connection.
@@ -276,6 +275,10 @@ fn check_all(path: &Path) -> rusqlite::Result<Option<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_URI)?;
     connection.busy_timeout(LOCK_TIMEOUT)?;
+    check(&connection)
+}
+
+fn check(connection: &Connection) -> rusqlite::Result<Option<String>> {
     // A quick check does not find what an index lacks.
     let sql = "PRAGMA integrity_check(1)";
     let words: String = connection.query_row(sql, [], |row| row.get(0))?;
