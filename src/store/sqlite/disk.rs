@@ -108,6 +108,15 @@ impl Writable {
         error
     }
 
+    /// Only a commit shows that commits are kept: one that would change nothing writes nothing.
+    fn prove(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let transaction = connection.unchecked_transaction()?;
+        let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
+                   ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
+        transaction.execute(sql, [])?;
+        self.commit(&transaction)
+    }
+
     fn doubt(&self, error: &StoreError) {
         if self.state.swap(IN_DOUBT, Ordering::Relaxed) != IN_DOUBT {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
@@ -141,7 +150,7 @@ impl Writable {
             self.journal_begins();
         }
         self.state.store(PROVING, Ordering::Relaxed);
-        let proven = prove(connection);
+        let proven = self.prove(connection);
         let (relaxed, from, to) = (Ordering::Relaxed, PROVING, SOUND);
         // The journal may be copied with that commit, and the disk have failed again.
         if proven.is_err()
@@ -173,13 +182,6 @@ fn rescue(connection: &Connection, gone: StoreError) -> StoreError {
     StoreError::Disk(Cause::JournalGone, format!("{words}; {held}"))
 }
 
-/// Only a commit shows that commits are kept: one that would change nothing writes nothing.
-fn prove(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
-               ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
-    connection.execute(sql, []).map(|_| ())
-}
-
 /// Has all that was committed written anew and synced, whoever reads the store meanwhile. Whether all of
 /// the journal is copied, which those who read it may prevent.
 pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<bool, StoreError> {
@@ -190,7 +192,8 @@ pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<boo
     rewritten?;
     connection.busy_timeout(READERS_TIMEOUT)?;
     let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-        Ok(row.get::<_, i64>(0)? == 0)
+        let [pages, copied] = [row.get::<_, i64>(1)?, row.get(2)?];
+        Ok(pages >= 0 && pages == copied)
     });
     connection.busy_timeout(LOCK_TIMEOUT)?;
     Ok(folded?)
@@ -373,7 +376,7 @@ mod tests {
         let path = folder.join("bank.db");
         let connection = Connection::open(&path).unwrap();
         let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); \
-                   CREATE TABLE bank (name PRIMARY KEY, value); INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
+                   CREATE TABLE bank (name PRIMARY KEY, value, sum); INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
                    UPDATE t SET a = randomblob(50000)";
         connection.execute_batch(sql).unwrap();
         let reader = Connection::open(&path).unwrap();
@@ -394,7 +397,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bank.db");
         let mut connection = Connection::open(&path).unwrap();
-        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE bank (name PRIMARY KEY, value)";
+        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE bank (name PRIMARY KEY, value, sum)";
         connection.execute_batch(sql).unwrap();
         let writable = Writable::sound(Looker::new(&path).unwrap());
         let fault = || StoreError::Disk(Cause::Syncing, "fault".to_owned());
