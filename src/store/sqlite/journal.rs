@@ -93,10 +93,7 @@ pub(super) fn judge(
         // The disk may have failed for a moment: all is read, and then looked at again.
         look::read_all(path, Some(store)).map_err(system)?;
         let (cause, detail) = match misfit(connection, path, whole)? {
-            Some(words) if look::is_whole_alone(path) => {
-                let path = path.to_owned();
-                return Err(OpenError::Apart { path, words });
-            }
+            Some(_) if look::is_whole_alone(path) => return Err(OpenError::apart(path)),
             Some(words) => (Cause::Damaged, words),
             None => (Cause::Passing, words),
         };

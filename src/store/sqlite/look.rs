@@ -27,6 +27,8 @@ use crate::store::StoreError;
 /// How long calls wait for the second look since it was begun. Of a large store it takes longer: until it is done,
 /// calls that would need it fail as [`Cause::Passing`], at once.
 const WAIT: Duration = Duration::from_secs(2);
+/// Files that SQLite has open at once, over two connections.
+const OPENED_AT_ONCE: usize = 8;
 /// Read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// What is written at once beyond the end of a file, at most; a limit that is nearer is in the way.
@@ -201,6 +203,7 @@ pub(super) fn find(
         Cause::NotPermitted | Cause::Reading | Cause::Writing | Cause::Syncing => {
             let found = not_permitted(path).or_else(|| no_file(path));
             let found = found.or_else(|| not_opened(path, store));
+            let found = found.or_else(|| crowded(path).filter(|_| guess == Cause::NotPermitted));
             let found = found.or_else(|| limited(path).filter(|_| guess == Cause::Writing));
             let found = found.or_else(|| filled(path).filter(|_| guess == Cause::Writing));
             match found {
@@ -351,6 +354,15 @@ fn not_opened(path: &Path, store: Option<&File>) -> Option<(Cause, String)> {
     let error = opened.err()?;
     let cause = Cause::of_system(&error, Cause::Reading);
     Some((cause, format!("{}: {error}", path.display())))
+}
+
+/// Whether as many files cannot be opened as SQLite needs at once. What it had is closed by now.
+fn crowded(path: &Path) -> Option<(Cause, String)> {
+    let folder = durable::folder_of(path);
+    let opened: io::Result<Vec<File>> = (0..OPENED_AT_ONCE).map(|_| File::open(folder)).collect();
+    let error = opened.err()?;
+    let cause = Cause::of_system(&error, Cause::Reading);
+    (cause == Cause::Files).then(|| (cause, error.to_string()))
 }
 
 /// Whether there is no room. Where SQLite does not get it for what it shares with others, it does not say so.
