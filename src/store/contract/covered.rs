@@ -308,6 +308,18 @@ async fn whatever_is_changed_in_the_records_of_rows_is_named() {
             "records of rows: they do not end where their head says",
         ),
         (
+            "DELETE FROM row_record_head",
+            "records of rows: they do not end where their head says",
+        ),
+        (
+            "UPDATE row_record SET account = NULL WHERE id = 2",
+            "record 2 of a row: it names no account or terminal, or both",
+        ),
+        (
+            "UPDATE row_record SET terminal = 1 WHERE id = 2",
+            "record 2 of a row: it names no account or terminal, or both",
+        ),
+        (
             "UPDATE terminal SET disabled = 0",
             "terminal t-9: whether it is disabled is not as the bank wrote it last",
         ),

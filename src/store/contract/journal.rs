@@ -194,6 +194,125 @@ async fn a_backup_that_was_copied_over_a_store_beside_its_journal_is_refused_and
     assert_eq!((audit.faults, audit.entries), (Vec::new(), 2 + 200 + 30));
 }
 
+/// What stands at the path does not fit the crash's journal: it is refused, nothing is changed, and with the crash's
+/// own file put back nothing is gone.
+async fn is_another_stores(rig: &mut Rig, crash: &Crash, other: &[u8], entries: u64) {
+    crash.put(&rig.path(), &crash.journal);
+    fs::write(rig.path(), other).unwrap();
+    for refused in [
+        open(rig, None).map(drop),
+        SqliteStore::try_open(&rig.path()),
+    ] {
+        assert!(
+            matches!(refused, Err(OpenError::Apart { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(fs::read(rig.path()).unwrap(), other);
+    let journal = fs::read(beside(&rig.path(), "-wal")).unwrap();
+    assert_eq!(journal, crash.journal);
+    crash.put(&rig.path(), &crash.journal);
+    rig.open_store();
+    let audit = rig.verify(None).await;
+    assert_eq!((audit.faults, audit.entries), (Vec::new(), entries));
+    rig.shut_store();
+}
+
+#[tokio::test]
+async fn a_journal_is_not_taken_into_a_store_of_the_same_bank_that_went_another_way() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.shut_store();
+    let before = fs::read(rig.path()).unwrap();
+    rig.open_store();
+    let anne = rig.log_in(ANNE).await;
+    rig.deposit(&anne, 5).await.unwrap();
+    rig.shut_store();
+    let other = fs::read(rig.path()).unwrap();
+    fs::write(rig.path(), &before).unwrap();
+    rig.open_store();
+    let crash = deposits(&mut rig).await;
+    is_another_stores(&mut rig, &crash, &other, 31).await;
+}
+
+#[tokio::test]
+async fn a_journal_is_not_taken_into_its_own_store_as_it_was_before_the_last_stop() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    rig.open(BERT, 1_000).await;
+    rig.shut_store();
+    let older = fs::read(rig.path()).unwrap();
+    rig.open_store();
+    let bert = rig.log_in(BERT).await;
+    rig.deposit(&bert, 5).await.unwrap();
+    rig.shut_store();
+    rig.open_store();
+    let crash = deposits(&mut rig).await;
+    is_another_stores(&mut rig, &crash, &older, 33).await;
+}
+
+#[tokio::test]
+async fn a_journal_is_not_taken_into_a_backup_that_was_made_while_it_was_written() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let copy = rig.folder.as_ref().unwrap().path().join("copy.db");
+    rig.act(crate::store::Act::Backup(copy.clone())).await;
+    let crash = deposits(&mut rig).await;
+    is_another_stores(&mut rig, &crash, &fs::read(copy).unwrap(), 31).await;
+}
+
+#[tokio::test]
+async fn an_earlier_journal_is_not_taken_into_the_store_that_holds_all_of_a_later_one() {
+    let mut rig = Rig::sqlite();
+    let crash = crash(&mut rig).await;
+    crash.put(&rig.path(), &crash.journal);
+    rig.open_store();
+    rig.shut_store();
+    let later = fs::read(rig.path()).unwrap();
+    let crash = Crash {
+        journal: crash.journal[..crash.last].to_vec(),
+        ..crash
+    };
+    is_another_stores(&mut rig, &crash, &later, 30).await;
+}
+
+#[tokio::test]
+async fn a_journal_is_taken_into_its_own_store_whenever_the_crash_comes_and_whoever_reads() {
+    let mut rig = Rig::sqlite();
+    rig.open(ANNE, 1_000).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("bank.db");
+    let reader = Connection::open(rig.path()).unwrap();
+    let mut begun_anew = 0;
+    let mut anne = rig.log_in(ANNE).await;
+    for round in 0..700 {
+        match round % 100 {
+            30 => reader
+                .execute_batch("BEGIN; SELECT count(*) FROM entry")
+                .unwrap(),
+            80 => reader.execute_batch("COMMIT").unwrap(),
+            // Stopped beside somebody who reads, so that the journal stays.
+            50 if round > 300 => {
+                rig.shut_store();
+                rig.open_store();
+                anne = rig.log_in(ANNE).await;
+            }
+            _ => {}
+        }
+        let before = fs::read(beside(&rig.path(), "-wal")).unwrap();
+        rig.deposit(&anne, 1).await.unwrap();
+        let journal = fs::read(beside(&rig.path(), "-wal")).unwrap();
+        begun_anew += usize::from(before.get(16..24) != journal.get(16..24));
+        if round % 7 != 0 && before.get(16..24) == journal.get(16..24) {
+            continue;
+        }
+        fs::copy(rig.path(), &copy).unwrap();
+        fs::write(beside(&copy, "-wal"), journal).unwrap();
+        SqliteStore::try_open(&copy).unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    assert!(begun_anew > 1, "{begun_anew}");
+}
+
 #[tokio::test]
 async fn a_page_that_rots_in_the_store_is_damage_also_beside_a_journal_of_its_own() {
     let mut rig = Rig::sqlite();

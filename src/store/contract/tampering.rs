@@ -87,6 +87,7 @@ const TAMPERED: &[(&str, &[&str])] = &[
         ],
     ),
     ("UPDATE audit_head SET count = 5", &[NO_END]),
+    ("DELETE FROM audit_head", &[NO_END]),
     ("UPDATE audit_head SET hash = zeroblob(32)", &[NO_END]),
 ];
 

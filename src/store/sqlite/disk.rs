@@ -17,12 +17,13 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::causes::Cause;
+use super::generation;
 use super::journal::{FRAME_HEADER_BYTES, Form, HEADER_BYTES, word};
 use super::look::Looker;
 use super::wal;
@@ -46,6 +47,8 @@ const PROVING: u8 = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Writable {
     state: Arc<AtomicU8>,
+    /// All of the journal was copied: the next commit may be the first of another.
+    begins: Arc<AtomicBool>,
     looker: Arc<Looker>,
 }
 
@@ -54,12 +57,34 @@ impl Writable {
     pub(super) fn sound(looker: Arc<Looker>) -> Self {
         Self {
             state: Arc::new(AtomicU8::new(SOUND)),
+            begins: Arc::default(),
             looker,
         }
     }
 
     pub(super) fn get(&self) -> bool {
         matches!(self.state.load(Ordering::Relaxed), SOUND | LARGE)
+    }
+
+    /// Has the next commit name the journal, since all of it was copied.
+    pub(super) fn journal_begins(&self) {
+        self.begins.store(true, Ordering::Relaxed);
+    }
+
+    /// Commits; names the journal where that is due.
+    pub(super) fn commit(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let commit = || {
+            let mut commit = connection.prepare_cached("COMMIT")?;
+            commit.execute([]).map(drop)
+        };
+        if !self.begins.swap(false, Ordering::Relaxed) {
+            return commit();
+        }
+        let named = generation::renew(connection).and_then(|()| commit());
+        if named.is_err() {
+            self.journal_begins();
+        }
+        named
     }
 
     /// Has the journal emptied before the next commit, where the disk is not in doubt.
@@ -83,6 +108,15 @@ impl Writable {
         error
     }
 
+    /// Only a commit shows that commits are kept: one that would change nothing writes nothing.
+    fn prove(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let transaction = connection.unchecked_transaction()?;
+        let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
+                   ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
+        transaction.execute(sql, [])?;
+        self.commit(&transaction)
+    }
+
     fn doubt(&self, error: &StoreError) {
         if self.state.swap(IN_DOUBT, Ordering::Relaxed) != IN_DOUBT {
             tracing::error!(%error, "the disk fails: nothing is written until it is sound again");
@@ -95,8 +129,10 @@ impl Writable {
             SOUND => return Ok(()),
             LARGE => {
                 self.state.store(SOUND, Ordering::Relaxed);
-                if let Err(error) = wal::empty(connection) {
-                    self.failed(error.into());
+                match wal::empty(connection) {
+                    Ok(true) => self.journal_begins(),
+                    Ok(false) => {}
+                    Err(error) => drop(self.failed(error.into())),
                 }
                 if self.get() {
                     return Ok(());
@@ -110,9 +146,11 @@ impl Writable {
         self.looker
             .stands()
             .map_err(|gone| rescue(connection, gone))?;
-        make_sound(connection, &self.looker)?;
+        if make_sound(connection, &self.looker)? {
+            self.journal_begins();
+        }
         self.state.store(PROVING, Ordering::Relaxed);
-        let proven = prove(connection);
+        let proven = self.prove(connection);
         let (relaxed, from, to) = (Ordering::Relaxed, PROVING, SOUND);
         // The journal may be copied with that commit, and the disk have failed again.
         if proven.is_err()
@@ -144,23 +182,19 @@ fn rescue(connection: &Connection, gone: StoreError) -> StoreError {
     StoreError::Disk(Cause::JournalGone, format!("{words}; {held}"))
 }
 
-/// Only a commit shows that commits are kept: one that would change nothing writes nothing.
-fn prove(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO bank (name, value) VALUES ('recoveries', '1') \
-               ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
-    connection.execute(sql, []).map(|_| ())
-}
-
-/// Has all that was committed written anew and synced, whoever reads the store meanwhile.
-pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<(), StoreError> {
+/// Has all that was committed written anew and synced, whoever reads the store meanwhile. Whether all of
+/// the journal is copied, which those who read it may prevent.
+pub(super) fn make_sound(connection: &Connection, looker: &Looker) -> Result<bool, StoreError> {
     // Meanwhile nobody else commits, or begins the journal afresh.
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let rewritten = rewrite(looker);
     connection.execute_batch("ROLLBACK")?;
     rewritten?;
     connection.busy_timeout(READERS_TIMEOUT)?;
-    // Whether it was possible for those who read it need not be known.
-    let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let [pages, copied] = [row.get::<_, i64>(1)?, row.get(2)?];
+        Ok(pages >= 0 && pages == copied)
+    });
     connection.busy_timeout(LOCK_TIMEOUT)?;
     Ok(folded?)
 }
@@ -342,7 +376,7 @@ mod tests {
         let path = folder.join("bank.db");
         let connection = Connection::open(&path).unwrap();
         let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); \
-                   CREATE TABLE bank (name PRIMARY KEY, value); INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
+                   CREATE TABLE bank (name PRIMARY KEY, value, sum); INSERT INTO t VALUES (zeroblob(50000)); PRAGMA wal_checkpoint(TRUNCATE); \
                    UPDATE t SET a = randomblob(50000)";
         connection.execute_batch(sql).unwrap();
         let reader = Connection::open(&path).unwrap();
@@ -363,7 +397,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bank.db");
         let mut connection = Connection::open(&path).unwrap();
-        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE bank (name PRIMARY KEY, value)";
+        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE bank (name PRIMARY KEY, value, sum)";
         connection.execute_batch(sql).unwrap();
         let writable = Writable::sound(Looker::new(&path).unwrap());
         let fault = || StoreError::Disk(Cause::Syncing, "fault".to_owned());

@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use rustix::fs::OFlags;
 
 use super::causes::Cause;
+use super::generation;
 use super::look;
 use super::open::beside;
 use super::open_error::OpenError;
@@ -75,16 +76,24 @@ pub(super) fn judge(
     if length == 0 {
         return Ok(None);
     }
+    let other = || match version {
+        0 => Ok(None),
+        _ => generation::misfit(connection, path).map_err(OpenError::of_sqlite(path)),
+    };
+    if other()?.is_some() {
+        look::read_all(path, Some(store)).map_err(system)?;
+        if let Some(words) = other()? {
+            let path = path.to_owned();
+            return Err(OpenError::Apart { path, words });
+        }
+    }
     let size = fs::metadata(path).map_err(system)?.len();
     let whole = size.saturating_add(length) <= CHECKED_WHOLE_BYTES;
     if let Some(words) = misfit(connection, path, whole)? {
         // The disk may have failed for a moment: all is read, and then looked at again.
         look::read_all(path, Some(store)).map_err(system)?;
         let (cause, detail) = match misfit(connection, path, whole)? {
-            Some(words) if look::is_whole_alone(path) => {
-                let path = path.to_owned();
-                return Err(OpenError::Apart { path, words });
-            }
+            Some(_) if look::is_whole_alone(path) => return Err(OpenError::apart(path)),
             Some(words) => (Cause::Damaged, words),
             None => (Cause::Passing, words),
         };

@@ -18,6 +18,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::causes::Cause;
 use super::disk::LOCK_TIMEOUT;
+use super::generation;
 use super::journal;
 use super::open::beside;
 use crate::durable;
@@ -26,6 +27,8 @@ use crate::store::StoreError;
 /// How long calls wait for the second look since it was begun. Of a large store it takes longer: until it is done,
 /// calls that would need it fail as [`Cause::Passing`], at once.
 const WAIT: Duration = Duration::from_secs(2);
+/// Files that SQLite has open at once, over two connections.
+const OPENED_AT_ONCE: usize = 8;
 /// Read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// What is written at once beyond the end of a file, at most; a limit that is nearer is in the way.
@@ -200,6 +203,7 @@ pub(super) fn find(
         Cause::NotPermitted | Cause::Reading | Cause::Writing | Cause::Syncing => {
             let found = not_permitted(path).or_else(|| no_file(path));
             let found = found.or_else(|| not_opened(path, store));
+            let found = found.or_else(|| crowded(path).filter(|_| guess == Cause::NotPermitted));
             let found = found.or_else(|| limited(path).filter(|_| guess == Cause::Writing));
             let found = found.or_else(|| filled(path).filter(|_| guess == Cause::Writing));
             match found {
@@ -265,10 +269,8 @@ fn read_file(file: &File) -> io::Result<()> {
 
 /// Whether the store's file makes sense without its journal, which then is another's.
 pub(super) fn is_whole_alone(path: &Path) -> bool {
-    let path = path.as_os_str().as_encoded_bytes();
-    let octets = path.iter().map(|octet| format!("%{octet:02x}"));
-    let alone = format!("file:{}?immutable=1", octets.collect::<String>());
-    matches!(check_all(Path::new(&alone)), Ok(None))
+    let checked = generation::open_alone(path).and_then(|alone| check(&alone));
+    matches!(checked, Ok(None))
 }
 
 /// What SQLite finds wrong, over a new connection.
@@ -276,6 +278,10 @@ fn check_all(path: &Path) -> rusqlite::Result<Option<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_URI)?;
     connection.busy_timeout(LOCK_TIMEOUT)?;
+    check(&connection)
+}
+
+fn check(connection: &Connection) -> rusqlite::Result<Option<String>> {
     // A quick check does not find what an index lacks.
     let sql = "PRAGMA integrity_check(1)";
     let words: String = connection.query_row(sql, [], |row| row.get(0))?;
@@ -348,6 +354,15 @@ fn not_opened(path: &Path, store: Option<&File>) -> Option<(Cause, String)> {
     let error = opened.err()?;
     let cause = Cause::of_system(&error, Cause::Reading);
     Some((cause, format!("{}: {error}", path.display())))
+}
+
+/// Whether as many files cannot be opened as SQLite needs at once. What it had is closed by now.
+fn crowded(path: &Path) -> Option<(Cause, String)> {
+    let folder = durable::folder_of(path);
+    let opened: io::Result<Vec<File>> = (0..OPENED_AT_ONCE).map(|_| File::open(folder)).collect();
+    let error = opened.err()?;
+    let cause = Cause::of_system(&error, Cause::Reading);
+    (cause == Cause::Files).then(|| (cause, error.to_string()))
 }
 
 /// Whether there is no room. Where SQLite does not get it for what it shares with others, it does not say so.

@@ -15,6 +15,7 @@ mod covered_replay;
 mod days;
 mod disk;
 mod enrolment;
+mod generation;
 mod holds;
 mod inspect;
 mod journal;
@@ -141,8 +142,11 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         let system = OpenError::of_system(path);
         let looker = Looker::new(path).map_err(system)?;
-        let mut writing = open::writer(&looker, currency, now, (&keyring, accept_loss))?;
+        let (mut writing, copied) = open::writer(&looker, currency, now, (&keyring, accept_loss))?;
         let writable = Writable::sound(Arc::clone(&looker));
+        if copied {
+            writable.journal_begins();
+        }
         wal::copied_with_commits(&mut writing, &writable).map_err(OpenError::of_sqlite(path))?;
         let reading = open::reader(path)?;
         let (writer, jobs) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);

@@ -167,13 +167,13 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the connection that writes, migrating the schema where it is older. All that its journal held was
-/// made sound.
+/// made sound; whether all of it was copied too is returned.
 pub(super) fn writer(
     looker: &Looker,
     currency: Currency,
     now: Timestamp,
     (keyring, accept_loss): (&Keyring, Option<&str>),
-) -> Result<Connection, OpenError> {
+) -> Result<(Connection, bool), OpenError> {
     let path = looker.path();
     let failed = OpenError::of_sqlite(path);
     let mut connection =
@@ -200,12 +200,12 @@ pub(super) fn writer(
         let note = Note::new(Event::LossAccepted, now).detail(format!("kept {detail}"));
         record(&mut connection, path, &note)?;
     }
-    make_sound(&connection, looker).map_err(OpenError::of_store(path))?;
+    let copied = make_sound(&connection, looker).map_err(OpenError::of_store(path))?;
     migrate(&mut connection, path, currency, (now, keyring))?;
     connection
         .set_db_config(keep_journal, false)
         .map_err(failed)?;
-    Ok(connection)
+    Ok((connection, copied))
 }
 
 /// Writes into the audit log.

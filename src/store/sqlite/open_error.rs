@@ -129,6 +129,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// That store and journal make no sense together, where the store does alone.
+    pub(super) fn apart(path: &Path) -> Self {
+        Self::Apart {
+            path: path.to_owned(),
+            words: "pages of the one do not make sense beside those of the other".to_owned(),
+        }
+    }
+
     /// That SQLite failed upon the store at `path`.
     pub(super) fn of_sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + Copy {
         move |source| Self::Sqlite {
@@ -183,10 +191,7 @@ impl OpenError {
             Cause::NotAStore => Self::NotAStore(path),
             // The store is whole by itself, and no backup is needed.
             Cause::Damaged if journal::is_there(&path) && look::is_whole_alone(&path) => {
-                Self::Apart {
-                    path,
-                    words: detail,
-                }
+                Self::apart(&path)
             }
             cause => Self::Storage {
                 path,

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode};
 
 use super::disk::{LOCK_TIMEOUT, Writable};
@@ -36,7 +37,8 @@ pub(super) fn copied_with_commits(
     let writable = writable.clone();
     connection.wal_hook(Some(move |wal: &mut Wal, pages| {
         if pages >= COPIED_AT_PAGES {
-            match wal.checkpoint() {
+            match wal.checkpoint_v2(CheckpointMode::PASSIVE) {
+                Ok((pages, copied)) if pages > 0 && pages == copied => writable.journal_begins(),
                 Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                     writable.failed(error.into());
                 }
@@ -59,12 +61,12 @@ pub(super) fn copy(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Copies the journal into the store's file and empties it, where nobody reads it just then: nobody is
-/// waited for.
-pub(super) fn empty(connection: &Connection) -> rusqlite::Result<()> {
+/// waited for. Whether all of it is copied.
+pub(super) fn empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
     let emptied = copy(connection).and_then(|all| match all {
-        true => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
-        false => Ok(()),
+        true => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(true)),
+        false => Ok(false),
     });
     connection.busy_timeout(LOCK_TIMEOUT)?;
     emptied

@@ -260,7 +260,7 @@ fn transact(
 ) -> Result<(), StoreError> {
     let connection = books.connection;
     let made_sure = writable.make_sure(connection);
-    let result = made_sure.and_then(|()| begin_run_commit(books, clock, jobs));
+    let result = made_sure.and_then(|()| begin_run_commit(books, (writable, clock), jobs));
     result.map_err(|error| {
         *books.memory = Memory {
             from_addresses: mem::take(&mut books.memory.from_addresses),
@@ -278,7 +278,7 @@ fn transact(
 
 fn begin_run_commit(
     books: &mut Books<'_>,
-    clock: &Clock,
+    (writable, clock): (&Writable, &Clock),
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
     let connection = books.connection;
@@ -289,7 +289,11 @@ fn begin_run_commit(
     }
     books.write_accounts()?;
     books.mark_clock(clock, connection.total_changes() != changes)?;
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    match connection.total_changes() == changes {
+        // Nothing is written.
+        true => connection.prepare_cached("COMMIT")?.execute([]).map(drop)?,
+        false => writable.commit(connection)?,
+    }
     Ok(())
 }
 
