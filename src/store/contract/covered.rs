@@ -277,62 +277,65 @@ async fn a_session_whose_row_was_changed_meanwhile_changes_no_pin() {
     assert_eq!(changed.await, Ok(PinChange::Forged));
 }
 
+/// What is done to records of rows, and what is said of it.
+const RECORDS_CHANGED: &[(&str, &str)] = &[
+    (
+        "UPDATE row_record SET mac = zeroblob(32) WHERE id = 2",
+        "record 2 of a row: the hash chain is broken",
+    ),
+    (
+        "UPDATE row_record SET pepper = 'p-x' WHERE id = 2",
+        "record 2 of a row: the hash chain is broken",
+    ),
+    (
+        "UPDATE row_record SET revision = 7 WHERE id = 2",
+        "record 2 of a row: its revision does not follow",
+    ),
+    (
+        "DELETE FROM row_record WHERE id = 2",
+        "record 2 of a row: it is not there",
+    ),
+    (
+        "DELETE FROM row_record WHERE id = 5",
+        "records of rows: they do not end where their head says",
+    ),
+    (
+        "UPDATE row_record_head SET count = 4",
+        "records of rows: they do not end where their head says",
+    ),
+    (
+        "DELETE FROM row_record_head",
+        "records of rows: they do not end where their head says",
+    ),
+    (
+        "UPDATE row_record SET account = NULL WHERE id = 2",
+        "record 2 of a row: it names no account or terminal, or both",
+    ),
+    (
+        "UPDATE row_record SET terminal = 1 WHERE id = 2",
+        "record 2 of a row: it names no account or terminal, or both",
+    ),
+    (
+        "UPDATE terminal SET disabled = 0",
+        "terminal t-9: whether it is disabled is not as the bank wrote it last",
+    ),
+    (
+        "INSERT INTO account (number, kind, currency, head, opened_at) VALUES ('cash:t-8', 1, 'USD', zeroblob(32), 0); \
+          INSERT INTO terminal (name, cash, disabled) VALUES ('t-8', last_insert_rowid(), 1)",
+        "terminal t-8: whether it is disabled is not as the bank wrote it last",
+    ),
+    (
+        "DELETE FROM terminal WHERE name = 't-9'",
+        "Terminal(1): it has a record, and is not there",
+    ),
+];
+
 #[tokio::test]
 async fn whatever_is_changed_in_the_records_of_rows_is_named() {
     let (mut rig, whole) = prepared().await;
     rig.open_store();
     let full = rig.verify(None).await.full_head();
-    for (sql, words) in [
-        (
-            "UPDATE row_record SET mac = zeroblob(32) WHERE id = 2",
-            "record 2 of a row: the hash chain is broken",
-        ),
-        (
-            "UPDATE row_record SET pepper = 'p-x' WHERE id = 2",
-            "record 2 of a row: the hash chain is broken",
-        ),
-        (
-            "UPDATE row_record SET revision = 7 WHERE id = 2",
-            "record 2 of a row: its revision does not follow",
-        ),
-        (
-            "DELETE FROM row_record WHERE id = 2",
-            "record 2 of a row: it is not there",
-        ),
-        (
-            "DELETE FROM row_record WHERE id = 5",
-            "records of rows: they do not end where their head says",
-        ),
-        (
-            "UPDATE row_record_head SET count = 4",
-            "records of rows: they do not end where their head says",
-        ),
-        (
-            "DELETE FROM row_record_head",
-            "records of rows: they do not end where their head says",
-        ),
-        (
-            "UPDATE row_record SET account = NULL WHERE id = 2",
-            "record 2 of a row: it names no account or terminal, or both",
-        ),
-        (
-            "UPDATE row_record SET terminal = 1 WHERE id = 2",
-            "record 2 of a row: it names no account or terminal, or both",
-        ),
-        (
-            "UPDATE terminal SET disabled = 0",
-            "terminal t-9: whether it is disabled is not as the bank wrote it last",
-        ),
-        (
-            "INSERT INTO account (number, kind, currency, head, opened_at) VALUES ('cash:t-8', 1, 'USD', zeroblob(32), 0); \
-          INSERT INTO terminal (name, cash, disabled) VALUES ('t-8', last_insert_rowid(), 1)",
-            "terminal t-8: whether it is disabled is not as the bank wrote it last",
-        ),
-        (
-            "DELETE FROM terminal WHERE name = 't-9'",
-            "Terminal(1): it has a record, and is not there",
-        ),
-    ] {
+    for (sql, words) in RECORDS_CHANGED {
         reopen(&mut rig, &whole, sql);
         let faults = rig.verify(None).await.faults;
         assert!(
