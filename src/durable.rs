@@ -4,9 +4,9 @@
 //! is flushed, or the name could be gone after a power cut. Whenever this is cut off, its place holds
 //! what it held before.
 //!
-//! A new file belongs to whoever makes it. What is written over a file keeps its owner, where root writes
-//! and the folder is that owner's too: whoever else may write there could have put the file there to be
-//! given the next. A link in its place stays a link, and what it leads to is replaced; root follows one
+//! A new file belongs to whoever makes it. What root writes over a file keeps its owner where the folder is
+//! that owner's too, or is root's and nobody else may write there: whoever else may could have put the file
+//! there to be given the next. A link in its place stays a link, and what it leads to is replaced; root follows one
 //! only if it, and each that it leads over, is root's. That says nothing of the folders on the way: links
 //! among them are followed, whosever they are. A mere `rename` keeps neither owner nor link.
 

@@ -75,7 +75,7 @@ pub(super) fn append(folder: &Path, line: &[u8]) -> io::Result<()> {
 /// Adds the lines that wait.
 pub(super) fn catch_up(folder: &Path) -> io::Result<()> {
     for path in of_ending(folder, UNRECORDED) {
-        let file = File::open(&path)?;
+        let file = durable::open(&path)?;
         // Of terminals that find it at once, one adds it.
         if file.try_lock().is_err() || file.metadata()?.nlink() == 0 {
             continue;
